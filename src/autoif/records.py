@@ -1,0 +1,330 @@
+"""The nouns. Frozen, slotted, JSON in and out; every id is a hash of the content it names.
+
+    Instruction ──< Verifier (Checks + Cases) ──< Sample (query, response, verdicts) ──> Pair
+    anything that falls out of a filter ──> Drop
+
+`to_json` gives plain dictionaries (enums as their names); `from_json` is its inverse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, Literal
+
+import orjson
+
+
+def content_id(*parts: object) -> str:
+    """16 hex digits that name this content: blake2b-64 of its canonical JSON."""
+    return hashlib.blake2b(
+        orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=8
+    ).hexdigest()
+
+
+def seed_from(*parts: object) -> int:
+    """A 63-bit seed drawn from content, so that every random choice is free of order."""
+    return int(content_id(*parts), 16) >> 1
+
+
+class Status(Enum):
+    """What one function said of one text. Only TRUE and FALSE are conclusions."""
+
+    TRUE = "TRUE"
+    FALSE = "FALSE"
+    ERROR = "ERROR"  # raised, returned no bool, does not compile, forbidden import
+    TIMEOUT = "TIMEOUT"
+    MEMORY = "MEMORY"
+    CRASH = "CRASH"  # the process died
+
+    @property
+    def concluded(self) -> bool:
+        return self is Status.TRUE or self is Status.FALSE
+
+    @property
+    def machine_dependent(self) -> bool:
+        """Another machine, or a busier one, might say otherwise; so it is stored with the calls."""
+        return self in (Status.TIMEOUT, Status.MEMORY, Status.CRASH)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One call of one function on one text. `detail` is untrusted text (an error message)."""
+
+    status: Status
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What all checks of a verifier said of one text.
+
+    `fraction` = checks that said TRUE / ALL checks; None where none concluded (unscored, not zero).
+    """
+
+    outcomes: tuple[Outcome, ...]
+    fraction: float | None
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Verdict:
+        outcomes = tuple(outcomes)
+        if not any(o.status.concluded for o in outcomes):
+            return cls(outcomes, None)
+        return cls(outcomes, sum(o.status is Status.TRUE for o in outcomes) / len(outcomes))
+
+    @property
+    def all_false(self) -> bool:
+        """Every check concluded FALSE: the only verdict that makes a rejected response."""
+        return bool(self.outcomes) and all(o.status is Status.FALSE for o in self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A constraint on a reply that a program can decide.
+
+    origin: seed, augmented (a model proposed it from `parents`) or user (brought to the run).
+    benchmark_type: a constraint type of IFEval, IFBench or FollowBench that it states, or "".
+    """
+
+    text: str
+    lang: str = "en"
+    origin: Literal["seed", "augmented", "user"] = "seed"
+    family: str = ""
+    benchmark_type: str = ""
+    parents: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return content_id("instruction", self.lang, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One function `evaluate(response: str) -> bool`, as source text. Untrusted."""
+
+    source: str
+
+    @property
+    def id(self) -> str:
+        return content_id("check", self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A text and what a right function must say of it. `origin`: model, comply, plain, probe."""
+
+    text: str
+    expected: bool
+    origin: str = "model"
+
+    @property
+    def id(self) -> str:
+        return content_id("case", self.text, self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What survived cross-validation for one instruction. `accuracy`: one number per check."""
+
+    instruction: Instruction
+    checks: tuple[Check, ...]
+    cases: tuple[Case, ...] = ()
+    accuracy: tuple[float, ...] = ()
+    back_translations: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return content_id("verifier", self.instruction.id, [c.id for c in self.checks])
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One concluded response: the prompt it answers, what its verifiers said, what the judge said.
+
+    `verifiers` are ids and `verdicts` stand in the same order (several where constraints are
+    composed). `quality` is the judge's 0-10, None where the judge was not asked or not understood.
+    """
+
+    verifiers: tuple[str, ...]
+    query: str
+    messages: tuple[Message, ...]
+    response: str
+    verdicts: tuple[Verdict, ...]
+    quality: float | None = None
+    kept: bool = False
+    reason: str = ""
+    source: str = ""  # where the query comes from, with its licence
+    index: int = 0  # which of the K responses it was
+
+    @property
+    def id(self) -> str:
+        return content_id("sample", self.verifiers, self.query, self.response, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A preference. `kind`: query (two responses to one query) or instruction (two case texts)."""
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    kind: Literal["query", "instruction"]
+    verifiers: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return content_id("pair", [m.content for m in self.prompt], self.chosen, self.rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Why a record went no further. `reason` is a short stable word, `detail` what a reader needs."""
+
+    stage: str
+    record_id: str
+    reason: str
+    detail: str = ""
+    parent: str = ""  # id of the instruction it belonged to, where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One figure of a benchmark, in percent, with its 95% interval and the number it rests on."""
+
+    benchmark: str
+    metric: str
+    value: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+    by_group: Mapping[str, float] = field(default_factory=dict)
+
+
+# ---- model calls -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One answer wanted from a model (n is always 1; K answers are K requests with an `index`).
+
+    schema: JSON schema (OpenAI's strict subset) of the answer, or None for free text.
+    index: which of several answers to the same body; part of the store's key, not of the body.
+    stage: who asks, for accounting; neither in the body nor in the key.
+    """
+
+    messages: tuple[Message, ...]
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    schema: Mapping[str, Any] | None = None
+    stop: tuple[str, ...] = ()
+    index: int = 0
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, or of many added up. `cached` is part of `prompt`, `reasoning` of `completion`."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    reasoning: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A model's answer, thinking stripped. `finish_reason`: stop, length, or what the server said."""
+
+    text: str
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+
+
+# ---- JSON --------------------------------------------------------------------------------------
+
+
+def to_json(record: Any) -> Any:
+    """Records, enums and tuples as plain JSON values. Records with an id carry it first."""
+    if isinstance(record, Enum):
+        return record.value
+    if isinstance(record, (list, tuple)):
+        return [to_json(v) for v in record]
+    if isinstance(record, Mapping):
+        return {k: to_json(v) for k, v in record.items()}
+    if not hasattr(record, "__dataclass_fields__"):
+        return record
+    row = {"id": record.id} if hasattr(record, "id") else {}
+    return row | {f.name: to_json(getattr(record, f.name)) for f in fields(record)}
+
+
+def outcome_from_json(row: Mapping[str, Any]) -> Outcome:
+    return Outcome(Status(row["status"]), row.get("detail", ""))
+
+
+def verdict_from_json(row: Mapping[str, Any]) -> Verdict:
+    return Verdict(tuple(outcome_from_json(o) for o in row["outcomes"]), row["fraction"])
+
+
+def instruction_from_json(row: Mapping[str, Any]) -> Instruction:
+    return Instruction(**{**_known(Instruction, row), "parents": tuple(row.get("parents", ()))})
+
+
+def verifier_from_json(row: Mapping[str, Any]) -> Verifier:
+    return Verifier(
+        instruction_from_json(row["instruction"]),
+        tuple(Check(c["source"]) for c in row["checks"]),
+        tuple(Case(**_known(Case, c)) for c in row.get("cases", ())),
+        tuple(row.get("accuracy", ())),
+        tuple(row.get("back_translations", ())),
+    )
+
+
+def sample_from_json(row: Mapping[str, Any]) -> Sample:
+    return Sample(
+        **{
+            **_known(Sample, row),
+            "verifiers": tuple(row["verifiers"]),
+            "messages": tuple(Message(**m) for m in row["messages"]),
+            "verdicts": tuple(verdict_from_json(v) for v in row["verdicts"]),
+        }
+    )
+
+
+def drop_from_json(row: Mapping[str, Any]) -> Drop:
+    return Drop(**_known(Drop, row))
+
+
+def _known(cls: type, row: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(cls)}
+    return {k: v for k, v in row.items() if k in names}
+
+
+def dump_line(record: Any) -> bytes:
+    """One JSON line. Lone surrogates (a model can emit them) are replaced, as JSON is UTF-8."""
+    row = to_json(record)
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except (orjson.JSONEncodeError, TypeError):
+        return orjson.dumps(_clean(row), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, Sequence):
+        return [_clean(v) for v in value]
+    if isinstance(value, Mapping):
+        return {_clean(k): _clean(v) for k, v in value.items()}
+    return value
