@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -18,10 +19,10 @@ import orjson
 
 
 def content_id(*parts: object) -> str:
-    """16 hex digits that name this content: blake2b-64 of its canonical JSON."""
-    return hashlib.blake2b(
-        orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=8
-    ).hexdigest()
+    """16 hex digits that name this content: blake2b-64 of its canonical JSON (ASCII, so that lone
+    surrogates, which a model can emit, have an id too)."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
 
 
 def seed_from(*parts: object) -> int:
@@ -186,7 +187,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Why a record went no further. `reason` is a short stable word, `detail` what a reader needs."""
+    """Why a record went no further: `reason` a short stable word, `detail` what a reader needs."""
 
     stage: str
     record_id: str
@@ -217,7 +218,8 @@ class Request:
 
     schema: JSON schema (OpenAI's strict subset) of the answer, or None for free text.
     index: which of several answers to the same body; part of the store's key, not of the body.
-    stage: who asks, for accounting; neither in the body nor in the key.
+    stage, record: who asks and on behalf of which record (an id), for accounting and lineage;
+    neither in the body nor in the key.
     """
 
     messages: tuple[Message, ...]
@@ -228,11 +230,15 @@ class Request:
     stop: tuple[str, ...] = ()
     index: int = 0
     stage: str = ""
+    record: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, or of many added up. `cached` is part of `prompt`, `reasoning` of `completion`."""
+    """Tokens of one call, or of many added up.
+
+    `cached` is part of `prompt`, `reasoning` of `completion`.
+    """
 
     prompt: int = 0
     cached: int = 0
@@ -245,7 +251,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A model's answer, thinking stripped. `finish_reason`: stop, length, or what the server said."""
+    """A model's answer, thinking stripped. `finish_reason`: stop, length, or the server's word."""
 
     text: str
     finish_reason: str = "stop"
