@@ -1,13 +1,13 @@
 """The recipe: everything that decides what a run makes. Frozen, from presets and TOML.
 
 `Recipe.load` lays, one over the other: a preset, a TOML file, `--set key=value`. An unknown key or
-an impossible value raises `UsageError` with the key's whole name. `identity()` is what two runs must
-share to work in one directory: the recipe without its transport (URLs, keys, timeouts), which may
-change from one start to the next.
+an impossible value raises `UsageError` with the key's whole name. `identity()` is what two runs
+must share to work in one directory: the recipe without its transport (URLs, keys, timeouts), which
+may change from one start to the next.
 
 The thresholds of `paper` are those of arXiv 2406.13542; those of `reference` are what the official
 scripts do, with their defects mended; `strict` adds evidence made by running code. `docs/recipe.md`
-describes each key (made from this file by `autoif synth --keys`).
+describes each key.
 """
 
 from __future__ import annotations

@@ -1,0 +1,193 @@
+"""What a model's answer means: JSON, code, a score, a word. Tolerant; None where it is not there.
+
+Answers are untrusted text. Nothing here evaluates or compiles them; Python literals (`True`, single
+quotes) are read by a small scanner of our own, since `ast.literal_eval` of a large hostile answer
+can exhaust the stack or the memory of the process that calls it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+MAX_ANSWER = 64_000  # characters; a longer answer is no answer
+
+_FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:\n[ \t]*```|```|\Z)", re.DOTALL)
+_PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
+_TOKEN = re.compile(
+    r"""(?P<triple>\"\"\".*?\"\"\"|'''.*?''')
+      | (?P<double>"(?:[^"\\]|\\.)*")
+      | (?P<single>'(?:[^'\\]|\\.)*')
+      | (?P<word>\b(?:True|False|None)\b)
+      | (?P<comma>,(?=\s*[\]}]))""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def parse_json(answer: str, *, tolerant: bool = True) -> Any | None:
+    """The JSON value of an answer: bare, fenced or, if tolerant, amid prose or as Python literals."""
+    if len(answer) > MAX_ANSWER:
+        return None
+    fenced = [body for _, body in _FENCE.findall(answer)]
+    for text in [*fenced, answer]:
+        found = _loads(text.strip())
+        if found is not None:
+            return found
+    if not tolerant:
+        return None
+    spans = [_outermost(text) for text in [*fenced, answer]]
+    for text in filter(None, spans):
+        for candidate in (text, _unpythoned(text)):
+            found = _loads(candidate, strict=False)
+            if found is not None:
+                return found
+    return None
+
+
+def parse_code(answer: str, function: str) -> str | None:
+    """The source that defines `function`: a fenced block, JSON with a code field, or bare code."""
+    if len(answer) > MAX_ANSWER:
+        return None
+    defines = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(function)}[ \t]*\(", re.M)
+    for _, body in _FENCE.findall(answer):
+        if defines.search(body):
+            return str(body).strip("\n")
+    if answer.lstrip().startswith(("{", "[")):
+        found = parse_json(answer)
+        if isinstance(found, dict):
+            for value in found.values():
+                if isinstance(value, str) and defines.search(value):
+                    return value
+        return None
+    match = defines.search(answer)
+    if not match:
+        return None
+    # Bare code among prose: from the first line that is code to the last that still belongs to it.
+    lines = answer[: match.start()].split("\n")
+    start = len(lines) - 1
+    while start > 0 and re.match(r"(import |from \w+ import |[A-Z_]+ *=|$)", lines[start - 1]):
+        start -= 1
+    rest = answer.split("\n")[start:]
+    end = len(rest)
+    seen = False
+    for i, line in enumerate(rest):
+        seen = seen or bool(defines.match(line))
+        if seen and line and not line[0].isspace() and not _CODE_LINE.match(line):
+            end = i
+            break
+    return "\n".join(rest[:end]).strip("\n")
+
+
+_CODE_LINE = re.compile(r"(def |class |import |from |@|#|\)|\]|\}|[A-Za-z_]\w* *=)")
+
+_NUMBER = r"(\d{1,3}(?:\.\d+)?)"
+_SCORE = re.compile(
+    rf"(?:score|rating|评分|得分|分数)\W{{0,12}}(?:is|of|为|是)?\W{{0,6}}{_NUMBER}"
+    rf"(?:\s*(?:/|out\s+of|分?\s*[/／])\s*{_NUMBER})?",
+    re.IGNORECASE,
+)
+_BARE = re.compile(
+    rf"^\W*{_NUMBER}(?:\s*(?:/|out\s+of)\s*{_NUMBER})?\s*(?:points?|分)?\W*$", re.IGNORECASE
+)
+
+
+def parse_score(answer: str) -> float | None:
+    """0-10: the last `Score: N` (8.5, 9/10, **9**, 85/100 too), else a number as the last line."""
+    found = next(reversed(list(_SCORE.finditer(answer[-4000:]))), None)
+    if found is None:
+        lines = [line for line in answer[-4000:].splitlines() if line.strip()]
+        found = _BARE.match(lines[-1]) if lines else None
+    if found is None:
+        parsed = parse_json(answer) if "{" in answer else None
+        value = parsed.get("score") if isinstance(parsed, dict) else None
+        return _in_range(float(value), None) if isinstance(value, (int, float)) else None
+    return _in_range(float(found[1]), float(found[2]) if found[2] else None)
+
+
+def _in_range(score: float, scale: float | None) -> float | None:
+    if scale and scale != 10:
+        score = 10 * score / scale
+    return score if 0 <= score <= 10 else None
+
+
+def parse_bool(value: Any) -> bool | None:
+    """A case's expected value: true, "True", "yes", 1. Compared raw, whole case sets score 0."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)) and value in (0, 1):
+        return bool(value)
+    if isinstance(value, str):
+        return _BOOLS.get(value.strip().strip("'\"`.").lower())
+    return None
+
+
+_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+_RELATIONS = {
+    "entailment": ("entailment", "entail", "蕴含", "蕴涵"),
+    "contradiction": ("contradiction", "contradict", "矛盾"),
+    "neutral": ("neutral", "中立", "中性"),
+}
+
+
+def parse_relation(answer: str) -> str | None:
+    """entailment, neutral or contradiction: the first that the answer names, or None."""
+    low = answer.lower()
+    places = [
+        (low.find(word), name)
+        for name, words in _RELATIONS.items()
+        for word in words
+        if word in low
+    ]
+    return min(places)[1] if places else None
+
+
+def parse_lines(answer: str) -> list[str]:
+    """The items of a list: lines headed by "- ", "* ", "1." or "1)"; a JSON list of strings too."""
+    if answer.lstrip().startswith(("[", "```", "{")):
+        found = parse_json(answer)
+        if isinstance(found, dict):
+            found = next((v for v in found.values() if isinstance(v, list)), None)
+        if isinstance(found, list):
+            return [v.strip() for v in found if isinstance(v, str) and v.strip()]
+    items = re.findall(r"^[ \t]*(?:[-*•]|\d{1,3}[.)、])[ \t]*(.+?)[ \t]*$", answer, re.MULTILINE)
+    return [clean for item in items if (clean := item.strip().strip('"“”').strip("*").strip())]
+
+
+def _loads(text: str, *, strict: bool = True) -> Any | None:
+    if not text:
+        return None
+    try:
+        return json.loads(text, strict=strict)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _outermost(text: str) -> str | None:
+    """From the first bracket to the last one of its kind."""
+    starts = [i for i in (text.find("{"), text.find("[")) if i >= 0]
+    if not starts:
+        return None
+    start = min(starts)
+    end = text.rfind("}" if text[start] == "{" else "]")
+    return text[start : end + 1] if end > start else None
+
+
+def _unpythoned(text: str) -> str:
+    """Python literals as JSON: words, quotes, trailing commas; what is in strings stays."""
+
+    def replace(match: re.Match[str]) -> str:
+        token = match[0]
+        if match["double"]:
+            return token
+        if match["word"]:
+            return _PYTHON_WORDS[token]
+        if match["comma"]:
+            return ""
+        inner = token[3:-3] if match["triple"] else token[1:-1]
+        plain = re.sub(r"\\(['\"])", r"\1", inner)
+        # Escapes other than quotes mean the same in JSON, so only quotes need new ones.
+        return '"' + re.sub(r'(?<!\\)"', r"\"", plain) + '"'
+
+    return _TOKEN.sub(replace, text)
