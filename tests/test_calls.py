@@ -1,0 +1,185 @@
+"""The call store: what was answered is durable, found again, and nobody's but its writer's."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoif.calls import CallStore, call_key
+from autoif.chat.scripted import ScriptedBackend
+from autoif.chat.stored import StoredChat
+from autoif.errors import CallFailed, StoreError
+from autoif.records import Message, Reply, Request, Usage
+
+
+def ask(text: str, *, index: int = 0, record: str = "r", stage: str = "s") -> Request:
+    return Request((Message("user", text),), index=index, record=record, stage=stage)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "calls.sqlite"
+
+
+async def test_an_answer_is_paid_once_and_read_back_by_the_next_run(path: Path) -> None:
+    asked = []
+
+    def answer(request: Request) -> str:
+        asked.append(request)
+        return f"answer {request.index}"
+
+    for run in range(2):
+        with CallStore.open(path) as store:
+            chat = StoredChat(ScriptedBackend(answer), store)
+            replies = [await chat(ask("hello", index=i)) for i in range(3)]
+            assert [r.text for r in replies] == ["answer 0", "answer 1", "answer 2"]
+            counts = chat.counts["s"]
+            assert (counts.asked, counts.replayed) == ((3, 0), (0, 3))[run]
+            assert counts.usage.completion == (6, 0)[run]
+            assert counts.replayed_usage.completion == (0, 6)[run]
+    assert len(asked) == 3
+
+
+async def test_identical_requests_in_flight_are_asked_once(path: Path) -> None:
+    asked = []
+
+    async def answer(request: Request) -> str:
+        asked.append(request)
+        await asyncio.sleep(0.01)
+        return "yes"
+
+    with CallStore.open(path) as store:
+        chat = StoredChat(ScriptedBackend(answer), store)
+        replies = await asyncio.gather(*(chat(ask("same")) for _ in range(20)))
+    assert len(asked) == 1
+    assert {r.text for r in replies} == {"yes"}
+
+
+async def test_when_the_asking_task_is_cancelled_another_asks(path: Path) -> None:
+    async def answer(request: Request) -> str:
+        await asyncio.sleep(0.02)
+        return "yes"
+
+    with CallStore.open(path) as store:
+        chat = StoredChat(ScriptedBackend(answer), store)
+        first, second = (asyncio.create_task(chat(ask("same"))) for _ in range(2))
+        await asyncio.sleep(0.005)
+        first.cancel()
+        assert (await second).text == "yes"
+
+
+async def test_an_empty_or_withheld_answer_fails_but_is_not_paid_again(path: Path) -> None:
+    asked = []
+
+    def answer(request: Request) -> Reply:
+        asked.append(request)
+        return Reply("", "stop" if request.index == 0 else "content_filter")
+
+    with CallStore.open(path) as store:
+        chat = StoredChat(ScriptedBackend(answer), store)
+        for _ in range(2):
+            with pytest.raises(CallFailed, match="empty"):
+                await chat(ask("a"))
+            with pytest.raises(CallFailed) as e:
+                await chat(ask("a", index=1))
+            assert e.value.reason == "refused"
+        assert chat.counts["s"].failed == 4
+    assert len(asked) == 2
+
+
+async def test_show_finds_the_calls_of_a_record_also_those_it_shares(path: Path) -> None:
+    with CallStore.open(path) as store:
+        chat = StoredChat(ScriptedBackend(lambda r: "yes"), store)
+        await chat(ask("one", record="a", stage="x"))
+        await chat(ask("two", record="a", stage="y"))
+        await chat(ask("two", record="b", stage="y"))
+        with CallStore.open(path, read_only=True) as reader:  # while the writer holds the lock
+            calls = reader.calls_for("a")
+            assert [c.stage for c in calls] == ["x", "y"]
+            assert calls[0].body["messages"] == [{"role": "user", "content": "one"}]
+            assert calls[0].reply.text == "yes"
+    with CallStore.open(path, read_only=True) as reader:
+        assert [c.body["messages"][0]["content"] for c in reader.calls_for("b")] == ["two"]
+        with pytest.raises(StoreError, match="reading only"):
+            await reader.put_outcomes(b"k", b"v")
+
+
+async def test_outcomes_are_kept_beside_the_calls(path: Path) -> None:
+    with CallStore.open(path) as store:
+        assert await store.get_outcomes(b"k") is None
+        await store.put_outcomes(b"k", b"TIMEOUT")
+    with CallStore.open(path) as store:
+        assert await store.get_outcomes(b"k") == b"TIMEOUT"
+
+
+def test_the_key_is_the_body_the_index_and_the_namespace() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    swapped = dict(reversed(body.items()))
+    assert call_key("n", body, 0) == call_key("n", swapped, 0)
+    others = [call_key("n", body, 1), call_key("o", body, 0), call_key("n", {**body, "x": 1}, 0)]
+    assert len({call_key("n", body, 0), *others}) == 4
+    assert len(call_key("n", body, 0)) == 16
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    text=st.text(st.characters(codec=None), min_size=1), prompt=st.text(st.characters(codec=None))
+)
+def test_any_text_comes_back_as_it_was_first_given(
+    tmp_path_factory: pytest.TempPathFactory, text: str, prompt: str
+) -> None:
+    async def both() -> None:
+        path = tmp_path_factory.mktemp("store") / "calls.sqlite"
+        seen = []
+        for _ in range(2):
+            with CallStore.open(path) as store:
+                chat = StoredChat(
+                    ScriptedBackend(lambda r: Reply("!" + text, usage=Usage(1))), store
+                )
+                seen.append(await chat(ask(prompt)))
+        assert seen[0] == seen[1]
+
+    asyncio.run(both())
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from autoif.calls import CallStore
+CallStore.open(Path(sys.argv[1]))
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_writer_is_refused_by_a_lock_that_dies_with_its_owner(path: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"open\n"
+        with pytest.raises(StoreError, match=f"in use by another run \\(pid {owner.pid}\\)"):
+            CallStore.open(path)
+    finally:
+        owner.kill()
+        owner.communicate()
+    CallStore.open(path).close()
+
+
+def test_what_is_not_a_store_is_refused_and_left_alone(tmp_path: Path) -> None:
+    for name, content, says in [
+        ("empty", b"", "damaged"),
+        ("text", b"hello world, this is no database at all " * 50, "damaged"),
+    ]:
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match=says):
+            CallStore.open(path)
+        assert path.read_bytes() == content
+    with pytest.raises(StoreError, match="no call store"):
+        CallStore.open(tmp_path / "absent", read_only=True)
