@@ -56,6 +56,4 @@ def open_backend(
         from autoif.chat.local import LocalBackend
 
         return LocalBackend(name, on_notice=on_notice)
-    from autoif.chat.hf import HFBackend
-
-    return HFBackend(name)
+    raise UsageError(f"--model {spec!r}: hf: models do not serve synthesis yet")

@@ -24,8 +24,9 @@ from typing import Any
 import orjson
 
 from autoif.chat.thinking import count_thinking, strip_thinking
+from autoif.chat.wire import request_body
 from autoif.errors import UsageError
-from autoif.records import Reply, Request, Usage, to_json
+from autoif.records import Reply, Request, Usage
 
 Answer = str | Reply
 
@@ -69,18 +70,7 @@ class ScriptedBackend:
         return cls(answer, namespace=f"scripted:{digest}")
 
     def body(self, request: Request) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": "scripted",
-            "messages": to_json(request.messages),
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "max_tokens": request.max_tokens,
-        }
-        if request.stop:
-            body["stop"] = list(request.stop)
-        if request.schema is not None:
-            body["schema"] = request.schema
-        return body
+        return request_body("scripted", request, {})
 
     async def __call__(self, request: Request) -> Reply:
         raw = await self.raw(request)
