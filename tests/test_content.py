@@ -118,7 +118,9 @@ def test_seeds_are_one_line_in_their_language(lang: str) -> None:
         assert text == text.strip()
         assert "\n" not in text
         assert 5 <= len(text) <= 200
-        assert bool(HAN.search(text.split("such as")[0])) == (lang == "zh") or "。" in text
+        # English seeds may show a Chinese character or two, Chinese ones a piece of code.
+        share = len(HAN.findall(text)) / len(text)
+        assert share > 0.3 if lang == "zh" else share < 0.1, text
 
 
 @pytest.mark.parametrize(("lang", "least"), [("en", 260), ("zh", 90)])
@@ -202,4 +204,6 @@ def test_no_seed_is_nearly_one_of_theirs(data_dir: Path, lang: str) -> None:
 @pytest.mark.parametrize("lang", LANGS)
 def test_no_query_is_nearly_a_benchmark_prompt(data_dir: Path, lang: str) -> None:
     texts = [row["query"] for row in queries(lang)]
-    assert near(texts, benchmark_prompts(data_dir), 80) == []
+    # A prompt of more than 600 characters cannot be 80% alike to a query of less than 300.
+    prompts = sorted({p for p in benchmark_prompts(data_dir) if len(p) <= 600})
+    assert near(texts, prompts, 80) == []
