@@ -1,0 +1,197 @@
+"""What happens inside the jail: compile the source, call the function on every text, say so.
+
+One child runs one function. It writes a byte per call into shared memory and makes no system call
+for it. Nothing here is a security boundary: hostile code may rewrite all of it in its own process.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from autoif.sandbox import allowlist, wire
+
+MODULE = "verifier"  # the name under which the source runs
+
+
+class Silence(io.TextIOBase):
+    """Where print goes. There is no descriptor to write to."""
+
+    encoding = "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
+class Closed:
+    """The last word on imports: all that could be imported has been."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        raise ImportError(f"{name} is not on the allowlist", name=name)
+
+
+class Runner:
+    """Runs the job that stands in the payload. `text`: this zygote has the text profile."""
+
+    def __init__(
+        self, payload: memoryview, results: memoryview, outputs: memoryview, text: bool
+    ) -> None:
+        self.payload, self.results, self.outputs = payload, results, outputs
+        self.allowed = allowlist.STDLIB_NAMES | (allowlist.TEXT_NAMES if text else frozenset())
+        self.text = text
+        self.module = ModuleType(MODULE)
+        sys.modules[MODULE] = self.module
+        self.codes: dict[str, int] = {}
+        self.slots = 0
+
+    def __call__(self, job: wire.Job, start: int) -> None:
+        """Make the calls from `start` on. Returns early after a MemoryError."""
+        results = self.results
+        first = wire.HEADER
+        try:
+            function = self.load(job)
+        except MemoryError:
+            results[first + start] = wire.MEMORY
+            return
+        except BaseException as error:
+            code = self.error(error) if not isinstance(error, _Refusal) else error.code
+            results[first : first + job.calls] = bytes([code]) * job.calls
+            return
+        texts = wire.unpack_texts(self.payload, job)
+        results[0] = wire.READY
+        if job.flags & wire.TRANSFORM:
+            self.transform(function, texts, start)
+        elif self.calls(function, texts[start:], first + start) and job.flags & wire.ORDER:
+            # Once more, backwards, in the same process and with other random numbers: what depends
+            # on anything but the text shows.
+            random.seed(1)
+            if "numpy" in sys.modules:
+                sys.modules["numpy"].random.seed(1)
+            texts.reverse()
+            done = max(0, start - job.texts)
+            self.calls(function, texts[done:], first + job.texts + done)
+
+    def load(self, job: wire.Job) -> Callable[[str], object]:
+        name, source = wire.unpack_source(self.payload, job)
+        code = compile(source, f"<{MODULE}>", "exec", dont_inherit=True)
+        for imported in allowlist.imports(code):
+            top = imported.partition(".")[0]
+            if top in self.allowed:
+                continue
+            if top in allowlist.TEXT_NAMES:
+                raise _Refusal(wire.NEEDS_TEXT)
+            raise ImportError(f"{imported or 'a relative import'} is not on the allowlist")
+        namespace: dict[str, Any] = self.module.__dict__
+        exec(code, namespace)
+        function = namespace.get(name)
+        if not callable(function):
+            raise NameError(f"no function named {name!r}")
+        return function  # type: ignore[no-any-return]
+
+    def calls(self, function: Callable[[str], object], texts: list[str], at: int) -> bool:
+        """One byte per text from `at` on. False where a MemoryError ended it."""
+        results = self.results
+        for text in texts:
+            try:
+                said = function(text)
+                if said is True:
+                    results[at] = 2
+                elif said is False:
+                    results[at] = 1
+                else:
+                    results[at] = self.other(said)
+            except MemoryError:
+                results[at] = wire.MEMORY
+                return False
+            except BaseException as error:
+                results[at] = self.error(error)
+            at += 1
+        return True
+
+    def other(self, said: object) -> int:
+        kind = type(said)
+        if kind is int and (said == 0 or said == 1):
+            return wire.TRUE_INT if said else wire.FALSE_INT
+        if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
+            return wire.TRUE_NUMPY if said else wire.FALSE_NUMPY
+        return self.message(f"returned {kind.__name__}, not bool")
+
+    def transform(self, function: Callable[[str], object], texts: list[str], start: int) -> None:
+        for i in range(start, len(texts)):
+            at = wire.HEADER + i
+            try:
+                text = function(texts[i])
+                if type(text) is not str:
+                    self.results[at] = self.message(f"returned {type(text).__name__}, not str")
+                    continue
+                raw = text.encode("utf-8", "surrogatepass")
+                if len(raw) > wire.TEXT_OUT - 4:
+                    self.results[at] = self.message(f"returned over {wire.TEXT_OUT >> 10} kB")
+                    continue
+                place = i * wire.TEXT_OUT
+                self.outputs[place : place + 4] = len(raw).to_bytes(4, "little")
+                self.outputs[place + 4 : place + 4 + len(raw)] = raw
+                self.results[at] = wire.TRUE
+            except MemoryError:
+                self.results[at] = wire.MEMORY
+                return
+            except BaseException as error:
+                self.results[at] = self.error(error)
+
+    def error(self, error: BaseException) -> int:
+        try:
+            return self.message(f"{type(error).__name__}: {error}")
+        except BaseException:
+            return self.message("an exception that cannot be shown")
+
+    def message(self, text: str) -> int:
+        """The code of an ERROR with this message; equal messages share a slot."""
+        text = str(text[: wire.DETAIL])
+        code = self.codes.get(text)
+        if code is not None:
+            return code
+        results = self.results
+        while self.slots < wire.SLOTS - 1 and results[wire.DETAILS + self.slots * wire.SLOT]:
+            self.slots += 1  # taken, by this child or by one before it
+        raw = text.encode("utf-8", "replace")[: wire.DETAIL]
+        at = wire.DETAILS + self.slots * wire.SLOT
+        if self.slots == wire.SLOTS - 1:  # the last slot stands for all further messages
+            raw = b"another error"
+        results[at] = len(raw)
+        results[at + 1 : at + 1 + len(raw)] = raw
+        self.codes[text] = code = wire.ERROR + self.slots
+        return code
+
+
+class _Refusal(Exception):
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+def prepare(imports: bool) -> None:
+    """Make this process a place where honest code finds what it expects, and no files.
+
+    imports: leave importing as it is (`rofs`).
+    """
+    for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
+        setattr(sys, name, Silence())
+    sys.stdin = io.StringIO()
+    setattr(sys, "__stdin__", sys.stdin)  # noqa: B010  (it is final to a type checker)
+    sys.argv = [MODULE]
+    sys.tracebacklimit = 0
+    if not imports:
+        sys.meta_path[:] = [Closed]
+        sys.path[:] = []
+        sys.path_hooks[:] = []
+        sys.path_importer_cache.clear()
+    random.seed(0)
+    os.environ.clear()

@@ -1,0 +1,270 @@
+"""The layers, each a small function over one system call. Runs in the zygote and its children only.
+
+Around the zygote, once: namespaces, an empty root, Landlock, no capabilities, nobody's identity,
+limits. Around each child: death with its parent, limits on memory and time, seccomp. Only seccomp
+is indispensable; the canary proves that it holds before the first function runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+
+from autoif.sandbox import policy
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_prctl = _libc.prctl
+
+# Python's at-fork hooks cost more than the fork itself and a single-threaded zygote needs none of
+# them. PyDLL keeps the interpreter's lock, so the child goes on exactly where the parent stood.
+fork: Callable[[], int] = ctypes.PyDLL(None).fork
+
+MACHINE = os.uname().machine
+NUMBER = policy.numbers(MACHINE) if MACHINE in policy.ARCHITECTURES else {}
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
+PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
+CLONE = {
+    "mount": 0x00020000,
+    "uts": 0x04000000,
+    "ipc": 0x08000000,
+    "pid": 0x20000000,
+    "net": 0x40000000,
+}
+CLONE_NEWUSER = 0x10000000
+NOBODY = 65534
+LOCKDOWN_FAILED = 113
+
+
+def _call(function: Callable[..., int], *args: object) -> bool:
+    return function(*args) == 0
+
+
+# ---- around the zygote -------------------------------------------------------------------------
+
+
+def namespaces() -> list[str]:
+    """Unshare what the kernel grants; the names achieved. Only while single-threaded.
+
+    Real root needs no user namespace. Anyone else gets one in which he is himself.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    everything = sum(CLONE.values())
+    if _call(_libc.unshare, everything):
+        return sorted(CLONE)
+    if _call(_libc.unshare, CLONE_NEWUSER | everything):
+        for name, line in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{uid} {uid} 1"),
+            ("gid_map", f"{gid} {gid} 1"),
+        ):
+            with suppress(OSError), open(f"/proc/self/{name}", "w") as f:
+                f.write(line)
+        return sorted([*CLONE, "user"])
+    return [name for name, flag in sorted(CLONE.items()) if _call(_libc.unshare, flag)]
+
+
+def empty_root() -> bool:
+    """Make an empty read-only tmpfs the root. Needs a mount namespace of our own."""
+    private, read_only = 1 << 18 | 1 << 14, 1 | 2 | 4 | 8  # REC|PRIVATE; RDONLY|NOSUID|NODEV|NOEXEC
+    place = next((d for d in (b"/tmp", b"/mnt", b"/dev", b"/proc") if os.path.isdir(d)), b"/")
+    ok = (
+        _call(_libc.mount, b"none", b"/", None, private, None)
+        and _call(_libc.mount, b"none", place, b"tmpfs", read_only, b"size=4k,nr_inodes=2")
+        and _call(_libc.chdir, place)
+        and _call(_syscall, NUMBER["pivot_root"], b".", b".")
+        and _call(_libc.umount2, b".", 2)  # MNT_DETACH: the old root lies on top of the new
+    )
+    return ok and _call(_libc.chdir, b"/")
+
+
+def landlock(readable: list[str]) -> int:
+    """Deny every file (but reading below `readable`), TCP, signals and abstract sockets.
+
+    Returns Landlock's version, 0 where the kernel has none.
+    """
+    create = NUMBER["landlock_create_ruleset"]
+    version = int(_syscall(create, None, 0, 1))
+    if version < 1:
+        return 0
+    # access rights per version: 1 has 13, 2 REFER, 3 TRUNCATE, 5 IOCTL_DEV
+    files = (1 << (13 + (version >= 2) + (version >= 3) + (version >= 5))) - 1
+    network, scope = (3 if version >= 4 else 0), (3 if version >= 6 else 0)
+    attributes = struct.pack("=QQQ", files, network, scope)
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    ruleset = _syscall(create, attributes, size, 0)
+    if ruleset < 0:
+        return 0
+    for path in readable:
+        with suppress(OSError):
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            rule = struct.pack("=Qi", 1 << 2 | 1 << 3, fd)  # READ_FILE | READ_DIR
+            _syscall(NUMBER["landlock_add_rule"], ruleset, 1, rule, 0)
+            os.close(fd)
+    ok = _call(_syscall, NUMBER["landlock_restrict_self"], ruleset, 0)
+    os.close(ruleset)
+    return version if ok else 0
+
+
+def become_nobody() -> str:
+    """Root becomes nobody; anyone else stays who he is. Returns the identity achieved."""
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+    return "root" if os.geteuid() == 0 else "nobody" if os.geteuid() == NOBODY else "user"
+
+
+def drop_bounding_set() -> None:
+    for capability in range(64):
+        _prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    _prctl(PR_CAP_AMBIENT, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
+
+
+def drop_capabilities() -> bool:
+    header = struct.pack("=Ii", 0x20080522, 0)
+    return _call(_syscall, NUMBER["capset"], header, bytes(24))
+
+
+def no_new_privileges() -> bool:
+    return _call(_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def undumpable() -> None:
+    """No core file, and no other process of this user may look into our memory."""
+    _prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def die_with_parent() -> None:
+    _prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+
+
+def limit_zygote() -> bool:
+    """No core files, no locked memory, few descriptors; the first to go when memory is short."""
+    for which, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_STACK, 8 << 20),
+    ):
+        hard = resource.getrlimit(which)[1]
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
+        resource.setrlimit(which, (most, most))
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as f:
+        f.write("1000")
+    return True
+
+
+def size() -> tuple[int, int]:
+    """Bytes of address space and of writable private data that this process has now."""
+    try:
+        with open("/proc/self/statm") as f:
+            fields = f.read().split()
+        page = resource.getpagesize()
+        return int(fields[0]) * page, int(fields[5]) * page
+    except OSError:  # no /proc: a generous guess; the child's growth is what matters
+        return 1 << 30, 256 << 20
+
+
+# ---- around each child -------------------------------------------------------------------------
+
+
+class Lockdown:
+    """What a child does to itself before it looks at untrusted source. All prepared beforehand."""
+
+    def __init__(self, which: policy.Filter) -> None:
+        self._filter = policy.assemble(MACHINE, which)
+        array = ctypes.create_string_buffer(self._filter, len(self._filter))
+        self._keep = array
+        program = struct.pack("=HxxxxxxQ", len(self._filter) // 8, ctypes.addressof(array))
+        self._program = ctypes.create_string_buffer(program, len(program))
+        self._space, self._data = size()
+        self._close_range = NUMBER["close_range"]
+
+    def __call__(self, parent: int, memory: int, seconds: float) -> None:
+        """Close every descriptor, die with the zygote, limit, filter. Does not return on failure.
+
+        memory: bytes beyond what the zygote has. seconds: CPU time, a backstop for the watchdog.
+        """
+        try:
+            if _syscall(self._close_range, 3, 0xFFFFFFFF, 0) != 0:
+                os.closerange(3, 64)
+            _prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(LOCKDOWN_FAILED)
+            limit = resource.setrlimit
+            cpu = int(seconds) + 2
+            limit(resource.RLIMIT_CPU, (cpu, cpu))
+            limit(resource.RLIMIT_NPROC, (0, 0))
+            limit(resource.RLIMIT_FSIZE, (0, 0))
+            limit(resource.RLIMIT_DATA, (self._data + memory, self._data + memory))
+            limit(resource.RLIMIT_AS, (self._space + memory, self._space + memory))
+            if _prctl(PR_SET_SECCOMP, 2, self._program, 0, 0) != 0:
+                os._exit(LOCKDOWN_FAILED)
+        except BaseException:
+            os._exit(LOCKDOWN_FAILED)
+
+
+# ---- the canary --------------------------------------------------------------------------------
+
+
+def attempts(which: policy.Filter) -> list[tuple[str, Callable[[], bool]]]:
+    """What must fail inside the jail: (what, attempt); an attempt says whether it succeeded."""
+    number = NUMBER
+    page = resource.getpagesize()
+
+    def call(name: str, *args: object) -> Callable[[], bool]:
+        return lambda: _syscall(number[name], *args) >= 0
+
+    def forked() -> bool:
+        pid = int(_syscall(number["clone"], 17, 0, 0, 0, 0))
+        if pid == 0:
+            os._exit(0)
+        return pid > 0
+
+    def mapped(protection: int, flags: int) -> Callable[[], bool]:
+        return lambda: _syscall(number["mmap"], 0, page, protection, flags, -1, 0) != -1
+
+    at_fdcwd = -100
+    writing = os.O_WRONLY | os.O_CREAT
+    attempts: list[tuple[str, Callable[[], bool]]] = [
+        ("write a file", call("openat", at_fdcwd, b"/tmp/autoif-canary", writing, 0o600)),
+        ("open a socket", call("socket", 2, 1, 0)),
+        ("fork", forked),
+        ("clone3", lambda: _syscall(number["clone3"], None, 0) >= 0 or _errno() != errno.ENOSYS),
+        ("kill", call("kill", os.getpid(), 0)),
+        ("execute a program", call("execve", b"/bin/true", None, None)),
+        ("write to a descriptor", call("write", 1, b"", 0)),
+        ("change the process", call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)),
+        ("map shared memory", mapped(3, 0x21)),
+        ("map executable memory", mapped(7, 0x22)),
+    ]
+    if which == "strict":
+        attempts.append(("open a file", call("openat", at_fdcwd, b"/", os.O_RDONLY, 0)))
+    else:
+        attempts.append(("open a file", call("openat", at_fdcwd, b"/proc/self/environ", 0, 0)))
+    return attempts
+
+
+def _errno() -> int:
+    return ctypes.get_errno()
+
+
+def landlock_holds(readable: list[str]) -> bool:
+    """Tried, not believed: nothing outside `readable` opens, not even the root directory."""
+    try:
+        os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return "/" in readable

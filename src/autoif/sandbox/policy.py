@@ -1,0 +1,157 @@
+"""What hostile code may ask of the kernel: syscall numbers and a seccomp filter, assembled by hand.
+
+Two filters. `strict` has no way to open, read or write anything: about thirty calls for memory,
+time and exit. `rofs` adds read-only file access for lazy imports and is used only where Landlock
+says which files. Everything else fails with EPERM; a foreign or x32 ABI kills the process.
+
+Numbers: Linux arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+import sys
+from typing import Literal
+
+Filter = Literal["strict", "rofs"]
+
+# name: (x86-64, aarch64); None where the architecture has no such call
+SYSCALLS: dict[str, tuple[int | None, int | None]] = {
+    # allowed by `strict`
+    "futex": (202, 98),
+    "munmap": (11, 215),
+    "brk": (12, 214),
+    "clock_gettime": (228, 113),
+    "gettimeofday": (96, 169),
+    "time": (201, None),
+    "getrandom": (318, 278),
+    "getpid": (39, 172),
+    "gettid": (186, 178),
+    "getuid": (102, 174),
+    "geteuid": (107, 175),
+    "getgid": (104, 176),
+    "getegid": (108, 177),
+    "rt_sigreturn": (15, 139),
+    "exit": (60, 93),
+    "exit_group": (231, 94),
+    "sched_yield": (24, 124),
+    "nanosleep": (35, 101),
+    "clock_nanosleep": (230, 115),
+    "clock_getres": (229, 114),
+    "getrusage": (98, 165),
+    "mremap": (25, 216),
+    "sigaltstack": (131, 132),
+    "rseq": (334, 293),
+    "close": (3, 57),
+    "mmap": (9, 222),
+    "mprotect": (10, 226),
+    "madvise": (28, 233),
+    # added by `rofs`
+    "openat": (257, 56),
+    "read": (0, 63),
+    "fstat": (5, 80),
+    "newfstatat": (262, 79),
+    "lseek": (8, 62),
+    "getdents64": (217, 61),
+    "pread64": (17, 67),
+    "stat": (4, None),
+    "lstat": (6, None),
+    "getcwd": (79, 17),
+    "readlink": (89, None),
+    "readlinkat": (267, 78),
+    "access": (21, None),
+    "statx": (332, 291),
+    "fcntl": (72, 25),
+    # used by the jail while it is built, or attempted by its canary; never allowed
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "execve": (59, 221),
+    "kill": (62, 129),
+    "socket": (41, 198),
+    "write": (1, 64),
+    "prctl": (157, 167),
+    "pivot_root": (155, 41),
+    "capset": (126, 91),
+    "close_range": (436, 436),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_add_rule": (445, 445),
+    "landlock_restrict_self": (446, 446),
+}
+
+STRICT = tuple(SYSCALLS)[: tuple(SYSCALLS).index("openat")]
+ROFS = tuple(SYSCALLS)[: tuple(SYSCALLS).index("clone")]
+
+PROT_EXEC, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE = 0x4, 0x02, 0x20, 0x4000
+_O_HARMLESS = 0o2000000 | 0o4000 | 0o100000 | 0o200000 | 0o400000 | 0o40000 | 0o1000000
+
+# (argument, mask, allowed values): allowed where (argument & mask) is one of the values. A shared
+# mapping would escape RLIMIT_DATA, an executable one would let code be made out of data.
+RULES: dict[str, tuple[tuple[int, int, tuple[int, ...]], ...]] = {
+    "mmap": (
+        (2, PROT_EXEC, (0,)),
+        (3, 0xFFFFFFFF & ~MAP_NORESERVE, (MAP_PRIVATE | MAP_ANONYMOUS,)),
+    ),
+    "mprotect": ((2, PROT_EXEC, (0,)),),
+    "madvise": ((2, 0xFFFFFFFF, (4, 8)),),  # MADV_DONTNEED, MADV_FREE
+    "openat": ((2, 0xFFFFFFFF & ~_O_HARMLESS, (0,)),),  # O_RDONLY; neither creates nor truncates
+    "fcntl": ((1, 0xFFFFFFFF, (1, 2, 3)),),  # F_GETFD, F_SETFD, F_GETFL
+}
+
+ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
+
+_KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
+_EPERM, _ENOSYS = 1, 38
+_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_X32 = 0x40000000
+
+
+def unsupported() -> str:
+    """Why there can be no sandbox on this platform at all; empty where there can."""
+    if sys.platform != "linux":
+        return f"seccomp is missing ({sys.platform} is not Linux); run AutoIF in a Linux container"
+    if platform.machine() not in ARCHITECTURES:
+        return f"no seccomp filter for {platform.machine()}; use x86-64 or aarch64"
+    return ""
+
+
+def numbers(machine: str) -> dict[str, int]:
+    """Syscall numbers of this machine (`os.uname().machine`) by name. KeyError where unknown."""
+    column = ARCHITECTURES[machine][0]
+    return {name: n for name, row in SYSCALLS.items() if (n := row[column]) is not None}
+
+
+def assemble(machine: str, which: Filter) -> bytes:
+    """The filter as an array of `struct sock_filter`.
+
+    Offsets in `struct seccomp_data`: number 0, architecture 4, low word of argument i 16 + 8i.
+    """
+    number = numbers(machine)
+    names = [n for n in (STRICT if which == "strict" else ROFS) if n in number]
+    program: list[tuple[int, int, int, int]] = [
+        (_LOAD, 0, 0, 4),
+        (_EQUAL, 1, 0, ARCHITECTURES[machine][1]),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, 0),
+    ]
+    if machine == "x86_64":
+        program += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
+    # ENOSYS makes the C library fall back to clone, which is then refused
+    program += [(_EQUAL, 0, 1, number["clone3"]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
+    for name in names:
+        body = _body(name)
+        program += [(_EQUAL, 0, len(body), number[name]), *body]
+    program.append((_RETURN, 0, 0, _ERRNO | _EPERM))
+    return b"".join(struct.pack("=HBBI", *step) for step in program)
+
+
+def _body(name: str) -> list[tuple[int, int, int, int]]:
+    """What follows once the number matched: argument checks, ending in ALLOW or EPERM."""
+    body: list[tuple[int, int, int, int]] = []
+    for argument, mask, values in RULES.get(name, ()):
+        body += [(_LOAD, 0, 0, 16 + 8 * argument), (_AND, 0, 0, mask)]
+        for i, value in enumerate(values):
+            to_go = len(values) - 1 - i  # comparisons still to skip, then the refusal
+            body.append((_EQUAL, to_go + 1, 0, value))
+        body.append((_RETURN, 0, 0, _ERRNO | _EPERM))
+    return [*body, (_RETURN, 0, 0, _ALLOW)]

@@ -1,0 +1,343 @@
+"""The parent's side: a pool of workers, and `Sandbox`, the one thing the rest of AutoIF sees.
+
+A worker is exec'd, never forked from here, so nothing of this process is in its memory. A lost one
+is replaced and its job tried once more on another; a job that loses two is a CRASH.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+from autoif.errors import SandboxUnavailable
+from autoif.records import Outcome, Status
+from autoif.sandbox import policy, wire
+from autoif.sandbox.worker import NOT_RUN, ROOM, Lost, Worker
+
+PROFILES = ("stdlib", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a function may use.
+
+    cpu_seconds: of one call, on the child's own CPU clock (a busy machine does not shorten it).
+    wall_seconds: of one call, looser; for what sleeps.
+    total_seconds: elapsed, for one function on one batch of texts.
+    memory_mb: beyond what the warm interpreter has. All workers at once may take workers x this.
+    strikes: after so many timeouts, crashes and MemoryErrors the rest is not run.
+    """
+
+    cpu_seconds: float = 1.0
+    wall_seconds: float = 5.0
+    total_seconds: float = 30.0
+    memory_mb: int = 256
+    strikes: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """What `comply(text)` made of one text: TRUE and a text, or why there is none."""
+
+    status: Status
+    text: str = ""
+    detail: str = ""
+
+
+def _batches(texts: Sequence[str], most: int) -> Iterator[Sequence[str]]:
+    """Cut so that each part fits the payload; a text too long for it stands alone."""
+    if texts and len(texts) <= most and sum(map(len, texts)) * 4 <= ROOM:
+        yield texts
+        return
+    start = size = 0
+    for i, text in enumerate(texts):
+        bytes_ = len(text) if text.isascii() else 4 * len(text)
+        if i - start == most or (i > start and size + bytes_ > ROOM):
+            yield texts[start:i]
+            start, size = i, 0
+        size += bytes_
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _agreed(said: list[Outcome]) -> list[Outcome]:
+    """One outcome per text out of those of two runs, the second backwards.
+
+    What a busy machine may cause is no proof that a function is nondeterministic.
+    """
+    half = len(said) // 2
+    agreed = []
+    for one, two in zip(said[:half], reversed(said[half:]), strict=True):
+        if two.status.machine_dependent and not one.status.machine_dependent:
+            agreed.append(two)
+        elif one.status is two.status or one.status.machine_dependent:
+            agreed.append(one)
+        else:
+            agreed.append(Outcome(Status.ERROR, "nondeterministic"))
+    return agreed
+
+
+def _transformed(outcome: Outcome, raw: bytes) -> Transformed:
+    if outcome.status is not Status.TRUE:
+        return Transformed(outcome.status, "", outcome.detail)
+    try:
+        return Transformed(Status.TRUE, raw.decode("utf-8", "surrogatepass"))
+    except UnicodeDecodeError:
+        return Transformed(Status.ERROR, "", "what came back is not text")
+
+
+class Sandbox:
+    """Runs untrusted functions. Safe to use from threads and from any asyncio loop.
+
+    workers: zygotes at most, so functions at once; default one per core. The first starts here,
+    the others when needed. Raises SandboxUnavailable, naming the missing layer, where this machine
+    cannot contain hostile code; there is no way around it.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        limits: Limits = Limits(),
+        *,
+        filter: policy.Filter = "strict",
+    ) -> None:
+        if why := policy.unsupported():
+            raise SandboxUnavailable(why)
+        self.limits = limits
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self._filter = filter
+        self._free = threading.BoundedSemaphore(self.workers)
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[Worker]] = {p: [] for p in PROFILES}
+        self._all: set[Worker] = set()
+        self._needs_text: dict[bytes, None] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._closed = False
+        self._finalizer = weakref.finalize(self, _close_all, self._all)
+        _SANDBOXES.add(self)
+        first = self._start("stdlib")
+        self.layers: Mapping[str, bool | str] = first.layers
+        self._idle["stdlib"].append(first)
+
+    # ---- use -----------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        source: str,
+        texts: Sequence[str],
+        *,
+        function: str = "evaluate",
+        check_order: bool = False,
+    ) -> list[Outcome]:
+        """One outcome per text of calling `function(text)`, in order.
+
+        check_order: call every text a second time, in reverse; where the two differ the function
+        depends on more than its text, which is an ERROR "nondeterministic".
+        """
+        flags, most = (wire.ORDER, wire.CALLS // 2) if check_order else (0, wire.CALLS)
+        outcomes: list[Outcome] = []
+        struck: Outcome | None = None
+        for batch in _batches(texts, most):
+            if struck is not None:
+                outcomes += [struck] * len(batch)
+                continue
+            said, _ = self._job(flags, function, source, batch)
+            if said[-1].detail.startswith(NOT_RUN):
+                struck = said[-1]
+            outcomes += _agreed(said) if check_order else said
+        return outcomes
+
+    def transform(
+        self, source: str, texts: Sequence[str], *, function: str = "comply"
+    ) -> list[Transformed]:
+        """What `function(text)`, which returns a text of at most 64 kB, makes of each text."""
+        results: list[Transformed] = []
+        for batch in _batches(texts, wire.TEXTS_OUT):
+            said, raw = self._job(wire.TRANSFORM, function, source, batch)
+            results += map(_transformed, said, raw)
+        return results
+
+    async def aevaluate(
+        self,
+        source: str,
+        texts: Sequence[str],
+        *,
+        function: str = "evaluate",
+        check_order: bool = False,
+    ) -> list[Outcome]:
+        """`evaluate` without blocking the loop."""
+        return await asyncio.wrap_future(
+            self._executor.submit(
+                self.evaluate, source, texts, function=function, check_order=check_order
+            )
+        )
+
+    async def atransform(
+        self, source: str, texts: Sequence[str], *, function: str = "comply"
+    ) -> list[Transformed]:
+        """`transform` without blocking the loop."""
+        return await asyncio.wrap_future(
+            self._executor.submit(self.transform, source, texts, function=function)
+        )
+
+    def evaluate_all(
+        self, sources: Sequence[str], texts: Sequence[str], *, check_order: bool = False
+    ) -> list[list[Outcome]]:
+        """`evaluate` for several functions on the same texts, all workers at once."""
+        if len(sources) < 2 or self.workers < 2:
+            return [self.evaluate(s, texts, check_order=check_order) for s in sources]
+        submit = self._executor.submit
+        futures = [submit(self.evaluate, s, texts, check_order=check_order) for s in sources]
+        return [f.result() for f in futures]
+
+    # ---- jobs ----------------------------------------------------------------------------------
+
+    def _job(
+        self, flags: int, function: str, source: str, texts: Sequence[str]
+    ) -> tuple[list[Outcome], list[bytes]]:
+        """One function on one batch: an outcome per call and, of transforms, the bytes per text."""
+        limits = self.limits
+        name, code = (s.encode("utf-8", "surrogatepass") for s in (function, source))
+        job = wire.Job(
+            flags=flags,
+            texts=len(texts),
+            memory=limits.memory_mb << 20,
+            strikes=limits.strikes,
+            cpu=limits.cpu_seconds,
+            wall=limits.wall_seconds,
+            total=limits.total_seconds,
+        )
+        refused = ""
+        if len(name) + len(code) > wire.SOURCE:
+            refused = f"source over {wire.SOURCE >> 10} kB"
+        elif len(texts) == 1 and len(texts[0].encode("utf-8", "surrogatepass")) > ROOM:
+            refused = f"text over {ROOM >> 20} MB"
+        if refused:
+            return [Outcome(Status.ERROR, refused)] * job.calls, [b""] * job.texts
+        profile = "text" if code in self._needs_text else "stdlib"
+        lost = 0
+        while lost < 2:
+            try:
+                with self._borrow(profile) as worker:
+                    crash = worker.run(job, name, code, texts)
+                    if profile == "stdlib" and worker.results[wire.HEADER] == wire.NEEDS_TEXT:
+                        profile = "text"
+                        self._remember(code)
+                        continue
+                    return worker.read(job, crash)
+            except Lost:
+                lost += 1
+        gone = Outcome(Status.CRASH, "the sandbox process was lost twice")
+        return [gone] * job.calls, [b""] * job.texts
+
+    def _remember(self, source: bytes) -> None:
+        with self._lock:
+            self._needs_text[source] = None
+            if len(self._needs_text) > 1024:
+                del self._needs_text[next(iter(self._needs_text))]
+
+    @contextmanager
+    def _borrow(self, profile: str) -> Iterator[Worker]:
+        """A worker of ours alone; put back where its job went well, ended where it did not."""
+        with self._free:
+            with self._lock:
+                worker = self._idle[profile].pop() if self._idle[profile] else None
+            if worker is None:
+                worker = self._start(profile)
+            try:
+                yield worker
+            except BaseException:  # lost, or interrupted in the middle: its state is unknown
+                self._end(worker)
+                raise
+            with self._lock:
+                if not self._closed:
+                    self._idle[profile].append(worker)
+
+    def _start(self, profile: str) -> Worker:
+        if self._closed:
+            raise SandboxUnavailable("this sandbox has been closed; make a new one")
+        worker = Worker(profile, self._filter)
+        with self._lock:
+            self._all.add(worker)
+        return worker
+
+    def _end(self, worker: Worker) -> None:
+        with self._lock:
+            self._all.discard(worker)
+        worker.close()
+
+    @property
+    def _executor(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._closed:
+                raise SandboxUnavailable("this sandbox has been closed; make a new one")
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.workers, "autoif-sandbox")
+            return self._threads
+
+    # ---- end -----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        """End every process. Safe to call twice."""
+        with self._lock:
+            self._closed = True
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=True, cancel_futures=True)
+        self._finalizer()
+
+    def forget(self) -> None:
+        """In a process forked from ours: the workers are not its own."""
+        self._closed = True
+        self._finalizer.detach()
+        for worker in self._all:
+            worker.forget()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Sandbox:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+
+def _close_all(workers: set[Worker]) -> None:
+    while workers:
+        workers.pop().close()
+
+
+_SANDBOXES: weakref.WeakSet[Sandbox] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for sandbox in _SANDBOXES:
+        sandbox.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

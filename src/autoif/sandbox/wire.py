@@ -1,0 +1,102 @@
+"""The memory that parent, zygote and child share. Offsets and one-byte codes, nothing else.
+
+    payload   read-only for the jail (sealed): the job's header, the source, the texts
+    results   one byte per call, and 64 slots of 256 bytes for error messages
+    outputs   transforms only: 64 slots of 64 kB
+
+What comes back was written by hostile code: every byte of it may be a lie about the function's own
+calls, so it is only ever looked up in a table, cut to a length and decoded with care.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
+
+PAYLOAD = 32 << 20
+CALLS = 32 << 10
+SLOTS, SLOT = 64, 256
+DETAIL = 200  # bytes of an error message, at most
+HEADER = 64  # of results; byte 0: the child's phase
+DETAILS = HEADER + CALLS
+RESULTS = DETAILS + SLOTS * SLOT
+TEXTS_OUT, TEXT_OUT = 64, 64 << 10
+OUTPUTS = TEXTS_OUT * TEXT_OUT
+SOURCE = 64 << 10  # bytes of source, at most
+
+STARTING, READY = 0, 1  # phases: before and after the module level of the source has run
+
+PENDING, FALSE, TRUE = 0, 1, 2
+FALSE_INT, TRUE_INT, FALSE_NUMPY, TRUE_NUMPY = 3, 4, 5, 6
+CPU, WALL, TOTAL, MEMORY, CRASH = 7, 8, 9, 10, 11
+SKIP = 16  # added to the code of the last strike for calls that were not made
+NEEDS_TEXT = 64  # at call 0: the source imports a module of the text profile
+ERROR = 128  # + slot of the message
+
+ORDER, TRANSFORM = 1, 2  # flags
+
+
+class Job(NamedTuple):
+    """The fixed head of the payload; then name, source, text lengths (u32 each), all texts."""
+
+    flags: int
+    texts: int  # how many
+    memory: int  # bytes a child may take beyond what the zygote has
+    strikes: int
+    cpu: float  # seconds, per call
+    wall: float  # seconds, per call
+    total: float  # seconds, for the whole job
+    name: int = 0  # bytes; these three are filled in by `pack`
+    source: int = 0
+    blob: int = 0
+
+    @property
+    def calls(self) -> int:
+        return self.texts * 2 if self.flags & ORDER else self.texts
+
+
+_JOB = struct.Struct("=QQQQdddQQQ")
+MESSAGE = struct.Struct("=Qi")  # to the zygote: job, 0; back: job, wait status of the last crash
+
+
+def pack(job: Job, name: bytes, source: bytes, texts: Sequence[str]) -> list[bytes]:
+    """The payload's parts, in order."""
+    blob = "".join(texts).encode("utf-8", "surrogatepass")
+    head = _JOB.pack(*job._replace(name=len(name), source=len(source), blob=len(blob)))
+    head += name + source
+    return [head, bytes(-len(head) % 4), array("I", map(len, texts)).tobytes(), blob]
+
+
+def unpack_job(payload: bytes | memoryview) -> Job:
+    return Job(*_JOB.unpack_from(payload))
+
+
+def unpack_source(payload: memoryview, job: Job) -> tuple[str, str]:
+    at = _JOB.size
+    name = bytes(payload[at : at + job.name])
+    source = bytes(payload[at + job.name : at + job.name + job.source])
+    return name.decode("utf-8", "surrogatepass"), source.decode("utf-8", "surrogatepass")
+
+
+def unpack_texts(payload: memoryview, job: Job) -> list[str]:
+    at = _JOB.size + job.name + job.source
+    at += -at % 4
+    end = at + 4 * job.texts
+    lengths = payload[at:end].cast("I")
+    blob = str(payload[end : end + job.blob], "utf-8", "surrogatepass")
+    texts = []
+    start = 0
+    for length in lengths:
+        texts.append(blob[start : start + length])
+        start += length
+    return texts
+
+
+def slot(results: memoryview, index: int) -> str:
+    """An error message, as one printable line."""
+    at = DETAILS + index * SLOT
+    length = min(results[at], DETAIL)
+    text = str(bytes(results[at + 1 : at + 1 + length]), "utf-8", "replace")
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,221 @@
+"""One zygote as its parent sees it: a process, a socket, and the memory shared with it.
+
+The zygote is exec'd, never forked from here, so nothing of this process is in its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoif.errors import SandboxUnavailable
+from autoif.records import Outcome, Status
+from autoif.sandbox import policy, wire
+
+
+class Lost(Exception):
+    """The zygote is gone or does not answer."""
+
+
+NOT_RUN = "not run after"
+
+
+def _outcomes() -> list[Outcome]:
+    table = [Outcome(Status.ERROR, "unknown verdict")] * 256
+    known = {
+        wire.FALSE: Outcome(Status.FALSE),
+        wire.TRUE: Outcome(Status.TRUE),
+        wire.FALSE_INT: Outcome(Status.FALSE, "returned int"),
+        wire.TRUE_INT: Outcome(Status.TRUE, "returned int"),
+        wire.FALSE_NUMPY: Outcome(Status.FALSE, "returned numpy bool"),
+        wire.TRUE_NUMPY: Outcome(Status.TRUE, "returned numpy bool"),
+        wire.CPU: Outcome(Status.TIMEOUT, "CPU limit"),
+        wire.WALL: Outcome(Status.TIMEOUT, "wall-clock limit"),
+        wire.TOTAL: Outcome(Status.TIMEOUT, "total limit"),
+        wire.MEMORY: Outcome(Status.MEMORY, "memory limit"),
+        wire.CRASH: Outcome(Status.CRASH, "the process died"),
+    }
+    for code, outcome in known.items():
+        table[code] = outcome
+        if code >= wire.CPU:
+            table[code | wire.SKIP] = Outcome(outcome.status, f"{NOT_RUN} {outcome.detail}")
+    return table
+
+
+OUTCOMES = _outcomes()
+START_SECONDS, GRACE_SECONDS = 120.0, 15.0
+# no site, no user site, no current directory, no .pyc files written
+_FLAGS = ("-s", "-S", "-P", "-B", "-X", "utf8", "-c")
+_PATHS = [str(p) for p in list(Path(__file__).resolve().parents)[1::-1]]  # of our two packages
+# Packages without their __init__: the zygote wants these few modules and no dependency of ours.
+_BOOT = """
+import sys, types
+for name, path in (("autoif", sys.argv[1]), ("autoif.sandbox", sys.argv[2])):
+    sys.modules[name] = module = types.ModuleType(name)
+    module.__path__ = [path]
+from autoif.sandbox.zygote import main
+main(sys.argv[3])
+"""
+_REGIONS = (("payload", wire.PAYLOAD), ("results", wire.RESULTS), ("outputs", wire.OUTPUTS))
+_BLANK = bytes(wire.RESULTS)
+ROOM = wire.PAYLOAD - (1 << 20)  # bytes of texts in one job; the rest is head, source, lengths
+
+
+class Worker:
+    """One zygote process and the memory shared with it. Used by one thread at a time."""
+
+    def __init__(self, profile: str, which: policy.Filter) -> None:
+        self.profile = profile
+        self.jobs = 0
+        self.used = 0
+        self.maps, files = zip(*map(_shared, _REGIONS), strict=True)
+        self.payload, self.results, self.outputs = self.maps
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        options = {
+            "parent": os.getpid(),
+            "control": theirs.fileno(),
+            **dict(zip(("payload", "results", "outputs"), files, strict=True)),
+            "filter": which,
+            "text": profile == "text",
+            "path": [p for p in sys.path if os.path.isabs(p)],
+        }
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, *_FLAGS, _BOOT, *_PATHS, json.dumps(options)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=_environment(),
+                pass_fds=(theirs.fileno(), *files),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.control.close()
+            raise SandboxUnavailable(f"cannot start the sandbox's interpreter: {error}") from None
+        finally:
+            theirs.close()
+            for file in files:
+                os.close(file)
+        self.layers = self._ready()
+
+    def _ready(self) -> dict[str, bool | str]:
+        self.control.settimeout(START_SECONDS)
+        try:
+            said = json.loads(self.control.recv(1 << 16) or b'{"error": "it died at start"}')
+        except OSError:
+            said = {"error": f"it did not start within {START_SECONDS:.0f} s"}
+        if "layers" in said:
+            return dict(said["layers"])
+        self.close()
+        raise SandboxUnavailable(
+            f"the sandbox cannot hold here: {said.get('error')}; `autoif doctor` says what to do"
+        )
+
+    def run(self, job: wire.Job, name: bytes, source: bytes, texts: Sequence[str]) -> int:
+        """Run one job; results and outputs then stand in shared memory. The last crash's status.
+
+        Raises Lost where the zygote does not answer in time.
+        """
+        parts = wire.pack(job, name, source, texts)
+        payload = self.payload
+        at = 0
+        for part in parts:
+            payload[at : at + len(part)] = part
+            at += len(part)
+        if at < self.used:  # nothing of the job before
+            payload[at : self.used] = bytes(self.used - at)
+        self.used = at
+        self.results[:] = _BLANK
+        self.jobs += 1
+        try:
+            self.control.settimeout(job.total + job.wall + GRACE_SECONDS)
+            self.control.send(wire.MESSAGE.pack(self.jobs, 0))
+            message = self.control.recv(wire.MESSAGE.size)
+        except OSError as error:
+            raise Lost from error
+        if len(message) != wire.MESSAGE.size:
+            raise Lost
+        number, crash = wire.MESSAGE.unpack(message)
+        if number != self.jobs:
+            raise Lost
+        return int(crash)
+
+    def read(self, job: wire.Job, crash: int) -> tuple[list[Outcome], list[bytes]]:
+        """What the last job left: an outcome per call and, of transforms, the bytes per text."""
+        codes = self.results[wire.HEADER : wire.HEADER + job.calls]
+        table = OUTCOMES
+        if max(codes) >= wire.CRASH:
+            table = OUTCOMES.copy()
+            died = Outcome(Status.CRASH, _death(crash))
+            table[wire.CRASH] = died
+            table[wire.CRASH | wire.SKIP] = Outcome(Status.CRASH, f"{NOT_RUN} {died.detail}")
+            results = memoryview(self.results)
+            for code in set(codes):
+                if code >= wire.ERROR and (index := code - wire.ERROR) < wire.SLOTS:
+                    table[code] = Outcome(Status.ERROR, wire.slot(results, index))
+            results.release()
+        outputs = []
+        if job.flags & wire.TRANSFORM:
+            for i, code in enumerate(codes):
+                at = i * wire.TEXT_OUT
+                size = int.from_bytes(self.outputs[at : at + 4], "little")
+                size = min(size, wire.TEXT_OUT - 4) if code == wire.TRUE else 0
+                outputs.append(self.outputs[at + 4 : at + 4 + size])
+            self.outputs.madvise(mmap.MADV_REMOVE)  # nothing of this for the next
+        return [table[code] for code in codes], outputs
+
+    def close(self) -> None:
+        self.control.close()
+        self.process.kill()
+        self.process.wait()
+        for region in self.maps:
+            region.close()
+
+    def forget(self) -> None:
+        """In a process forked from the one that owns the zygote: let go, touch nothing."""
+        self.process.returncode = 0
+        self.control.close()
+
+
+def _shared(region: tuple[str, int]) -> tuple[mmap.mmap, int]:
+    """A memfd of fixed size, sealed, and our map of it. The payload is read-only for all others."""
+    import fcntl
+
+    name, size = region
+    file = os.memfd_create(f"autoif-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(file, size)
+    memory = mmap.mmap(file, size)
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+    if name == "payload":
+        seals |= 0x10  # F_SEAL_FUTURE_WRITE: only the map we already have can be written
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+    return memory, file
+
+
+def _environment() -> dict[str, str]:
+    """All that the zygote's interpreter is told. None of the caller's secrets."""
+    fixed = {"PYTHONHASHSEED": "0", "TZ": "UTC0", "LC_ALL": "C.UTF-8"}
+    threads = ("OPENBLAS", "OMP", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
+    fixed |= {f"{name}_NUM_THREADS": "1" for name in threads}
+    passed = ("LD_LIBRARY_PATH", "NLTK_DATA")
+    return fixed | {name: os.environ[name] for name in passed if name in os.environ}
+
+
+def _death(status: int) -> str:
+    """A wait status in words."""
+    code = os.waitstatus_to_exitcode(status) if status >= 0 else 0
+    if code >= 0:
+        return f"the process died (exit {code})"
+    try:
+        return f"the process died ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"the process died (signal {-code})"

@@ -1,0 +1,289 @@
+"""A fresh interpreter that imports everything, locks itself in, and forks one child per function.
+
+It never reads a source or a text: the child takes both from shared memory. So nothing of one
+function can be found in the memory of the next. It is single-threaded for good.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import mmap
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import time
+import warnings
+from contextlib import suppress
+from typing import Any
+
+from autoif.sandbox import allowlist, child, jail, policy, wire
+
+
+class Zygote:
+    def __init__(self, options: dict[str, Any]) -> None:
+        """options: parent, control, payload, results, outputs (descriptors), filter, text, path."""
+        self.filter: policy.Filter = options["filter"]
+        self.text: bool = options["text"]
+        self.path: list[str] = options["path"]
+        self.control = socket.socket(fileno=options["control"])
+        self.watched = self.control.fileno()
+        self.parent = _pidfd(options["parent"])
+        payload, results, outputs = (options[k] for k in ("payload", "results", "outputs"))
+        # The maps live for ever; the descriptors under them are closed here and in every child.
+        self.payload = memoryview(mmap.mmap(payload, wire.PAYLOAD, mmap.MAP_SHARED, mmap.PROT_READ))
+        self.map = mmap.mmap(results, wire.RESULTS, mmap.MAP_SHARED)
+        self.results = memoryview(self.map)
+        self.outputs = memoryview(mmap.mmap(outputs, wire.OUTPUTS, mmap.MAP_SHARED))
+        self.layers: dict[str, bool | str] = {}
+        self.poller = select.poll()
+
+    # ---- becoming a jail -----------------------------------------------------------------------
+
+    def close_in(self) -> None:
+        """Every layer, in the only order that works."""
+        layers = self.layers
+        achieved = jail.namespaces()
+        if "pid" in achieved:
+            _become_init()
+        layers["namespaces"] = " ".join(achieved) or False
+        layers["rlimits"] = jail.limit_zygote()
+        sys.path += self.path if self.text or self.filter == "rofs" else []
+        warnings.simplefilter("ignore")
+        allowlist.warm(self.text)
+        child.prepare(imports=self.filter == "rofs")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self.lockdown = jail.Lockdown(self.filter)
+        jail.drop_bounding_set()
+        # `rofs` needs its files to stay where they are; Landlock alone hides the others
+        readable = [p for p in sys.path if os.path.isdir(p)] if self.filter == "rofs" else []
+        layers["empty root"] = (
+            jail.empty_root() if "mount" in achieved and self.filter == "strict" else False
+        )
+        layers["identity"] = jail.become_nobody()
+        if "pid" in achieved:
+            jail.die_with_parent()  # again: a change of identity has disarmed it
+        layers["no_new_privs"] = jail.no_new_privileges()
+        version = jail.landlock(readable)
+        layers["landlock"] = f"v{version}" if version and jail.landlock_holds(readable) else False
+        layers["no capabilities"] = jail.drop_capabilities()
+        jail.undumpable()
+        if self.filter == "rofs" and not layers["landlock"]:
+            raise RuntimeError("landlock is missing, which the rofs filter needs")
+        if not layers["no_new_privs"]:
+            raise RuntimeError("no_new_privs is missing (prctl was refused)")
+
+    def warm(self) -> None:
+        """Run a function of our own here, so that the interpreter learns its way only once."""
+        results, outputs = memoryview(bytearray(wire.RESULTS)), memoryview(bytearray(1))
+        for flags in (0, wire.ORDER):
+            job = wire.Job(flags, len(_WARM_TEXTS), 0, 1, 1.0, 1.0, 1.0)
+            payload = memoryview(b"".join(wire.pack(job, b"evaluate", _WARM, _WARM_TEXTS)))
+            for _ in range(8):
+                runner = child.Runner(payload, results, outputs, self.text)
+                runner(wire.unpack_job(payload), 0)
+                results[:] = bytes(wire.RESULTS)
+        self.runner = child.Runner(self.payload, self.results, self.outputs, self.text)
+        random.seed(0)
+        gc.collect()
+        gc.freeze()
+
+    def canary(self) -> None:
+        """Raise RuntimeError unless a child, locked down as for a job, fails at everything."""
+        attempts = jail.attempts(self.filter)
+        results, first = self.results, wire.HEADER
+        me = os.getpid()
+        pid = jail.fork()
+        if pid == 0:
+            self.lockdown(me, 64 << 20, 5)
+            for i, (_, attempt) in enumerate(attempts):
+                results[first + i] = wire.TRUE if attempt() else wire.FALSE
+            os._exit(0)
+        try:
+            time.clock_gettime(_cpu_clock(pid))
+            self.layers["cpu clock"] = True
+        except OSError:
+            self.layers["cpu clock"] = False
+        status = os.waitpid(pid, 0)[1]
+        said = bytes(results[first : first + len(attempts)])
+        results[:] = bytes(wire.RESULTS)
+        if os.waitstatus_to_exitcode(status) == jail.LOCKDOWN_FAILED:
+            raise RuntimeError("seccomp is missing: the kernel or the container refused the filter")
+        for (what, _), code in zip(attempts, said, strict=True):
+            if code != wire.FALSE:
+                raise RuntimeError(f"seccomp does not hold: code in the jail could {what}")
+        if status:
+            raise RuntimeError(f"seccomp does not hold: the canary died (wait status {status})")
+        self.layers["seccomp"] = self.filter
+
+    # ---- jobs ----------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Answer until the parent goes away."""
+        size = wire.MESSAGE.size
+        while True:
+            self.poll(None)
+            message = self.control.recv(size)
+            if len(message) != size:
+                os._exit(0)
+            number, _ = wire.MESSAGE.unpack(message)
+            self.control.send(wire.MESSAGE.pack(number, self.job()))
+
+    def poll(self, timeout_ms: float | None) -> dict[int, int]:
+        """Descriptors that are ready. Ends this process, and so its child, with the parent."""
+        ready = dict(self.poller.poll(timeout_ms))
+        if self.parent in ready or ready.get(self.watched, 0) & (select.POLLHUP | select.POLLERR):
+            os._exit(0)
+        return ready
+
+    def job(self) -> int:
+        """Run the job in the payload to its end; the wait status of its last crash, or 0.
+
+        A child ends when all calls are made, after a MemoryError, or when it dies; each such end
+        but the first is a strike, and the next child goes on at the next call.
+        """
+        job = wire.unpack_job(self.payload)
+        results, find = self.results, self.map.find
+        first, end = wire.HEADER, wire.HEADER + job.calls
+        deadline = time.monotonic() + job.total
+        me = os.getpid()
+        strikes = crash = 0
+        while (at := find(b"\0", first, end)) >= 0:
+            results[0] = wire.STARTING
+            pid = jail.fork()
+            if pid == 0:
+                self.lockdown(me, job.memory, job.total)
+                self.runner(job, at - first)
+                os._exit(0)
+            if pid < 0:
+                results[at:end] = bytes([wire.CRASH]) * (end - at)
+                return -1
+            why, stuck, status = self.watch(pid, job, at, end, deadline)
+            now = find(b"\0", first, end)
+            if now < 0:
+                break
+            if why == wire.TOTAL:
+                results[now:end] = bytes([why]) * (end - now)
+                break
+            if why and now != stuck:
+                continue  # that call came to an end while it was being killed
+            if not why:
+                if status == 0 and now > at and results[now - 1] == wire.MEMORY:
+                    why = wire.MEMORY
+                else:
+                    why, crash = wire.CRASH, status
+            if results[0] == wire.STARTING:  # the module level did not end, nor would it again
+                results[now:end] = bytes([why]) * (end - now)
+                break
+            if why != wire.MEMORY:
+                results[now] = why
+                now += 1
+            strikes += 1
+            if strikes >= job.strikes:
+                results[now:end] = bytes([why | wire.SKIP]) * (end - now)
+        return crash
+
+    def watch(
+        self, pid: int, job: wire.Job, at: int, end: int, deadline: float
+    ) -> tuple[int, int, int]:
+        """Wait for a child or kill it: (CPU, WALL, TOTAL or 0, at which call, wait status).
+
+        A call's clock starts when we see that the one before has ended, so never too early.
+        """
+        results, find, clock = self.results, self.map.find, _cpu_clock(pid)
+        tick = 1000 * min(max(job.cpu / 20, 0.002), 0.05)
+        fd = _pidfd(pid)
+        if fd >= 0:
+            self.poller.register(fd, select.POLLIN)
+        seen, used0, since = (wire.STARTING, at), 0.0, time.monotonic()
+        why = 0
+        while not self.ended(pid, fd, tick):
+            used, now = _clock(clock), time.monotonic()
+            here = (results[0], find(b"\0", at, end))
+            if now > deadline:
+                why = wire.TOTAL
+            elif here != seen:
+                seen, used0, since = here, _clock(clock), now
+            elif used - used0 > job.cpu:
+                why = wire.CPU
+            elif now - since > job.wall:
+                why = wire.WALL
+            if why:
+                os.kill(pid, signal.SIGKILL)
+                break
+        status = os.waitpid(pid, 0)[1]
+        if fd >= 0:
+            self.poller.unregister(fd)
+            os.close(fd)
+        return why, seen[1], status
+
+    def ended(self, pid: int, fd: int, tick_ms: float) -> bool:
+        if fd >= 0:
+            return fd in self.poll(tick_ms)
+        self.poll(1)  # a kernel without pidfds
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+_WARM = b"""
+import re
+import string
+
+def evaluate(response):
+    words = re.findall("[a-z]+", response.lower())
+    return len(words) > 3 and any(w in string.ascii_letters for w in words)
+"""
+_WARM_TEXTS = ["one two three", "a text of some length, all lower case", "", "\u4f60\u597d"] * 3
+
+
+def _cpu_clock(pid: int) -> int:
+    return (~pid << 3) | 2  # the kernel's MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+
+
+def _clock(clock: int) -> float:
+    try:
+        return time.clock_gettime(clock)
+    except OSError:  # a kernel without such clocks: elapsed time must do
+        return time.monotonic()
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
+
+
+def _become_init() -> None:
+    """Fork the first process of the new PID namespace and go on there; stay to await its end.
+
+    When it dies the kernel kills all that is in the namespace; when we are killed it dies.
+    """
+    pid = os.fork()
+    if pid:
+        os.closerange(3, 64)
+        os.waitpid(pid, 0)
+        os._exit(0)
+    # Armed only here, where the parent has one thread: the signal comes when the parent's *thread*
+    # ends. Without a PID namespace the end of the socket and of the parent's pidfd must do.
+    jail.die_with_parent()
+
+
+def main(options: str) -> None:
+    """Entry point of the fresh interpreter; `options` is JSON from the pool."""
+    zygote = Zygote(json.loads(options))
+    try:
+        zygote.close_in()
+        zygote.warm()
+        zygote.canary()
+    except Exception as error:
+        with suppress(OSError):
+            zygote.control.send(json.dumps({"error": f"{error}"}).encode())
+        os._exit(1)
+    zygote.poller.register(zygote.watched, select.POLLIN)
+    if zygote.parent >= 0:
+        zygote.poller.register(zygote.parent, select.POLLIN)
+    zygote.control.send(json.dumps({"layers": zygote.layers}).encode())
+    zygote.serve()

@@ -1,0 +1,111 @@
+"""What a user of the sandbox relies on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from autoif.records import Outcome, Status
+from autoif.sandbox import Limits, Sandbox, probe
+
+GOOD = "def evaluate(response):\n    return len(response) > 2\n"
+QUICK = Limits(cpu_seconds=0.1, wall_seconds=1.0, total_seconds=10.0, memory_mb=64, strikes=2)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(workers=2, limits=QUICK) as sandbox:
+        yield sandbox
+
+
+def statuses(outcomes: list[Outcome]) -> str:
+    return " ".join(o.status.value for o in outcomes)
+
+
+def test_one_outcome_per_text_in_order(sandbox: Sandbox) -> None:
+    assert statuses(sandbox.evaluate(GOOD, ["a", "abc", "", "你好吗"])) == "FALSE TRUE FALSE TRUE"
+    assert sandbox.evaluate(GOOD, []) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "detail"),
+    [
+        ("def evaluate(r):\n    return 'x'", Status.ERROR, "returned str, not bool"),
+        ("def evaluate(r):\n    return None", Status.ERROR, "returned NoneType, not bool"),
+        ("def evaluate(r):\n    return 2", Status.ERROR, "returned int, not bool"),
+        ("def evaluate(r):\n    return 1", Status.TRUE, "returned int"),
+        ("def evaluate(r):\n    return x", Status.ERROR, "NameError: name 'x' is not defined"),
+        ("x = 1", Status.ERROR, "NameError: no function named 'evaluate'"),
+        ("import requests\n" + GOOD, Status.ERROR, "ImportError: requests is not on the allowlist"),
+        ("def evaluate(r):\n    while True: pass", Status.TIMEOUT, "CPU limit"),
+        ("while True: pass", Status.TIMEOUT, "CPU limit"),
+        ("import time\ndef evaluate(r):\n    time.sleep(9)", Status.TIMEOUT, "wall-clock limit"),
+        ("def evaluate(r):\n    return bytes(1 << 30)", Status.MEMORY, "memory limit"),
+        ("import os\ndef evaluate(r):\n    os._exit(3)", Status.CRASH, "the process died (exit 3)"),
+        ("import os\ndef evaluate(r):\n    os.abort()", Status.CRASH, "the process died (SIGABRT)"),
+    ],
+)
+def test_what_went_wrong_is_said(
+    sandbox: Sandbox, source: str, status: Status, detail: str
+) -> None:
+    assert sandbox.evaluate(source, ["abc"]) == [Outcome(status, detail)]
+
+
+def test_a_bad_call_does_not_spoil_its_neighbours(sandbox: Sandbox) -> None:
+    source = (
+        "import os\n"
+        "def evaluate(r):\n"
+        "    if r == 'die': os._exit(0)\n"
+        "    if r == 'loop':\n"
+        "        while True: pass\n"
+        "    return r == 'yes'\n"
+    )
+    said = sandbox.evaluate(source, ["yes", "die", "no", "yes"])
+    assert statuses(said) == "TRUE CRASH FALSE TRUE"
+    said = sandbox.evaluate(source, ["yes", "loop", "yes", "die", "yes", "yes"])
+    assert statuses(said) == "TRUE TIMEOUT TRUE CRASH CRASH CRASH"
+    assert said[-1].detail.startswith("not run after")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "n = [0]\ndef evaluate(r):\n    n[0] += 1\n    return n[0] == 1",
+        "def evaluate(r, seen=[]):\n    seen.append(r)\n    return len(seen) == 1",
+    ],
+)
+def test_state_between_calls_is_exposed(sandbox: Sandbox, source: str) -> None:
+    (said,) = sandbox.evaluate(source, ["abc"], check_order=True)
+    assert said == Outcome(Status.ERROR, "nondeterministic")
+    (said,) = sandbox.evaluate(GOOD, ["abc"], check_order=True)
+    assert said == Outcome(Status.TRUE)
+
+
+def test_transform(sandbox: Sandbox) -> None:
+    texts = [f"text {i} é" for i in range(150)]
+    said = sandbox.transform("def comply(text):\n    return text.upper()", texts)
+    assert [t.text for t in said] == [t.upper() for t in texts]
+    (said_long,) = sandbox.transform("def comply(text):\n    return text * 70000", ["x"])
+    assert (said_long.status, said_long.detail) == (Status.ERROR, "returned over 64 kB")
+    (said_int,) = sandbox.transform("def comply(text):\n    return 3", ["x"])
+    assert (said_int.status, said_int.detail) == (Status.ERROR, "returned int, not str")
+
+
+async def test_from_a_loop(sandbox: Sandbox) -> None:
+    said = await asyncio.gather(*(sandbox.aevaluate(GOOD, ["abc", "a"]) for _ in range(20)))
+    assert {statuses(s) for s in said} == {"TRUE FALSE"}
+    (text,) = await sandbox.atransform("def comply(t): return t + '!'", ["a"])
+    assert text.text == "a!"
+
+
+def test_source_over_64_kb_is_not_even_parsed(sandbox: Sandbox) -> None:
+    (said,) = sandbox.evaluate("(" * 70_000, ["x"])
+    assert said == Outcome(Status.ERROR, "source over 64 kB")
+
+
+def test_probe_names_the_layers() -> None:
+    layers = {layer.name: layer for layer in probe()}
+    assert layers["seccomp"].holds
+    assert all(layer.holds for layer in layers.values() if layer.required)
