@@ -1,0 +1,1 @@
+"""Room 3: responses or weights to scores."""
