@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from autoif.calls import canonical
+from autoif.chat.connector import Connector
 from autoif.chat.limits import Gate, Limiter, Outcome
 from autoif.chat.wire import (
     checked_url,
@@ -112,7 +114,8 @@ class HttpBackend:
         self._scopes: set[asyncio.Timeout] = set()  # one per attempt in flight
         self._worked: set[str] = set()  # endpoints that have answered
         self._without: set[str] = set()  # fields of the body that the server refuses
-        self._no_completions = self._retried = self._resent = 0
+        self._id = secrets.token_hex(8)
+        self._attempts = self._no_completions = self._retried = self._resent = 0
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(self.model, request, self._extra)
@@ -130,7 +133,7 @@ class HttpBackend:
 
     async def __call__(self, request: Request) -> Reply:
         group = hash(request.messages[:-1])  # calls that share all but their last message
-        tries = counted = timeouts = 0
+        counted = timeouts = 0
         while True:
             permit = await self._gate.enter(group)
             outcome, failure = Outcome.ABANDONED, None
@@ -159,7 +162,6 @@ class HttpBackend:
                     )
             if self._gate.fatal is not None:
                 raise self._gate.fatal
-            tries += 1
             self._retried += 1
             self._resent += failure.paid
             if failure.outcome is Outcome.FAILED and not permit.limiter.is_open:
@@ -168,7 +170,7 @@ class HttpBackend:
             if counted >= ATTEMPTS or timeouts >= TIMEOUTS:
                 raise CallFailed("no_answer", f"{counted} attempts failed, the last: {failure}")
             if failure.after is None:
-                await asyncio.sleep(random.uniform(0, min(LONGEST_BACKOFF, 0.1 * 2**tries)))
+                await asyncio.sleep(self._backoff(permit.limiter))
 
     async def _attempt(self, url: str, request: Request) -> Reply:
         """One POST. Returns a reply or raises Retry, CallFailed or ModelUnavailable."""
@@ -177,6 +179,9 @@ class HttpBackend:
             body.pop("response_format", None)
         if "max_tokens" in self._without and "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
+        self._attempts += 1
+        attempt_id = f"{self._id}-{self._attempts}"
+        headers = {"X-Sample-Index": str(request.index), "X-Request-Id": attempt_id}
         scope = asyncio.timeout(self.timeout)
         try:
             async with scope:
@@ -184,10 +189,14 @@ class HttpBackend:
                 async with self._open_session().post(
                     f"{url}/chat/completions",
                     data=canonical(body),
-                    headers={"X-Sample-Index": str(request.index)},
+                    headers=headers,
                     allow_redirects=False,
                 ) as response:
                     data = await response.read()
+                    echo = response.headers.get("X-Request-Id", attempt_id)
+                    if echo != attempt_id and echo.startswith(self._id):
+                        response.close()
+                        raise aiohttp.ClientPayloadError("the reply to another request")
         except aiohttp.ClientSSLError as e:
             raise ModelUnavailable(f"{url}: {self._line(e)}: check its certificate") from e
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
@@ -228,6 +237,14 @@ class HttpBackend:
             raise Retry(Outcome.FAILED, "a reply that is no chat completion", paid=True) from e
         self._worked.add(url)
         return reply
+
+    @staticmethod
+    def _backoff(limiter: Limiter) -> float:
+        """Up to as long again as the endpoint has been in trouble: short where the others get their
+        answers, doubling where nobody does."""
+        now = asyncio.get_running_loop().time()
+        lasted = 0.0 if limiter.trouble_since is None else now - limiter.trouble_since
+        return random.uniform(0, min(LONGEST_BACKOFF, max(0.2, lasted)))
 
     # ---- refusals ------------------------------------------------------------------------------
 
@@ -295,7 +312,7 @@ class HttpBackend:
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+                connector=Connector(limit=0, ttl_dns_cache=300),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
                 headers=headers,
                 trust_env=not all(urlsplit(url).hostname in LOOPBACK for url in self.urls),

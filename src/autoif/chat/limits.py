@@ -107,6 +107,9 @@ class Limiter:
                 self.trouble_since = now
             if outcome is not Outcome.BUSY:
                 self._failures += 1
+            elif self.limit < 2:  # one at a time is still too much: leave time between them
+                pause = max(0.02, now - self.trouble_since)
+                self.resume_at = max(self.resume_at, now + min(LONGEST_PROBE_WAIT, pause))
             if self.is_open:
                 if permit.probe:
                     self.wait_for_probe(now)
