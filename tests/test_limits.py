@@ -1,4 +1,4 @@
-"""The limiter: what it promises whatever the endpoint does, and that it finds an endpoint's size."""
+"""The limiter: what it promises whatever an endpoint does, and that it finds its size."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from autoif.chat.limits import CEILING, Gate, Limiter, Outcome, Permit
 
 OUTCOMES = [Outcome.ANSWERED, Outcome.BUSY, Outcome.FAILED, Outcome.REFUSED, Outcome.ABANDONED]
+
+
+EVENT = st.tuples(st.sampled_from(OUTCOMES), st.booleans(), st.floats(0, 30))
 
 
 def simulate(

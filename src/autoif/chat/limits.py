@@ -4,12 +4,12 @@
 seconds, so that a jump of the wall clock changes nothing). `Gate` is the waiting room in front of
 all endpoints of one model.
 
-The limit moves once per window, a window being as many finished calls as the limit allows at its
-start, counted only among calls begun in it: the replies to one burst cannot shrink it twice. A
-window with under 5% overload grows it (doubling at first, later by a twentieth, and only if the
-limit was reached); the overloaded share b of any other multiplies it by 1 - b/2. Overload is 429,
-5xx and timeouts. Growth also rests while queueing endangers the deadline: more in flight would then
-only make every call later.
+A window is as many finished calls as the limit allows at its start, counted only among calls begun
+in it: the replies to one burst cannot shrink the limit twice. Within a window each overload (429,
+5xx, timeout) takes back the permit it came on, down to half. A window with under 5% of them grows
+the limit at its end (doubling at first, later by a twentieth, and only if the limit was reached).
+Growth also rests while queueing endangers the deadline: more in flight would then only make every
+call later.
 
 The circuit of an endpoint opens when calls fail and none succeeds in between. Then one call at a
 time probes it, ever more rarely, and the rest wait; a success closes it. An endpoint in trouble for
@@ -120,8 +120,10 @@ class Limiter:
 
     def _count(self, latency: float, overload: bool) -> None:
         self._finished += 1
-        self._overloaded += overload
         self._latency += latency
+        if overload:
+            self._overloaded += 1
+            self.limit = max(1.0, self._size / 2, self.limit - 1)
         if self._finished < self._size:
             return
         share, latency = self._overloaded / self._finished, self._latency / self._finished
@@ -129,7 +131,6 @@ class Limiter:
         late = latency > self.deadline / 3 and latency > 2 * self._shortest_latency
         if share >= 0.05:
             self._doubling = False
-            self.limit = max(1.0, self.limit * (1 - share / 2))
         elif self._reached and not late:
             step = self.limit if self._doubling else max(1.0, self.limit / 20)
             self.limit = min(CEILING, self.limit + step)
