@@ -16,6 +16,7 @@ from autoif.records import Drop
 STAGES: Mapping[str, str] = {
     "instructions": "seeds and proposals",
     "functions": "candidate functions",
+    "programs": "programs that make a text comply",
     "cases": "test cases and evidence",
     "crossval": "instructions with functions",
     "backtranslate": "functions said back in words",
@@ -27,7 +28,7 @@ STAGES: Mapping[str, str] = {
 }
 FILES: Mapping[str, tuple[str, ...]] = {
     "01-instructions": ("instructions",),
-    "02-verifiers": ("functions", "cases", "crossval", "backtranslate", "verifiers"),
+    "02-verifiers": ("functions", "programs", "cases", "crossval", "backtranslate", "verifiers"),
     "03-samples": ("prompts", "responses", "judge", "samples"),
 }
 

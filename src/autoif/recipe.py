@@ -183,10 +183,9 @@ class Judge(_Section):
 
 
 class Pairs(_Section):
-    """Preferences."""
+    """Preferences: chosen is a kept sample, rejected a response that every check called FALSE."""
 
     per_prompt: int = Field(2, ge=0, description="at most this many chosen and rejected a prompt")
-    inclusive: bool = Field(False, description="chosen needs share >= 0.5 (true) or above (false)")
     instruction_level: int = Field(2, ge=0, description="pairs of case texts per instruction")
 
 
@@ -307,7 +306,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "backtranslate": {"drop": "instruction"},
             "responses": {"waves": (16,), "accuracy": 0.0},
             "judge": {"threshold": 8.0, "inclusive": False},
-            "pairs": {"inclusive": True, "instruction_level": 0},
+            "pairs": {"instruction_level": 0},
         },
     ),
     "strict": ("", STRICT),
@@ -339,10 +338,16 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "smoke": (
         "strict",
         {
-            "models": {"default": "scripted:builtin"},
-            "instructions": {"limit": 6, "rounds": 1, "asks": 1, "per_ask": 6, "shown": 4},
+            "models": {"default": "scripted:builtin:smoke"},
+            "instructions": {
+                "seeds": "builtin:smoke",
+                "rounds": 1,
+                "asks": 1,
+                "per_ask": 6,
+                "shown": 4,
+            },
             "verifiers": {"k": 3, "comply": 2, "plain": 6},
-            "queries": {"per_instruction": 3},
+            "queries": {"source": "builtin:smoke", "per_instruction": 3},
             "responses": {"waves": (2, 2), "enough": 1, "hopeless": 6},
             "judge": {"style": "number"},
         },

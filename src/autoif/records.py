@@ -114,11 +114,16 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A text and what a right function must say of it. `origin`: model, comply, plain, probe."""
+    """A text and what a right function must say of it.
+
+    origin: model (it wrote the text for this), plain (a reply to a query alone) or comply:N (what
+    the Nth program made of such a reply). `query`: what the text answers, where it answers one.
+    """
 
     text: str
     expected: bool
     origin: str = "model"
+    query: str = ""
 
     @property
     def id(self) -> str:
@@ -144,6 +149,19 @@ class Verifier:
 class Message:
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a user asked, with where it comes from and under which licence."""
+
+    text: str
+    lang: str = "en"
+    source: str = ""
+
+    @property
+    def id(self) -> str:
+        return content_id("query", self.lang, self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,13 @@ import polars as pl
 
 from autoif.errors import UsageError
 
+BUILTIN = Path(__file__).parent / "data"
 CHAT_COLUMNS = ("messages", "conversations", "conversation")
+
+
+def builtin(source: str, name: str) -> str:
+    """The shipped file that `builtin` or `builtin:SET` means."""
+    return str(BUILTIN / source.partition(":")[2] / name)
 
 
 def read_texts(source: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -123,7 +129,7 @@ def _hub(source: str, column: str) -> Iterator[dict[str, Any]]:
     name, _, rest = source[3:].partition(":")
     split, _, wanted = rest.partition(":")
     try:
-        import datasets
+        import datasets  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError:
         raise UsageError(f'{source}: reading datasets needs `pip install "autoif[hub]"`') from None
     try:

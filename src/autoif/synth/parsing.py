@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 
 
 def parse_json(answer: str, *, tolerant: bool = True) -> Any | None:
-    """The JSON value of an answer: bare, fenced or, if tolerant, amid prose or as Python literals."""
+    """The JSON value of an answer: bare or fenced; if tolerant, amid prose or spelt as Python."""
     if len(answer) > MAX_ANSWER:
         return None
     fenced = [body for _, body in _FENCE.findall(answer)]

@@ -1,7 +1,8 @@
 """The prompts: one readable file for each in `prompts/LANG/NAME.md`, user-overridable.
 
-A file has parts headed `[system]` and `[user]` (or one `[text]`, a fragment for other prompts),
-with `{{name}}` where a value goes. What varies stands last: a server's prefix cache can help then.
+A file has parts headed `[system]`, `[user]` and, in examples, `[assistant]` (or one `[text]`, a
+fragment for other prompts), with `{{name}}` where a value goes. What varies stands last: a server's
+prefix cache can help then.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from autoif.errors import UsageError
 from autoif.records import Message, content_id
 
-_PART = re.compile(r"^\[(system|user|text)\]\n", re.MULTILINE)
+_PART = re.compile(r"^\[(system|user|assistant|text)\]\n", re.MULTILINE)
 _HOLE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -37,7 +38,7 @@ class Wording:
 
     def messages(self, prompt: str, lang: str, **values: object) -> tuple[Message, ...]:
         return tuple(
-            Message("system" if role == "system" else "user", text)
+            Message(role, text)  # type: ignore[arg-type]  # the pattern knows no other roles
             for role, text in self._filled(prompt, lang, values)
         )
 

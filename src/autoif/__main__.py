@@ -1,0 +1,5 @@
+import sys
+
+from autoif.cli import main
+
+sys.exit(main())

@@ -1,0 +1,163 @@
+"""The run directory: one recipe, its call store, the parts of finished shards, the artefacts.
+
+    recipe.toml                     what the directory was made by; another recipe is refused
+    calls.sqlite                    the call store
+    parts/00000-HASH/               a finished shard, under its final names
+    01-instructions.jsonl  02-verifiers.jsonl  03-samples.jsonl  NN-*.dropped.jsonl
+    data/sft.jsonl  data/dpo.jsonl  data/rlvr.jsonl  data/README.md
+    progress.json                   while at work; manifest.json: written last
+
+Everything that is replaced is written beside its place and renamed, so that a reader, and whoever
+comes after a kill, finds a whole file or none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from autoif.errors import SetupError, UsageError
+from autoif.ledger import FILES, Ledger
+from autoif.recipe import Recipe
+from autoif.records import dump_line
+
+RECORDS = tuple(FILES)
+DATA = ("data/sft", "data/dpo", "data/rlvr")
+DROPS = tuple(f"{name}.dropped" for name in FILES)
+ARTEFACTS = (*RECORDS, *DROPS, *DATA)
+
+
+class RunDir:
+    """Paths and whole-file writes of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.calls = path / "calls.sqlite"
+
+    def claim(self, recipe: Recipe, *, update: bool = False) -> None:
+        """Takes the directory for this recipe, or refuses, naming what differs."""
+        theirs = self.recipe()
+        if theirs is not None and not update:
+            differing = recipe.differs(theirs)
+            if differing:
+                raise UsageError(
+                    f"{self.path} was made by another recipe ({'; '.join(differing[:4])}"
+                    f"{'; ...' if len(differing) > 4 else ''}). Use --update to go on with this "
+                    "one (answered calls are kept), or another --out"
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path / "recipe.toml", recipe.toml().encode())
+        except OSError as error:
+            raise SetupError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def recipe(self) -> Recipe | None:
+        file = self.path / "recipe.toml"
+        try:
+            return Recipe.of(tomllib.loads(file.read_text("utf-8")), where=str(file))
+        except FileNotFoundError:
+            return None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file}: not a TOML recipe: {error}") from None
+
+    def part(self, shard: int, stamp: str) -> Part:
+        return Part(self.path / "parts" / f"{shard:05d}-{stamp}")
+
+    def artefact(self, name: str) -> Path:
+        return self.path / f"{name}.jsonl"
+
+    def write_lines(self, name: str, records: Iterable[Any]) -> None:
+        target = self.artefact(name)
+        target.parent.mkdir(exist_ok=True)
+        write_whole(target, b"".join(map(dump_line, records)))
+
+    def merge(self, parts: Iterable[Path], head: Iterable[Any]) -> None:
+        """Artefacts from parts, which come in order. `head`: drops of what all shards share."""
+        parts = list(parts)
+        for name in ARTEFACTS:
+            if name in ("01-instructions", "01-instructions.dropped"):
+                continue
+            target = self.artefact(name)
+            target.parent.mkdir(exist_ok=True)
+            fresh = target.with_suffix(".tmp")
+            with fresh.open("wb") as out:
+                if name == "02-verifiers.dropped":
+                    out.writelines(map(dump_line, head))
+                for part in parts:
+                    with (part / f"{name}.jsonl").open("rb") as lines:
+                        shutil.copyfileobj(lines, out)
+            fresh.replace(target)
+
+    def drop_parts(self, stamp: str) -> None:
+        """Parts that another recipe left: they would never be read again."""
+        for part in (self.path / "parts").glob("*-*"):
+            if not part.name.endswith(f"-{stamp}"):
+                shutil.rmtree(part)
+
+    def report(self) -> dict[str, Any]:
+        """The manifest of the finished run, or the progress of one at work or stopped."""
+        for name in ("progress.json", "manifest.json"):
+            file = self.path / name
+            if file.is_file():
+                return dict(orjson.loads(file.read_bytes()))
+        raise UsageError(f"{self.path}: no run in it (no progress.json, no manifest.json)")
+
+
+class Part:
+    """A shard's own files: written open, named when whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open = path.with_name(f"{path.name}.open")
+        self._files: dict[str, IO[bytes]] = {}
+        self.ledger = Ledger()
+
+    def finished(self) -> bool:
+        if not self.path.is_dir():
+            return False
+        self.ledger = Ledger.from_json(orjson.loads((self.path / "ledger.json").read_bytes()))
+        return True
+
+    def begin(self) -> None:
+        shutil.rmtree(self._open, ignore_errors=True)
+        (self._open / "data").mkdir(parents=True)
+        self._files = {
+            name: (self._open / f"{name}.jsonl").open("wb")
+            for name in ARTEFACTS
+            if not name.startswith("01-")
+        }
+
+    def write(self, name: str, records: Iterable[Any]) -> None:
+        self._files[name].writelines(map(dump_line, records))
+
+    def end(self) -> Path:
+        """Closed but not yet the finished shard: good for a merge."""
+        for file in self._files.values():
+            file.close()
+        self._files = {}
+        (self._open / "ledger.json").write_bytes(orjson.dumps(self.ledger.to_json()))
+        return self._open
+
+    def finish(self) -> Path:
+        self.end().rename(self.path)
+        return self.path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """All of it under its name, or nothing."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

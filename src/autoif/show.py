@@ -1,0 +1,100 @@
+"""`autoif show DIR ID`: one record's or drop's whole story, read from a run directory.
+
+Any id that stands in an artefact will do, or its beginning. The instruction that the record belongs
+to leads to everything else: its checks, cases, samples, drops, and the calls made on its behalf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from autoif.calls import CallStore, StoredCall
+from autoif.errors import UsageError
+from autoif.rundir import ARTEFACTS, RunDir
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Story:
+    """What is known of one id. `found`: the rows that carry it, by artefact."""
+
+    wanted: str
+    found: list[tuple[str, Row]]
+    instruction: Row | None = None
+    verifier: Row | None = None
+    samples: list[Row] = field(default_factory=list)
+    drops: list[Row] = field(default_factory=list)
+    calls: list[StoredCall] = field(default_factory=list)
+
+
+def story(out: RunDir, wanted: str, calls: Path | None = None) -> Story:
+    """Raises UsageError where no artefact knows the id, or several ids begin so."""
+    if not wanted:
+        raise UsageError("which record? give an id, or its first digits")
+    found = [(name, row) for name, row in _rows(out) if _carries(row, wanted)]
+    if not found:
+        raise UsageError(f"{out.path}: no record and no drop with the id {wanted}")
+    of_verifier = {
+        row["id"]: row["instruction"]["id"] for name, row in _rows(out) if name == "02-verifiers"
+    }
+    owners = {_owner(name, row, of_verifier) for name, row in found} - {""}
+    names = sorted({i for _, row in found for i in _ids(row) if i.startswith(wanted)})
+    if len(names) > 1:
+        raise UsageError(f"{wanted} could be {', '.join(names[:5])}: give more digits")
+    told = Story(names[0], found)
+    if not owners:
+        return told
+    owner = min(owners)
+    verifier = ""
+    for name, row in _rows(out):
+        if name == "01-instructions" and row["id"] == owner:
+            told.instruction = row
+        elif name == "02-verifiers" and row["instruction"]["id"] == owner:
+            told.verifier, verifier = row, row["id"]
+            told.instruction = told.instruction or row["instruction"]
+        elif name == "03-samples" and verifier and verifier in row["verifiers"]:
+            told.samples.append(row)
+        elif name.endswith(".dropped") and owner in (row["parent"], row["record_id"]):
+            told.drops.append(row)
+    store = calls or out.calls
+    if store.exists():
+        with CallStore.open(store, read_only=True) as opened:
+            told.calls = opened.calls_for(owner)
+    return told
+
+
+def _rows(out: RunDir) -> Iterator[tuple[str, Row]]:
+    for name in ARTEFACTS:
+        path = out.artefact(name)
+        if path.is_file():
+            with path.open("rb") as lines:
+                for line in lines:
+                    yield name, orjson.loads(line)
+
+
+def _ids(row: Row) -> list[str]:
+    nested = [c["id"] for key in ("checks", "cases") for c in row.get(key, ()) if "id" in c]
+    return [i for i in (row.get("id"), row.get("record_id"), *nested) if i]
+
+
+def _carries(row: Row, wanted: str) -> bool:
+    return any(i.startswith(wanted) for i in _ids(row))
+
+
+def _owner(name: str, row: Row, of_verifier: dict[str, str]) -> str:
+    """The id of the instruction that a row belongs to."""
+    if name == "01-instructions":
+        return str(row["id"])
+    if name == "02-verifiers":
+        return str(row["instruction"]["id"])
+    if name == "03-samples":
+        return of_verifier.get(row["verifiers"][0], "")
+    if "instruction_ids" in row:
+        return str(row["instruction_ids"][0])
+    return str(row.get("parent") or "")

@@ -1,0 +1,69 @@
+"""Verifiers that a user brings: taken as they are, attached to queries, never paid for."""
+
+from __future__ import annotations
+
+from autoif.errors import UsageError
+from autoif.ledger import Ledger
+from autoif.recipe import Recipe
+from autoif.records import Case, Check, Instruction, Verifier
+from autoif.synth.flow import Product
+from autoif.synth.parsing import parse_bool
+from autoif.tables import read_rows
+
+
+def verifiers(recipe: Recipe, ledger: Ledger) -> list[Product]:
+    """Rows `{"instruction": text or record, "checks": [source, ...], "cases"?}`; one product each.
+
+    A run's own `02-verifiers.jsonl` is such a file. Raises UsageError for a row that is none.
+    """
+    source = recipe.verifiers.own
+    found: dict[str, Product] = {}
+    for number, row in enumerate(read_rows(source, "instruction"), 1):
+        where = f"{source}: row {number}"
+        instruction = _instruction(row.get("instruction"), where)
+        checks = row.get("checks")
+        if not isinstance(checks, list) or not checks:
+            raise UsageError(f'{where}: "checks" has to be a list of function sources')
+        verifier = Verifier(
+            instruction,
+            tuple(Check(_source(check, where)) for check in checks),
+            tuple(_case(case, where) for case in row.get("cases") or ()),
+            tuple(row.get("accuracy") or ()),
+            tuple(row.get("back_translations") or ()),
+        )
+        ledger.enter("instructions")
+        if instruction.lang not in recipe.langs:
+            ledger.drop("instructions", instruction.id, "other_language", instruction.text)
+        elif instruction.id in found:
+            ledger.drop("instructions", instruction.id, "duplicate", instruction.text)
+        else:
+            ledger.keep("instructions")
+            found[instruction.id] = Product(instruction, verifier)
+    if not found:
+        raise UsageError(f"{source}: no verifier in {' or '.join(recipe.langs)} in it")
+    return list(found.values())
+
+
+def _instruction(value: object, where: str) -> Instruction:
+    if isinstance(value, str) and value.strip():
+        return Instruction(value.strip(), origin="user")
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        names = ("text", "lang", "origin", "family", "benchmark_type")
+        parents = tuple(value.get("parents") or ())
+        return Instruction(**{k: value[k] for k in names if k in value}, parents=parents)
+    raise UsageError(f'{where}: "instruction" has to be its text')
+
+
+def _source(check: object, where: str) -> str:
+    if isinstance(check, dict):
+        check = check.get("source")
+    if not isinstance(check, str):
+        raise UsageError(f'{where}: "checks" has to be a list of function sources')
+    return check
+
+
+def _case(case: object, where: str) -> Case:
+    expected = parse_bool(case.get("expected")) if isinstance(case, dict) else None
+    if not isinstance(case, dict) or not isinstance(case.get("text"), str) or expected is None:
+        raise UsageError(f'{where}: a case is {{"text": ..., "expected": true or false}}')
+    return Case(case["text"], expected, case.get("origin", "user"), case.get("query", ""))

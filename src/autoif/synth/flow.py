@@ -1,0 +1,256 @@
+"""One instruction's way from words to data rows; independent of all others.
+
+    write -> gather evidence -> cross-validate -> [repair] -> say back -> pair with queries
+      -> sample in waves -> verify -> judge -> rows
+
+`process` fills a `Product`: records, rows and the books. It keeps no state and resumes nothing:
+the call store answers what was asked before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from autoif.errors import CallFailed
+from autoif.ledger import Ledger
+from autoif.pairs import query_pairs, text_pairs
+from autoif.records import (
+    Case,
+    Check,
+    Instruction,
+    Pair,
+    Sample,
+    Status,
+    Verdict,
+    Verifier,
+)
+from autoif.synth import backtranslate, evidence, judge, queries, responses, rows, verifiers
+from autoif.synth.crossval import Survivors, cross_validate
+from autoif.synth.tools import Tools
+
+REPAIRABLE = ("no_function_left", "too_few_functions_left", "no_case_left")
+
+
+@dataclass(eq=False)
+class Product:
+    """What one instruction came to."""
+
+    instruction: Instruction
+    verifier: Verifier | None = None
+    samples: list[Sample] = field(default_factory=list)
+    sft: list[rows.Row] = field(default_factory=list)
+    dpo: list[rows.Row] = field(default_factory=list)
+    rlvr: list[rows.Row] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+async def process(tools: Tools, product: Product) -> None:
+    """Fills the product; one that comes with a verifier keeps it as it is."""
+    instruction, ledger = product.instruction, product.ledger
+    ledger.enter("verifiers")
+    verifier = product.verifier or await _verifier(tools, instruction, ledger)
+    product.verifier = verifier
+    if verifier is None:
+        ledger.check()
+        return
+    ledger.keep("verifiers")
+    prompts = await responses.sample(
+        tools, verifier, queries.pair(tools.recipe, tools.queries, instruction), ledger
+    )
+    await _finish(tools, verifier, prompts, product)
+    ledger.check()
+
+
+# ---- the verifier ------------------------------------------------------------------------------
+
+
+async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> Verifier | None:
+    """Functions that survived one another, the evidence and their own back-translation."""
+    (checks, cases), gathered = await asyncio.gather(
+        verifiers.write(tools, instruction, ledger), evidence.gather(tools, instruction, ledger)
+    )
+    cases = _distinct(cases, gathered, instruction, ledger)
+    said, table = await _table(tools, checks, cases)
+    found = cross_validate(said, cases, tools.recipe.crossval)
+    for _ in range(tools.recipe.verifiers.repair):
+        failing = _failing(checks, cases, table, found)
+        if found.reason not in REPAIRABLE or not failing:
+            break
+        fresh = await verifiers.repair(tools, instruction, failing, ledger)
+        known = {verifiers.normalise(c.source) for c in checks}
+        for check in fresh:
+            if verifiers.normalise(check.source) in known:
+                ledger.drop("functions", check.id, "duplicate", check.source, instruction.id)
+            else:
+                checks.append(check)
+        said, table = await _table(tools, checks, cases)
+        found = cross_validate(said, cases, tools.recipe.crossval)
+    taken = _settle(tools, instruction, checks, cases, table, found, ledger)
+    ledger.enter("crossval")
+    if found.reason:
+        ledger.drop("crossval", instruction.id, found.reason, found.detail, instruction.id)
+        ledger.drop("verifiers", instruction.id, found.reason, found.detail, instruction.id)
+        return None
+    ledger.keep("crossval")
+    told = await backtranslate.confirm(tools, instruction, [checks[f] for f in taken], ledger)
+    part = tools.recipe
+    lost = len(taken) - len(told)
+    if len(told) < part.crossval.min_checks or (lost and part.backtranslate.drop == "instruction"):
+        detail = f"{lost} of {len(taken)} functions say something else"
+        ledger.drop("verifiers", instruction.id, "backtranslation", detail, instruction.id)
+        return None
+    accuracy = {checks[f].id: found.accuracy[f] for f in taken}
+    return Verifier(
+        instruction,
+        tuple(check for check, _ in told),
+        tuple(_relabelled(cases[t], found.labels[t]) for t in found.cases),
+        tuple(round(accuracy[check.id], 4) for check, _ in told),
+        tuple(text for _, text in told),
+    )
+
+
+async def _table(
+    tools: Tools, checks: list[Check], cases: list[Case]
+) -> tuple[list[list[bool | None]], list[Verdict]]:
+    """`said[f][t]` for cross-validation, and the verdicts it was read from."""
+    if not checks or not cases:
+        return [[] for _ in checks], []
+    table = await tools.verdicts(
+        checks, [c.text for c in cases], check_order=tools.recipe.crossval.deterministic
+    )
+    said = [
+        [_concluded(verdict.outcomes[f].status) for verdict in table] for f in range(len(checks))
+    ]
+    return said, table
+
+
+def _concluded(status: Status) -> bool | None:
+    return status is Status.TRUE if status.concluded else None
+
+
+def _distinct(
+    cases: list[Case], gathered: list[Case], instruction: Instruction, ledger: Ledger
+) -> list[Case]:
+    """The model's cases first, then the evidence; a text counts once."""
+    found = {case.text: case for case in cases}
+    for case in gathered:
+        if case.text in found:
+            ledger.drop("cases", case.id, "duplicate", case.text, instruction.id)
+        else:
+            found[case.text] = case
+    return list(found.values())
+
+
+def _failing(
+    checks: list[Check], cases: list[Case], table: list[Verdict], found: Survivors
+) -> list[tuple[Check, str]]:
+    """Each function that fell, with what it did wrong: an error first, else a wrong answer."""
+    out = []
+    for f, check in enumerate(checks):
+        if f in found.checks:
+            continue
+        failure = ""
+        for t, verdict in enumerate(table):
+            outcome = verdict.outcomes[f]
+            if not outcome.status.concluded:
+                failure = f"It failed with {outcome.status.value} {outcome.detail}".strip()
+                break
+            label = found.labels[t]
+            if label is not None and (outcome.status is Status.TRUE) is not label and not failure:
+                says = "follows" if label else "does not follow"
+                failure = (
+                    f"It returned {outcome.status is Status.TRUE} for the response below, "
+                    f"which {says} the instruction:\n{cases[t].text[:600]}"
+                )
+        if failure:
+            out.append((check, failure))
+    return out
+
+
+def _settle(
+    tools: Tools,
+    instruction: Instruction,
+    checks: list[Check],
+    cases: list[Case],
+    table: list[Verdict],
+    found: Survivors,
+    ledger: Ledger,
+) -> list[int]:
+    """Books every function and case; returns the functions taken, best first."""
+    best = sorted(found.checks, key=lambda f: (-found.accuracy[f], checks[f].id))
+    taken = best[: tools.recipe.crossval.max_checks]
+    for f, check in enumerate(checks):
+        if f in taken:
+            ledger.keep("functions")
+            continue
+        reason, detail = "low_accuracy", f"{found.accuracy[f]:.2f} on {len(found.cases)} cases"
+        outcomes = [verdict.outcomes[f] for verdict in table]
+        if f in best:
+            reason, detail = "surplus", f"{len(best)} survived"
+        elif outcomes and not any(o.status.concluded for o in outcomes):
+            reason, detail = outcomes[0].status.value.lower(), outcomes[0].detail
+        elif not found.cases:
+            reason, detail = "no_case", "there was no case left to measure it with"
+        ledger.drop("functions", check.id, reason, detail, instruction.id)
+    for t, case in enumerate(cases):
+        if t in found.cases:
+            ledger.keep("cases")
+        else:
+            reason = "no_function" if not checks else "no_agreement"
+            ledger.drop("cases", case.id, reason, case.text, instruction.id)
+    return taken
+
+
+def _relabelled(case: Case, label: bool | None) -> Case:
+    """The label that was estimated stands, not the one that was claimed."""
+    return Case(case.text, case.expected if label is None else label, case.origin, case.query)
+
+
+# ---- the rows ----------------------------------------------------------------------------------
+
+
+async def _finish(
+    tools: Tools, verifier: Verifier, prompts: list[responses.Prompt], product: Product
+) -> None:
+    part = tools.recipe
+    for prompt in prompts:
+        product.samples += prompt.samples
+        kept = [s for s in prompt.samples if s.kept]
+        if not kept:
+            continue
+        product.ledger.enter("samples", len(kept))
+        product.ledger.keep("samples", len(kept))
+        product.sft += [rows.sft_row(s, verifier, part.responses) for s in kept]
+        product.rlvr.append(rows.rlvr_row(prompt, verifier, part.responses))
+        found = query_pairs(prompt.samples, part.pairs.per_prompt, part.seed)
+        product.dpo += [rows.dpo_row(p, verifier, part.responses) for p in found]
+    found = await _instruction_pairs(tools, verifier)
+    product.dpo += [rows.dpo_row(p, verifier, part.responses) for p in found]
+    product.dpo = rows.sorted_rows(product.dpo)
+
+
+async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[Pair]:
+    """Pairs of case texts. Texts that answer a query pair within it: they differ only in the
+    constraint, and the judge has to find the chosen one good, since a program may have maimed it.
+    """
+    limit = tools.recipe.pairs.instruction_level
+    if not limit or not verifier.cases:
+        return []
+    verdicts = await tools.verdicts(verifier.checks, [c.text for c in verifier.cases])
+    by_query: dict[str, list[tuple[str, bool, Verdict]]] = {}
+    for case, verdict in zip(verifier.cases, verdicts, strict=True):
+        by_query.setdefault(case.query, []).append((case.text, case.expected, verdict))
+    pairs: list[Pair] = []
+    for query in sorted(by_query):
+        if len(pairs) >= limit:
+            break
+        prompt = (responses.user_message(query, verifier),)
+        room = 1 if query else limit
+        for pair in text_pairs(prompt, by_query[query], (verifier.id,), room):
+            if query and tools.recipe.judge.style != "off":
+                value = await judge.score(tools, verifier.instruction, query, pair.chosen)
+                if isinstance(value, CallFailed) or not judge.good(tools, value):
+                    continue
+            pairs.append(pair)
+    return pairs[:limit]

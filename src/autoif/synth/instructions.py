@@ -1,0 +1,172 @@
+"""Seeds, and the proposals of a model: in rounds, each shown examples sampled from what there is.
+
+Duplicates fall out by their normalised words, near-duplicates by the similarity of their sorted
+tokens. What the constraint is worth is not asked here: execution decides that later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+
+from rapidfuzz import fuzz, process
+
+from autoif.errors import CallFailed, UsageError
+from autoif.ledger import Ledger
+from autoif.recipe import Instructions, Recipe
+from autoif.records import Instruction, content_id, seed_from
+from autoif.synth.parsing import parse_lines
+from autoif.synth.tools import Tools
+from autoif.tables import builtin, read_texts
+
+STAGE = "instructions"
+_CJK = re.compile(r"[\u3400-\u9fff]")
+
+
+def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
+    """The run's first instructions: one's own, or seeds of the recipe's languages."""
+    part = recipe.instructions
+    rows = []
+    if part.own or not part.seeds.startswith("builtin"):
+        rows = read_texts(part.own or part.seeds, ("text", "instruction", "constraint", "prompt"))
+    else:
+        for lang in recipe.langs:
+            rows += read_texts(builtin(part.seeds, f"seeds.{lang}.jsonl"), ("text",))
+    found: list[Instruction] = []
+    for row in rows:
+        text = clean(row["text"])
+        instruction = Instruction(
+            text,
+            lang=row.get("lang") or ("zh" if _CJK.search(text) else "en"),
+            origin="user" if part.own else "seed",
+            family=row.get("family") or "",
+            benchmark_type=row.get("benchmark_type") or "",
+        )
+        if instruction.lang not in recipe.langs:
+            continue
+        ledger.enter(STAGE)
+        if instruction.benchmark_type and part.benchmarks == "drop":
+            reason = "benchmark_type"
+        elif part.limit and len(found) >= part.limit:
+            reason = "over_limit"
+        else:
+            reason = _unwanted(instruction, found, part)
+        if reason:
+            ledger.drop(STAGE, instruction.id, reason, text)
+        else:
+            ledger.keep(STAGE)
+            found.append(instruction)
+    if not found:
+        raise UsageError(
+            f"{part.own or part.seeds}: no instruction in {' or '.join(recipe.langs)} in it"
+        )
+    return found
+
+
+async def augment(tools: Tools, seeds: list[Instruction], ledger: Ledger) -> list[Instruction]:
+    """Seeds and what the model proposed, without duplicates; the seeds stand first."""
+    part = tools.recipe.instructions
+    known = list(seeds)
+    if part.own:
+        return known
+    for round_ in range(part.rounds):
+        for lang in sorted({s.lang for s in seeds}):
+            pool = [i for i in known if i.lang == lang]
+            asks = [_propose(tools, pool, lang, round_, ask) for ask in range(part.asks)]
+            # Judged in the order of the asks, never in that of their completion.
+            for answer in await asyncio.gather(*asks):
+                _admit(answer, known, lang, part, ledger)
+    return known
+
+
+async def _propose(
+    tools: Tools, pool: list[Instruction], lang: str, round_: int, ask: int
+) -> tuple[list[Instruction], list[str] | CallFailed]:
+    """The examples shown, and the lines proposed (or why there are none)."""
+    part = tools.recipe.instructions
+    rng = random.Random(seed_from(tools.recipe.seed, "augment", lang, round_, ask))
+    # From ids, not from places: the choice does not depend on the order of the pool.
+    shown = rng.sample(sorted(pool, key=lambda i: i.id), min(part.shown, len(pool)))
+    messages = tools.wording.messages(
+        "augment", lang, n=part.per_ask, examples="\n".join(f"- {i.text}" for i in shown)
+    )
+    try:
+        reply = await tools.ask(
+            "propose",
+            messages,
+            stage=STAGE,
+            record=f"round-{round_}",
+            temperature=part.temperature,
+            max_tokens=part.max_tokens,
+            index=ask,
+            partial=True,
+        )
+    except CallFailed as failed:
+        return shown, failed
+    lines = parse_lines(reply.text)
+    if reply.finish_reason == "length":
+        lines = lines[:-1]  # the last one is cut off; the others are whole
+    return shown, lines or CallFailed("unparseable", reply.text)
+
+
+def _admit(
+    answer: tuple[list[Instruction], list[str] | CallFailed],
+    known: list[Instruction],
+    lang: str,
+    part: Instructions,
+    ledger: Ledger,
+) -> None:
+    shown, lines = answer
+    if isinstance(lines, CallFailed):
+        ledger.enter(STAGE)
+        name = content_id("proposals", [i.id for i in shown])
+        ledger.drop(STAGE, name, lines.reason, lines.detail)
+        return
+    for line in lines:
+        proposal = Instruction(
+            clean(line),
+            lang="zh" if lang == "zh" else "en",
+            origin="augmented",
+            parents=tuple(sorted(i.id for i in shown)),
+        )
+        ledger.enter(STAGE)
+        reason = _unwanted(proposal, known, part)
+        if reason:
+            ledger.drop(STAGE, proposal.id, reason, proposal.text)
+        else:
+            ledger.keep(STAGE)
+            known.append(proposal)
+
+
+def _unwanted(new: Instruction, known: list[Instruction], part: Instructions) -> str:
+    """Why it is not taken, or "". Lengths and languages bind proposals alone."""
+    if new.origin == "augmented":
+        if len(new.text) < (4 if new.lang == "zh" else 10):
+            return "too_short"
+        if len(new.text) > part.max_chars:
+            return "too_long"
+        if new.text.endswith(("?", "？", ":", "：")):
+            return "not_an_instruction"
+        if (new.lang == "zh") != bool(_CJK.search(new.text)):
+            return "wrong_language"
+    words = normalise(new.text)
+    others = [normalise(i.text) for i in known if i.lang == new.lang]
+    if words in others:
+        return "duplicate"
+    if new.origin == "augmented" and part.near_duplicate < 1:
+        near = process.extractOne(
+            words, others, scorer=fuzz.token_sort_ratio, score_cutoff=100 * part.near_duplicate
+        )
+        if near:
+            return "near_duplicate"
+    return ""
+
+
+def clean(text: str) -> str:
+    return " ".join(text.split())
+
+
+def normalise(text: str) -> str:
+    """Lower case, words and numbers alone."""
+    return " ".join(re.findall(r"\w+", text.lower()))

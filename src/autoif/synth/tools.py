@@ -1,0 +1,79 @@
+"""What every stage is handed: the recipe, the words, the models in their roles, the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from autoif.chat import Chat
+from autoif.errors import CallFailed
+from autoif.recipe import Recipe
+from autoif.records import Check, Message, Query, Reply, Request, Verdict
+from autoif.sandbox import Sandbox, Transformed
+from autoif.synth.wording import Wording
+from autoif.verify import OutcomeStore, averify
+
+Role = Literal["propose", "code", "respond", "judge"]
+Relate = Callable[[str, str], Awaitable[str]]  # premise, hypothesis -> entailment | ...
+
+
+@dataclass
+class Tools:
+    """Shared by all instructions of a run."""
+
+    recipe: Recipe
+    wording: Wording
+    chats: Mapping[str, Chat]
+    sandbox: Sandbox
+    store: OutcomeStore | None = None
+    nli: Relate | None = None  # a cross-encoder; None: the judge model compares
+    queries: Mapping[str, list[Query]] = field(default_factory=dict)  # by language, sorted by id
+    plain: Mapping[str, Awaitable[list[tuple[Query, str]]]] = field(default_factory=dict)
+
+    async def ask(
+        self,
+        role: Role,
+        messages: tuple[Message, ...],
+        *,
+        stage: str,
+        record: str,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        max_tokens: int,
+        index: int = 0,
+        schema: Mapping[str, Any] | None = None,
+        partial: bool = False,
+    ) -> Reply:
+        """One answer. Raises `CallFailed` where there is none, or (unless `partial`) half a one."""
+        reply = await self.chats[role](
+            Request(
+                messages,
+                temperature=temperature,
+                top_p=top_p,
+                max_tokens=max_tokens,
+                schema=schema,
+                index=index,
+                stage=stage,
+                record=record,
+            )
+        )
+        if reply.finish_reason == "length" and not partial:
+            raise CallFailed("truncated", f"cut off after {max_tokens} tokens")
+        if not reply.text.strip():
+            raise CallFailed("no_answer", "the model answered nothing")
+        return reply
+
+    async def verdicts(
+        self, checks: Sequence[Check], texts: list[str], *, check_order: bool = False
+    ) -> list[Verdict]:
+        """One verdict per text. `check_order` runs every function twice, to expose the fickle."""
+        return await averify(checks, texts, self.sandbox, store=self.store, check_order=check_order)
+
+    async def transformed(self, program: str, texts: list[str]) -> list[Transformed]:
+        """What a `comply` program makes of each text."""
+        return await self.sandbox.atransform(program, texts)
+
+    async def plain_replies(self, lang: str) -> list[tuple[Query, str]]:
+        """Answers to queries without any instruction: made once, shared by all instructions."""
+        return await self.plain[lang]

@@ -1,0 +1,219 @@
+"""Candidate functions and cases from the model: asked together (as published) or apart.
+
+Asked apart, the author of a case has not seen the function that will judge it, and a short answer
+in one code block is what weak models get right (of the official sample's answers 3 in 40 are not
+valid JSON).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from autoif.errors import CallFailed
+from autoif.ledger import Ledger
+from autoif.records import Case, Check, Instruction, content_id
+from autoif.synth.parsing import parse_bool, parse_code, parse_json
+from autoif.synth.tools import Tools
+
+FUNCTIONS, CASES = "functions", "cases"
+TOGETHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "func": {"type": "string"},
+        "cases": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"input": {"type": "string"}, "output": {"type": "boolean"}},
+                "required": ["input", "output"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["func", "cases"],
+    "additionalProperties": False,
+}
+APART: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "follow": {"type": "array", "items": {"type": "string"}},
+        "break": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["follow", "break"],
+    "additionalProperties": False,
+}
+
+
+async def write(
+    tools: Tools, instruction: Instruction, ledger: Ledger
+) -> tuple[list[Check], list[Case]]:
+    """Distinct candidate functions and cases; the cases are kept or dropped by what follows."""
+    part = tools.recipe.verifiers
+    if part.ask == "together":
+        answers = await _ask(tools, instruction, "together", part.k, schema=TOGETHER)
+        return candidates(answers, instruction, ledger)
+    functions, cases = await asyncio.gather(
+        _ask(tools, instruction, "function", part.k),
+        _ask(tools, instruction, "cases", part.case_asks, schema=APART),
+    )
+    checks = _distinct_checks((_code(a) for a in functions), instruction, ledger)
+    return checks, _distinct_cases(map(_apart, cases), instruction, ledger)
+
+
+def candidates(
+    answers: Iterable[str | CallFailed],
+    instruction: Instruction,
+    ledger: Ledger,
+    *,
+    tolerant: bool = True,
+) -> tuple[list[Check], list[Case]]:
+    """Functions and cases of answers that hold both as one JSON object."""
+    parsed = [_together(a, tolerant) for a in answers]
+    return (
+        _distinct_checks((check for check, _ in parsed), instruction, ledger),
+        _distinct_cases((cases for _, cases in parsed), instruction, ledger),
+    )
+
+
+async def repair(
+    tools: Tools, instruction: Instruction, failing: list[tuple[Check, str]], ledger: Ledger
+) -> list[Check]:
+    """New functions in place of failing ones, each shown what went wrong when it was run."""
+
+    answers = await asyncio.gather(
+        *(
+            _one(tools, instruction, "repair", 0, None, function=check.source, failure=failure)
+            for check, failure in failing
+        )
+    )
+    return _distinct_checks((_code(a) for a in answers), instruction, ledger)
+
+
+async def _ask(
+    tools: Tools, instruction: Instruction, prompt: str, n: int, schema: Any = None
+) -> list[str | CallFailed]:
+    return list(
+        await asyncio.gather(*(_one(tools, instruction, prompt, i, schema) for i in range(n)))
+    )
+
+
+async def _one(
+    tools: Tools, instruction: Instruction, prompt: str, index: int, schema: Any, **values: str
+) -> str | CallFailed:
+    part = tools.recipe.verifiers
+    try:
+        reply = await tools.ask(
+            "code",
+            tools.wording.messages(
+                prompt, instruction.lang, instruction=instruction.text, **values
+            ),
+            stage=CASES if prompt == "cases" else FUNCTIONS,
+            record=instruction.id,
+            temperature=part.temperature,
+            max_tokens=part.max_tokens,
+            index=index,
+            schema=schema,
+        )
+    except CallFailed as failed:
+        return failed
+    return reply.text
+
+
+def _code(answer: str | CallFailed) -> str | CallFailed:
+    if isinstance(answer, CallFailed):
+        return answer
+    return parse_code(answer, "evaluate") or CallFailed("unparseable", answer)
+
+
+def _together(
+    answer: str | CallFailed, tolerant: bool
+) -> tuple[str | CallFailed, list[Case] | CallFailed]:
+    if isinstance(answer, CallFailed):
+        return answer, answer
+    found = parse_json(answer, tolerant=tolerant)
+    if not isinstance(found, dict):
+        failed = CallFailed("unparseable", answer)
+        return failed, failed
+    function = found.get("func")
+    rows = found.get("cases")
+    cases = [_case(row) for row in rows] if isinstance(rows, list) else []
+    return (
+        function if isinstance(function, str) else CallFailed("unparseable", answer),
+        [c for c in cases if c] or CallFailed("unparseable", answer),
+    )
+
+
+def _case(row: Any) -> Case | None:
+    if not isinstance(row, dict):
+        return None
+    expected = parse_bool(row.get("output"))
+    text = row.get("input")
+    return Case(text, expected) if isinstance(text, str) and expected is not None else None
+
+
+def _apart(answer: str | CallFailed) -> list[Case] | CallFailed:
+    if isinstance(answer, CallFailed):
+        return answer
+    found = parse_json(answer)
+    if not isinstance(found, dict):
+        return CallFailed("unparseable", answer)
+    cases: list[Case] = []
+    for key, expected in (("follow", True), ("break", False)):
+        texts = found.get(key)
+        if isinstance(texts, list):
+            cases += [Case(text, expected) for text in texts if isinstance(text, str)]
+    return cases or CallFailed("unparseable", answer)
+
+
+def _distinct_checks(
+    sources: Iterable[str | CallFailed], instruction: Instruction, ledger: Ledger
+) -> list[Check]:
+    """Copies (but for comments and white space) are one function: their agreement says nothing."""
+    kept: dict[str, Check] = {}
+    for number, source in enumerate(sources):
+        ledger.enter(FUNCTIONS)
+        if isinstance(source, CallFailed):
+            name = content_id(instruction.id, FUNCTIONS, number)
+            ledger.drop(FUNCTIONS, name, source.reason, source.detail, instruction.id)
+            continue
+        check = Check(source)
+        if normalise(source) in kept:
+            ledger.drop(FUNCTIONS, check.id, "duplicate", source, instruction.id)
+            continue
+        kept[normalise(source)] = check
+    return list(kept.values())
+
+
+def _distinct_cases(
+    answers: Iterable[list[Case] | CallFailed], instruction: Instruction, ledger: Ledger
+) -> list[Case]:
+    """The same text with both labels says nothing: both go."""
+    found: dict[str, Case] = {}
+    torn: set[str] = set()
+    for number, cases in enumerate(answers):
+        if isinstance(cases, CallFailed):
+            ledger.enter(CASES)
+            name = content_id(instruction.id, CASES, number)
+            ledger.drop(CASES, name, cases.reason, cases.detail, instruction.id)
+            continue
+        for case in cases:
+            ledger.enter(CASES)
+            if case.text in torn:
+                ledger.drop(CASES, case.id, "contradictory", case.text, instruction.id)
+            elif case.text not in found:
+                found[case.text] = case
+            elif found[case.text].expected == case.expected:
+                ledger.drop(CASES, case.id, "duplicate", case.text, instruction.id)
+            else:
+                for one in (found.pop(case.text), case):
+                    ledger.drop(CASES, one.id, "contradictory", one.text, instruction.id)
+                torn.add(case.text)
+    return list(found.values())
+
+
+def normalise(source: str) -> str:
+    """Source without comments and white space; text only, nothing is compiled."""
+    return re.sub(r"\s+", "", re.sub(r"(?m)#.*$", "", source))
