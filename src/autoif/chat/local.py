@@ -15,6 +15,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -35,10 +36,10 @@ _LINE_LIMIT = 1 << 26
 class LocalBackend:
     """A `Backend` over weights named in `autoif.models`. Raises ModelUnavailable.
 
-    threads: CPU threads, None for all that this process may use.
+    threads: CPU threads, None for the engine's own choice (all physical cores it may use).
     cache_tokens: what the KV cache holds, about 16 KB each; None for `default_cache_tokens()`.
     on_notice: hears one line when something takes long (the first load converts the weights).
-    progress: hears of the download, in bytes (done, in all).
+    progress: hears of the download, in bytes (done, in all); called from another thread.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class LocalBackend:
             raise ModelUnavailable('the embedded model needs `pip install "autoif[local]"`')
         self.namespace = f"local:{name}@{self.weights.sha256[:16]}"
         self._settings = {
-            "threads": threads or len(os.sched_getaffinity(0)),
+            "threads": threads,
             "cache_tokens": cache_tokens or default_cache_tokens(),
             "in_flight": in_flight,
             "context": self.weights.context,
@@ -69,11 +70,11 @@ class LocalBackend:
         self._progress = progress
         self._starting: asyncio.Task[None] | None = None
         self._worker: asyncio.subprocess.Process | None = None
-        self._log: IO[bytes] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._count = 0
-        self._failure: str | None = None
+        self._closed = False
+        self._failure = "the embedded model was closed"
 
     def body(self, request: Request) -> dict[str, Any]:
         """What decides the answer, in the words of the chat completions API."""
@@ -96,8 +97,8 @@ class LocalBackend:
     async def __call__(self, request: Request) -> Reply:
         """The answer; the first call downloads and loads. Raises CallFailed, ModelUnavailable."""
         await self.load()
-        if self._failure is not None or self._worker is None or self._worker.stdin is None:
-            raise ModelUnavailable(self._failure or "the embedded model was closed")
+        if self._reader is None or self._reader.done():
+            raise ModelUnavailable(self._failure)
         body = self.body(request)
         key, self._count = self._count, self._count + 1
         answer = asyncio.get_running_loop().create_future()
@@ -123,41 +124,51 @@ class LocalBackend:
 
     async def close(self) -> None:
         """End the worker at once; calls still under way raise ModelUnavailable."""
+        self._closed = True
+        self._end_if_closed()
         if self._starting is not None:
-            self._starting.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ModelUnavailable):
+            with contextlib.suppress(ModelUnavailable):
                 await self._starting
-        if self._worker is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._worker.kill()  # it holds nothing worth saving
-            await self._worker.wait()
         if self._reader is not None:
             await self._reader
-        if self._log is not None:
-            self._log.close()
+
+    def _end_if_closed(self) -> None:
+        if self._closed and self._worker is not None and self._worker.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._worker.kill()  # it holds nothing worth saving
+
+    def _downloaded(self, done: int, size: int) -> None:
+        if self._closed:  # Ctrl-C: do not make the user wait for a gigabyte
+            raise ModelUnavailable(self._failure)
+        if self._progress is not None:
+            self._progress(done, size)
 
     async def _start(self) -> None:
-        path = await asyncio.to_thread(models.fetch, self.weights.name, progress=self._progress)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - the worker's stderr, read if it dies
-        command = [sys.executable, "-P", "-m", "autoif.chat.local_worker"]
+        path = await asyncio.to_thread(models.fetch, self.weights.name, progress=self._downloaded)
+        if self._closed:
+            raise ModelUnavailable(self._failure)
+        settings = json.dumps(self._settings | {"gguf": str(path)})
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - the worker's stderr; _read closes it
         self._worker = await asyncio.create_subprocess_exec(
-            *command,
-            json.dumps(self._settings | {"gguf": str(path)}),
+            *(sys.executable, "-P", "-m", "autoif.chat.local_worker", settings),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=self._log,
+            stderr=log,
             limit=_LINE_LIMIT,
             start_new_session=True,  # a Ctrl-C is for the run to handle
         )
         ready = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read(ready))
+        self._reader = asyncio.create_task(self._read(self._worker, ready, log))
+        self._end_if_closed()  # it may have been, meanwhile
         await ready
 
-    async def _read(self, ready: asyncio.Future[None]) -> None:
+    async def _read(
+        self, worker: asyncio.subprocess.Process, ready: asyncio.Future[Any], log: IO[bytes]
+    ) -> None:
         """Hand each line of the worker to whom it concerns, until the worker ends."""
-        assert self._worker is not None
-        assert self._worker.stdout is not None
-        async for line in self._worker.stdout:
+        assert worker.stdout is not None
+        failure = ""
+        async for line in worker.stdout:
             message = orjson.loads(line)
             if "key" in message:
                 answer = self._answers.get(message["key"])
@@ -166,33 +177,33 @@ class LocalBackend:
             elif "notice" in message:
                 self._notice(message["notice"])
             elif "fatal" in message:
-                self._failure = message["fatal"]
+                failure = message["fatal"]
             elif not ready.done():
                 ready.set_result(None)
-        code = await self._worker.wait()
-        self._failure = self._failure or self._last_words(code)
-        error = ModelUnavailable(self._failure)
-        for answer in (ready, *self._answers.values()):
+        code = await worker.wait()
+        with log:
+            if not self._closed:
+                self._failure = failure or _last_words(code, log)
+        waiting: list[asyncio.Future[Any]] = [ready, *self._answers.values()]
+        for answer in waiting:
             if not answer.done():
-                answer.set_exception(error)
-                answer.exception()  # who no longer waits for it is not told off for that
-
-    def _last_words(self, code: int) -> str:
-        if code == -9:
-            return "the embedded model was ended (closed, or the machine ran out of memory)"
-        lines = []
-        if self._log is not None and not self._log.closed:
-            self._log.seek(0)
-            lines = self._log.read().decode(errors="replace").split("\n")
-        words = [line.strip() for line in lines if line.strip()]
-        return (
-            f"the embedded model stopped (exit {code}): {words[-1][:300] if words else 'no word'}"
-        )
+                answer.set_exception(ModelUnavailable(self._failure))
+                answer.exception()  # whoever no longer waits for it is not told off for that
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._worker is not None and self._worker.stdin is not None:
             with contextlib.suppress(ConnectionError, RuntimeError):  # gone: _read will say so
                 self._worker.stdin.write(json.dumps(message).encode() + b"\n")
+
+
+def _last_words(code: int, log: IO[bytes]) -> str:
+    """Why the worker ended, as far as can be told."""
+    if code == -signal.SIGKILL:
+        return "the embedded model was killed; most often the machine ran out of memory"
+    log.seek(0)
+    lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    said = " ".join(lines[-1].split())[:300] if lines else "it said nothing"
+    return f"the embedded model stopped with code {code}: {said}"
 
 
 def default_cache_tokens() -> int:
