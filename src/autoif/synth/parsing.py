@@ -180,7 +180,7 @@ def _unpythoned(text: str) -> str:
     def replace(match: re.Match[str]) -> str:
         token = match[0]
         if match["double"]:
-            return token
+            return re.sub(r"(?<!\\)((?:\\\\)*)\\'", r"\1'", token)  # \' is no escape in JSON
         if match["word"]:
             return _PYTHON_WORDS[token]
         if match["comma"]:

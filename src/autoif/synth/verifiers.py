@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from autoif.errors import CallFailed
@@ -59,7 +59,8 @@ async def write(
         _ask(tools, instruction, "function", part.k),
         _ask(tools, instruction, "cases", part.case_asks, schema=APART),
     )
-    checks = _distinct_checks((_code(a) for a in functions), instruction, ledger)
+    # Copies but for comments and white space are one function: their agreement is no evidence.
+    checks = _distinct_checks((_code(a) for a in functions), instruction, ledger, same=normalise)
     return checks, _distinct_cases(map(_apart, cases), instruction, ledger)
 
 
@@ -89,7 +90,7 @@ async def repair(
             for check, failure in failing
         )
     )
-    return _distinct_checks((_code(a) for a in answers), instruction, ledger)
+    return _distinct_checks((_code(a) for a in answers), instruction, ledger, same=normalise)
 
 
 async def _ask(
@@ -169,9 +170,12 @@ def _apart(answer: str | CallFailed) -> list[Case] | CallFailed:
 
 
 def _distinct_checks(
-    sources: Iterable[str | CallFailed], instruction: Instruction, ledger: Ledger
+    sources: Iterable[str | CallFailed],
+    instruction: Instruction,
+    ledger: Ledger,
+    same: Callable[[str], str] = str,
 ) -> list[Check]:
-    """Copies (but for comments and white space) are one function: their agreement says nothing."""
+    """One check for all sources that are the `same`: by default letter for letter, as published."""
     kept: dict[str, Check] = {}
     for number, source in enumerate(sources):
         ledger.enter(FUNCTIONS)
@@ -180,10 +184,10 @@ def _distinct_checks(
             ledger.drop(FUNCTIONS, name, source.reason, source.detail, instruction.id)
             continue
         check = Check(source)
-        if normalise(source) in kept:
+        if same(source) in kept:
             ledger.drop(FUNCTIONS, check.id, "duplicate", source, instruction.id)
             continue
-        kept[normalise(source)] = check
+        kept[same(source)] = check
     return list(kept.values())
 
 
