@@ -265,7 +265,7 @@ class Handler:
                 self.random = random.Random(0)
                 return 200, {}
             case "GET", ["stats"]:
-                return 200, asdict(self.stats)
+                return 200, {**asdict(self.stats), "batches": len(self.batches)}
             case "GET", ["v1", "models"]:
                 return 200, {"data": [{"id": self.chaos.model or "any"}]}
             case "POST", ["v1", "files"]:
@@ -277,6 +277,8 @@ class Handler:
                 return 200, {"id": name, "object": "file", "purpose": "batch"}
             case "GET", ["v1", "files", name, "content"] if name in self.files:
                 return 200, self.files[name]
+            case "GET", ["v1", "batches"]:
+                return 200, {"data": list(self.batches.values())}
             case "POST", ["v1", "batches"]:
                 return 200, await self.make_batch(json.loads(data))
             case "GET", ["v1", "batches", name] if name in self.batches:
@@ -300,7 +302,8 @@ class Handler:
         counts = {"total": len(good) + len(bad), "completed": len(good), "failed": len(bad)}
         self.batches[name] = {
             "id": name, "object": "batch", "status": "validating", "request_counts": counts,
-            "polls": self.chaos.batch_polls, "output_file_id": None, "error_file_id": None,
+            "metadata": asked.get("metadata"), "polls": self.chaos.batch_polls,
+            "output_file_id": None, "error_file_id": None,
         }  # fmt: skip
         return self.batches[name]
 

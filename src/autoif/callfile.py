@@ -7,6 +7,8 @@ import os
 import sqlite3
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from autoif.errors import StoreError
@@ -27,7 +29,8 @@ CREATE TABLE uses(record TEXT, call INTEGER, PRIMARY KEY(record, call)) WITHOUT 
 CREATE TABLE outcomes(key BLOB PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE pending(
   key BLOB PRIMARY KEY, namespace TEXT NOT NULL, sample INTEGER NOT NULL, stage TEXT NOT NULL,
-  record TEXT NOT NULL, body TEXT NOT NULL);
+  record TEXT NOT NULL, body TEXT NOT NULL, batch TEXT NOT NULL);
+CREATE INDEX pending_by_batch ON pending(batch);
 CREATE TABLE marks(run TEXT PRIMARY KEY, bits BLOB NOT NULL);
 """
 PAGE_SIZE = 4096
@@ -98,7 +101,7 @@ def create(path: Path) -> None:
     db = sqlite3.connect(new, isolation_level=None)
     try:
         db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        db.executescript(SCHEMA)
+        db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
     finally:
         db.close()
     new.replace(path)
@@ -135,6 +138,40 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[sqlite3.Connection]:
+    """One transaction on an existing store that nobody else has open for writing."""
+    if not path.is_file():
+        raise StoreError(f"there is no call store at {path}")
+    lock = take_lock(path)
+    try:
+        db = connect(path)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            db.close()
+    except sqlite3.Error as e:
+        raise explain(e, path) from e
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A store to read from, also while a run writes it."""
+    db = connect(path, read_only=True)
+    try:
+        yield db
+    except sqlite3.Error as e:
+        raise explain(e, path) from e
+    finally:
+        db.close()
 
 
 def check(db: sqlite3.Connection, path: Path) -> None:

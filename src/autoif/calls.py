@@ -8,7 +8,7 @@ what was paid for. Keys are looked up, never all held in memory.
     calls      one row per answered call; `crc` guards the reply, the key itself guards the body
     uses       which further records a stored call served (its first one stands in its own row)
     outcomes   sandbox outcomes that depend on the machine, stored so that a replay is exact
-    pending    requests written to a batch file and not yet answered
+    pending    requests for a batch file, not yet answered; `batch` where a server has taken them
     marks      which calls each finished run used, one bit a call: what `gc` keeps
 
 The writer holds an flock on FILE.lock, which the kernel drops when its process dies. Readers need
@@ -36,10 +36,10 @@ from autoif.callfile import check, connect, create, damaged, explain, reply_crc,
 from autoif.errors import StoreError
 from autoif.records import Reply, Request, Usage
 
-PUT_CALL = "INSERT OR IGNORE INTO calls VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+PUT_CALL = f"INSERT OR IGNORE INTO calls VALUES({','.join('?' * 14)})"
 PUT_USE = "INSERT OR IGNORE INTO uses VALUES(?,?)"
 PUT_OUTCOMES = "INSERT OR REPLACE INTO outcomes VALUES(?,?,?)"
-PUT_PENDING = "INSERT OR IGNORE INTO pending VALUES(?,?,?,?,?,?)"
+PUT_PENDING = "INSERT OR IGNORE INTO pending VALUES(?,?,?,?,?,?,'')"
 PUT_MARK = "INSERT OR REPLACE INTO marks VALUES(?,?)"
 GET_CALL = (
     "SELECT text, finish_reason, prompt, cached, completion, reasoning, crc, id, record "
@@ -75,12 +75,24 @@ def canonical(body: Mapping[str, Any]) -> bytes:
 
 def call_key(namespace: str, body: Mapping[str, Any], index: int) -> bytes:
     """16 bytes that name a call: blake2b-128 of namespace, sample index and canonical body."""
-    return _key_of(namespace, canonical(body), index)
+    return key_of(namespace, canonical(body), index)
 
 
-def _key_of(namespace: str, body: bytes, index: int) -> bytes:
+def key_of(namespace: str, body: bytes, index: int) -> bytes:
+    """`call_key` of a body that is canonical already."""
     head = f"{namespace}\0{index}\0".encode()
     return hashlib.blake2b(head + body, digest_size=16).digest()
+
+
+def call_row(
+    number: int | None, key: bytes, namespace: str, request: Request, body: str, reply: Reply
+) -> tuple[Any, ...]:
+    """A row of `calls` (PUT_CALL). `number` None lets SQLite number it."""
+    u = reply.usage
+    usage = (u.prompt, u.cached, u.completion, u.reasoning)
+    crc = reply_crc(reply.text, reply.finish_reason, usage)
+    return (number, key, namespace, request.index, request.stage, request.record, body,
+            reply.text, reply.finish_reason, *usage, crc)  # fmt: skip
 
 
 class CallStore:
@@ -151,14 +163,25 @@ class CallStore:
     ) -> None:
         """Returns when the reply is on disk. Raises StoreError where it cannot get there. The first
         answer to a key stays."""
-        u = reply.usage
-        usage = (u.prompt, u.cached, u.completion, u.reasoning)
-        call, self._next_id = self._next_id, self._next_id + 1
-        self._touch(call)
-        row = (call, key, namespace, request.index, request.stage, request.record,
-               canonical(body).decode(), reply.text, reply.finish_reason, *usage,
-               reply_crc(reply.text, reply.finish_reason, usage))  # fmt: skip
+        number, self._next_id = self._next_id, self._next_id + 1
+        self._touch(number)
+        row = call_row(number, key, namespace, request, canonical(body).decode(), reply)
         await self._durably(PUT_CALL, row)
+
+    async def put_pending(
+        self, key: bytes, request: Request, body: Mapping[str, Any], namespace: str
+    ) -> None:
+        """Note a request for the next batch file."""
+        wire = canonical(body).decode()
+        row = (key, namespace, request.index, request.stage, request.record, wire)
+        await self._durably(PUT_PENDING, row)
+
+    async def mark(self, run: str) -> None:
+        """Note the calls that this process has used so far as used by `run`, beside those noted
+        before. What no run's marks name is garbage; so mark before writing down that it is done."""
+        row = self._db.execute("SELECT bits FROM marks WHERE run = ?", (run,)).fetchone()
+        bits = union(bytes(self._touched), zlib.decompress(row[0]) if row else b"")
+        await self._durably(PUT_MARK, (run, zlib.compress(bits)))
 
     def calls_for(self, record: str) -> list[StoredCall]:
         """Every call made on behalf of one record id, oldest first."""
@@ -261,6 +284,13 @@ class CallStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def union(a: bytes, b: bytes) -> bytes:
+    """Two sets of row numbers, a bit each, as one."""
+    size = max(len(a), len(b))
+    both = int.from_bytes(a, "little") | int.from_bytes(b, "little")
+    return both.to_bytes(size, "little")
 
 
 def stored_call(row: tuple[Any, ...]) -> StoredCall:

@@ -1,0 +1,448 @@
+"""The store as a file: it is moved, cleaned, killed, filled to the brim and damaged, and no answer
+that was paid for is lost or asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoif.callrescue import rescue
+from autoif.calls import CallStore
+from autoif.calltools import collect_garbage, export_calls, inspect
+from autoif.chat.batch import PendingBackend, batch_lines, forget_pending, import_file, run_batches
+from autoif.chat.http import HttpBackend
+from autoif.chat.scripted import ScriptedBackend
+from autoif.chat.stored import StoredChat
+from autoif.errors import CallFailed, ModelUnavailable, StoreError, UsageError
+from autoif.records import Message, Request
+from server import Server
+
+
+def ask(text: object, *, index: int = 0, record: str = "r", stage: str = "s") -> Request:
+    return Request((Message("user", str(text)),), index=index, record=record, stage=stage)
+
+
+def echo(request: Request) -> str:
+    said = request.messages[0].content
+    return f"{said} {request.index} " + "word " * (len(said) % 7 * 300)
+
+
+async def fill(path: Path, numbers: range, run: str = "") -> int:
+    """Ask for these numbers through a store; how many were really asked."""
+    with CallStore.open(path) as store:
+        chat = StoredChat(ScriptedBackend(echo), store)
+        replies = await asyncio.gather(*(chat(ask("x" * (i % 7) + str(i))) for i in numbers))
+        assert [r.text for r in replies] == [echo(ask("x" * (i % 7) + str(i))) for i in numbers]
+        if run:
+            await store.mark(run)
+        return chat.counts["s"].asked
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "calls.sqlite"
+
+
+# ---- inspect, export, import, garbage ----------------------------------------------------------
+
+
+async def test_inspect_counts_by_stage_also_while_a_run_writes(path: Path) -> None:
+    with CallStore.open(path) as store:
+        chat = StoredChat(ScriptedBackend(lambda r: "a b c"), store)
+        for i in range(5):
+            await chat(ask(i, stage="judge" if i else "code"))
+        await store.put_outcomes(b"k", b"v")
+        seen = inspect(path)
+    assert (seen["calls"], seen["outcomes"], seen["pending"]) == (5, 1, 0)
+    assert [(s["stage"], s["calls"], s["completion"]) for s in seen["stages"]] == [
+        ("code", 1, 3),
+        ("judge", 4, 12),
+    ]
+    assert seen["bytes"] > 4096
+
+
+async def test_an_exported_store_imports_to_the_same_answers(path: Path, tmp_path: Path) -> None:
+    await fill(path, range(50))
+    with CallStore.open(path) as store:
+        await store.put_outcomes(b"k", b"\0\xffv")
+    moved, lines = tmp_path / "moved.sqlite", tmp_path / "calls.jsonl"
+    lines.write_bytes(b"".join(export_calls(path)))
+    assert import_file(moved, lines).added == 51
+    assert import_file(moved, lines).known == 51
+    assert await fill(moved, range(50)) == 0
+    with CallStore.open(moved) as store:
+        assert await store.get_outcomes(b"k") == b"\0\xffv"
+    assert b"".join(export_calls(moved)) == lines.read_bytes()
+
+
+async def test_an_import_takes_only_what_its_key_names(path: Path, tmp_path: Path) -> None:
+    await fill(path, range(3))
+    rows = [json.loads(line) for line in export_calls(path)]
+    rows[1]["body"]["messages"][0]["content"] = "another question"
+    lines = tmp_path / "calls.jsonl"
+    lines.write_text("".join(json.dumps(r) + "\n" for r in rows) + "not JSON\n[]\n")
+    done = import_file(tmp_path / "moved.sqlite", lines)
+    assert (done.added, done.strange) == (2, 3)
+    lines.write_text('{"prompt": "not of ours"}\n')
+    with pytest.raises(UsageError, match="holds nothing for"):
+        import_file(path, lines)
+
+
+async def test_garbage_is_what_no_finished_run_used(path: Path) -> None:
+    await fill(path, range(40))
+    with pytest.raises(StoreError, match="no finished run"):
+        collect_garbage(path)
+    await fill(path, range(10, 20), run="first")
+    await fill(path, range(15, 30), run="second")
+    done = collect_garbage(path)
+    assert (done.kept, done.dropped) == (20, 20)
+    assert done.freed > 0
+    assert await fill(path, range(10, 30)) == 0
+    assert collect_garbage(path, forget=("first",)).kept == 15
+    with pytest.raises(UsageError, match="no run named"):
+        collect_garbage(path, forget=("first",))
+    assert await fill(path, range(40)) == 25
+
+
+async def test_a_run_that_is_marked_in_parts_keeps_them_all(path: Path) -> None:
+    await fill(path, range(10), run="run")
+    await fill(path, range(10, 20), run="run")  # its second process
+    assert collect_garbage(path).kept == 20
+
+
+# ---- killed ------------------------------------------------------------------------------------
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from autoif.calls import CallStore
+from autoif.chat.scripted import ScriptedBackend
+from autoif.chat.stored import StoredChat
+from autoif.records import Message, Request
+
+asked = open(sys.argv[2], "a")
+
+def answer(request):
+    asked.write(request.messages[0].content + "\\n")
+    asked.flush()
+    return "reply to " + request.messages[0].content
+
+async def main():
+    store = CallStore.open(Path(sys.argv[1]))
+    chat = StoredChat(ScriptedBackend(answer, latency=0.002), store)
+    numbers = iter(range(2000))
+    async def worker():
+        for i in numbers:
+            reply = await chat(Request((Message("user", str(i)),), stage="s"))
+            print(i, flush=True)  # acknowledged: from here on it may not be asked again
+    await asyncio.gather(*(worker() for _ in range(32)))
+    store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_acknowledged_before_a_kill_is_never_asked_again(tmp_path: Path) -> None:
+    path, log = tmp_path / "calls.sqlite", tmp_path / "asked"
+    rng, acknowledged = random.Random(0), set[str]()
+    for round_ in range(12):
+        before = log.read_text().split() if log.exists() else []
+        out = tmp_path / f"out{round_}"
+        with out.open("w") as file:
+            run = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(log)], stdout=file)
+            try:
+                run.wait(0.25 + rng.random() * 0.3 if round_ < 11 else 60)
+            except subprocess.TimeoutExpired:
+                run.send_signal(signal.SIGKILL)
+            code = run.wait()
+        asked = log.read_text().split()[len(before) :] if log.exists() else []
+        assert not acknowledged & set(asked)
+        acknowledged |= set(out.read_text().split("\n")[:-1])
+        if code == 0:
+            break
+    assert code == 0
+    assert acknowledged == {str(i) for i in range(2000)}
+    paid = log.read_text().split()
+    assert len(paid) - len(set(paid)) <= 32 * round_  # at most what was in flight at each kill
+
+
+# ---- disks -------------------------------------------------------------------------------------
+
+FILLER = """
+import asyncio, resource, sys
+from pathlib import Path
+from autoif.calls import CallStore
+from autoif.chat.scripted import ScriptedBackend
+from autoif.chat.stored import StoredChat
+from autoif.errors import StoreError
+from autoif.records import Message, Request
+
+async def main():
+    with CallStore.open(Path(sys.argv[1])) as store:
+        limit = int(sys.argv[2])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        chat = StoredChat(ScriptedBackend(lambda r: "word " * 1000), store)
+        for i in range(10_000):
+            try:
+                await chat(Request((Message("user", str(i)),), stage="s"))
+            except StoreError as e:
+                print(i)
+                print(e)
+                return
+
+asyncio.run(main())
+"""
+
+
+def replay_filled(path: Path, upto: int) -> int:
+    """How many of the first calls of FILLER are read back."""
+
+    async def ask_all() -> int:
+        with CallStore.open(path) as store:
+            chat = StoredChat(ScriptedBackend(lambda r: "word " * 1000), store)
+            for i in range(upto):
+                await chat(ask(i))
+            return chat.counts["s"].replayed
+
+    return asyncio.run(ask_all())
+
+
+def test_a_store_that_may_not_grow_says_so_and_keeps_what_it_has(path: Path) -> None:
+    command = [sys.executable, "-c", FILLER, str(path), "500000"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    stored, line = run.stdout.splitlines()
+    assert int(stored) > 10
+    assert "cannot be written" in line
+    assert "every call answered so far is stored" in line
+    assert replay_filled(path, int(stored) + 1) == int(stored)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system takes root")
+def test_a_full_disk_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = (
+        'mount -t tmpfs -o size=1m none "$1" && "$2" -c "$3" "$1/calls.sqlite" 99999999 '
+        '&& cp "$1"/calls.sqlite* "$4"'
+    )
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", str(disk), sys.executable, FILLER]
+    run = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True)
+    if "unshare" in run.stderr or "mount:" in run.stderr:
+        pytest.skip(f"no private mounts here: {run.stderr.strip()}")
+    assert run.returncode == 0, run.stderr
+    stored, line = run.stdout.splitlines()
+    assert int(stored) > 10
+    assert "the disk is full" in line
+    assert replay_filled(tmp_path / "calls.sqlite", int(stored) + 1) == int(stored)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match=r"cannot write in .*--out"):
+        CallStore.open(tmp_path / "calls.sqlite")
+
+
+# ---- damage ------------------------------------------------------------------------------------
+
+
+async def replayed(path: Path, n: int) -> int:
+    return n - await fill(path, range(n))
+
+
+DAMAGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "the header": lambda data, rng: b"\0" * 100 + data[100:],
+    "the first page": lambda data, rng: b"\xff" * 4096 + data[4096:],
+    "a page in the middle": lambda data, rng: data[:81920] + bytes(4096) + data[86016:],
+    "the second half": lambda data, rng: data[: len(data) // 2],
+    "a bit in a hundred places": lambda data, rng: flipped(data, rng, 100),
+}
+
+
+def flipped(data: bytes, rng: random.Random, n: int) -> bytes:
+    changed = bytearray(data)
+    for _ in range(n):
+        changed[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_damage_is_noticed_and_what_can_be_read_is_saved(path: Path, damage: str) -> None:
+    await fill(path, range(300))
+    data = DAMAGES[damage](path.read_bytes(), random.Random(0))
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"is damaged .*autoif calls rescue"):
+        await fill(path, range(300))
+    assert path.read_bytes() == data  # nothing was made worse
+    saved = rescue(path)
+    assert saved.damaged.read_bytes() == data
+    assert saved.calls > 120
+    assert await replayed(path, 300) == saved.calls
+
+
+async def test_what_was_not_yet_in_the_main_file_is_saved_too(path: Path, tmp_path: Path) -> None:
+    await fill(path, range(100))
+    copy = tmp_path / "copy.sqlite"
+    with CallStore.open(path) as store:
+        chat = StoredChat(ScriptedBackend(echo), store)
+        await asyncio.gather(*(chat(ask("x" * (i % 7) + str(i))) for i in range(200)))
+        for end in ("", "-wal"):  # as a kill leaves it
+            copy.with_name(copy.name + end).write_bytes(Path(f"{path}{end}").read_bytes())
+    copy.write_bytes(b"\0" * 4096 + copy.read_bytes()[4096:])
+    assert rescue(copy).calls == 200
+    assert await replayed(copy, 200) == 200
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+async def test_a_rescue_never_invents_an_answer(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("store") / "calls.sqlite"
+    await fill(path, range(30))
+    good = path.read_bytes()
+    changed = bytearray(good)
+    for start in data.draw(st.lists(st.integers(0, len(good) - 1), max_size=8)):
+        piece = data.draw(st.binary(max_size=300))
+        changed[start : start + len(piece)] = piece
+    path.write_bytes(changed[: data.draw(st.integers(1, len(good)))])
+    try:
+        rescue(path)
+    except StoreError:
+        return
+    await fill(path, range(30))  # asserts that each reply is the right one
+
+
+def test_where_nothing_can_be_read_nothing_is_touched(path: Path) -> None:
+    path.write_bytes(b"no store" * 10_000)
+    with pytest.raises(StoreError, match=r"nothing in .* can be read"):
+        rescue(path)
+    assert path.read_bytes() == b"no store" * 10_000
+    assert {p.name for p in path.parent.iterdir()} == {path.name, f"{path.name}.lock"}
+
+
+def test_a_store_of_another_schema_is_refused(path: Path) -> None:
+    CallStore.open(path).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match=r"schema version 99 .*calls export"):
+        CallStore.open(path)
+    other = path.with_name("other.sqlite")
+    db = sqlite3.connect(other)
+    db.execute("CREATE TABLE t(x)")
+    db.close()
+    with pytest.raises(StoreError, match="not a call store"):
+        CallStore.open(other)
+
+
+# ---- batches -----------------------------------------------------------------------------------
+
+
+async def pend(path: Path, server: Server, numbers: range) -> int:
+    with CallStore.open(path) as store:
+        backend = PendingBackend(HttpBackend("any", [server.url]), store)
+        chat = StoredChat(backend, store)
+        for i in numbers:
+            with suppress(CallFailed):
+                await chat(ask(i // 4, index=i % 4, record=f"r{i}"))
+        return backend.noted
+
+
+async def test_a_batch_file_goes_out_and_its_results_come_back(path: Path, tmp_path: Path) -> None:
+    with Server(latency=0.001) as server:
+        assert await pend(path, server, range(20)) == 20
+        lines = [json.loads(line) for line in batch_lines(path)]
+        assert len(lines) == len({line["custom_id"] for line in lines}) == 20
+        assert lines[0].keys() == {"custom_id", "method", "url", "body"}
+        assert lines[0]["body"]["model"] == "any"
+        results = tmp_path / "results.jsonl"
+        answered = [await one_result(server, line) for line in reversed(lines)]
+        answered[3] |= {"response": None, "error": {"message": "expired"}}
+        answered[4]["response"] = {"status_code": 500, "body": {}}
+        answered.append(
+            {"custom_id": "00" * 16 + "-0", "response": {"status_code": 200, "body": {}}}
+        )
+        results.write_text("".join(json.dumps(r) + "\n" for r in [*answered, answered[0]]))
+        done = import_file(path, results)
+        assert (done.added, done.known, done.failed, done.strange) == (18, 1, 2, 1)
+        assert inspect(path)["pending"] == 2
+        with CallStore.open(path, read_only=True) as store:
+            (call,) = store.calls_for("r13") or store.calls_for("r14")
+            assert call.stage == "s"
+        assert await pend(path, server, range(20)) == 2
+        forget_pending(path)
+        assert inspect(path)["pending"] == 0
+
+
+async def one_result(server: Server, line: dict[str, object]) -> dict[str, object]:
+    """What `vllm run-batch` writes for a line of its input."""
+    body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "yes"}}]}
+    return {
+        "id": "vllm-1",
+        "custom_id": line["custom_id"],
+        "response": {"status_code": 200, "request_id": "x", "body": body},
+        "error": None,
+    }
+
+
+async def test_batches_run_remotely_and_answer_as_the_server_itself_does(path: Path) -> None:
+    notices: list[str] = []
+    with Server(batch_polls=2, batch_fails=3) as server:
+        await pend(path, server, range(40))
+        done = await run_batches(path, server.url, None, poll=0.01, on_notice=notices.append)
+        assert (done.added, done.failed) == (37, 3)
+        assert any("in_progress" in n for n in notices)
+        server.chaos()
+        assert (await run_batches(path, server.url, None, poll=0.01)).added == 3
+        assert inspect(path)["pending"] == 0
+        with CallStore.open(path) as store:
+            http = HttpBackend("any", [server.url])
+            chat = StoredChat(http, store)
+            for i in range(40):
+                reply = await chat(ask(i // 4, index=i % 4))
+                assert reply.text == f"reply {i % 4}"
+            assert chat.counts["s"].asked == 0
+            await http.close()
+
+
+async def test_a_batch_on_its_way_is_polled_not_submitted_again(path: Path) -> None:
+    with Server(batch_polls=1000) as server:
+        await pend(path, server, range(10))
+        for _ in range(3):  # killed while it polls
+            run = asyncio.create_task(run_batches(path, server.url, None, poll=0.01))
+            await asyncio.sleep(0.15)
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+        db = sqlite3.connect(path)  # killed after submitting, before noting it
+        db.execute("UPDATE pending SET batch = ''")
+        db.commit()
+        db.close()
+        run = asyncio.create_task(run_batches(path, server.url, None, poll=0.01))
+        await asyncio.sleep(0.1)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        assert inspect(path)["pending"] == 10
+        assert server.stats()["batches"] == 1
+
+
+async def test_a_server_without_batches_is_one_line(path: Path) -> None:
+    with Server() as server:
+        await pend(path, server, range(2))
+        url = server.url.replace("/v1", "/other")
+        with pytest.raises(ModelUnavailable, match=r"/batches failed .404 no route"):
+            await run_batches(path, url, "sk-secret", poll=0.01)
