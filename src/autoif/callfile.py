@@ -114,6 +114,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     if path.stat().st_size == 0:
         raise damaged(path, "the file is empty")
     uri = f"file:{_quoted(path.absolute())}?mode={'ro' if read_only else 'rw'}"
+    if read_only and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
+        uri += "&immutable=1"  # SQLite would want to make its index of the log there
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         (application,) = db.execute("PRAGMA application_id").fetchone()
