@@ -125,22 +125,23 @@ def parse_bool(value: Any) -> bool | None:
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 _RELATIONS = {
-    "entailment": ("entailment", "entail", "蕴含", "蕴涵"),
-    "contradiction": ("contradiction", "contradict", "矛盾"),
-    "neutral": ("neutral", "中立", "中性"),
+    "entailment": "entailment",
+    "yes": "entailment",
+    "neutral": "neutral",
+    "partly": "neutral",
+    "contradiction": "contradiction",
+    "no": "contradiction",
+    "不一致": "contradiction",
+    "部分一致": "neutral",
+    "一致": "entailment",
 }
+_RELATION = re.compile(r"\b(?:entailment|yes|neutral|partly|contradiction|no)\b|不一致|部分一致|一致")
 
 
 def parse_relation(answer: str) -> str | None:
     """entailment, neutral or contradiction: the first that the answer names, or None."""
-    low = answer.lower()
-    places = [
-        (low.find(word), name)
-        for name, words in _RELATIONS.items()
-        for word in words
-        if word in low
-    ]
-    return min(places)[1] if places else None
+    found = _RELATION.search(answer.lower())
+    return _RELATIONS[found[0]] if found else None
 
 
 def parse_lines(answer: str) -> list[str]:
