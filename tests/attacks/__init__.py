@@ -1,0 +1,1 @@
+"""The red team: hostile functions, and the judge who says whether the sandbox held."""
