@@ -13,35 +13,9 @@ from typing import Any
 
 from autoif.errors import UsageError
 from autoif.evals.checkers import Check, bind
+from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
 
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One row of the benchmark: `instructions` and `checks` stand in the same order."""
-
-    key: str
-    prompt: str
-    instructions: tuple[str, ...]
-    checks: tuple[Check, ...]
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Prompt:
-        """From the benchmark's own JSON. Raises UsageError for what no checker can decide."""
-        try:
-            ids, kwargs = row["instruction_id_list"], row["kwargs"]
-            key, prompt = str(row["key"]), row["prompt"]
-        except KeyError as missing:
-            raise UsageError(
-                f"no field {missing} in the benchmark's data; a row needs key, prompt, "
-                "instruction_id_list and kwargs"
-            ) from None
-        if len(ids) != len(kwargs):
-            raise UsageError(f"key {key}: {len(ids)} instructions, but {len(kwargs)} kwargs")
-        try:
-            checks = tuple(bind(i, k or {}) for i, k in zip(ids, kwargs, strict=True))
-        except UsageError as wrong:
-            raise UsageError(f"key {key}: {wrong}") from None
-        return cls(key, prompt, tuple(ids), checks)
+METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +24,78 @@ class Followed:
 
     strict: tuple[bool, ...]
     loose: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """Of one prompt: ids and checkers in the same order."""
+
+    ids: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionFollowing:
+    """The benchmark. `name`: ifeval or ifbench; the two differ in their data alone."""
+
+    name: str
+    max_tokens: int = 2048
+
+    def items(self, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
+        return [_item(row) for row in rows]
+
+    async def verdicts(self, items: Sequence[Item], answers: Answers, tools: Tools) -> list[Row]:
+        rows = []
+        for item in items:
+            followed = judge(item.data.checks, next(iter(answers.get(item.key, ())), None))
+            rows.append(
+                {
+                    "key": item.label,
+                    "strict": list(followed.strict),
+                    "loose": list(followed.loose),
+                    "instructions": list(item.data.ids),
+                }
+            )
+        return rows
+
+    def units(self, rows: Sequence[Row]) -> list[Unit]:
+        return [
+            Unit(
+                str(row["key"]),
+                (
+                    1,
+                    len(row["strict"]),
+                    all(row["strict"]),
+                    sum(row["strict"]),
+                    all(row["loose"]),
+                    sum(row["loose"]),
+                ),
+            )
+            for row in rows
+        ]
+
+    def figures(self, sums: Sequence[float]) -> dict[str, float | None]:
+        prompts, instructions, *passed = sums
+        wholes = (prompts, instructions) * 2
+        return {m: percent(p, w) for m, p, w in zip(METRICS, passed, wholes, strict=True)}
+
+    def counts(self, sums: Sequence[float]) -> dict[str, int]:
+        return {m: int(sums[i % 2]) for i, m in enumerate(METRICS)}
+
+    def groups(self, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+        """Per instruction type, for the two instruction-level metrics."""
+        passed: dict[str, dict[str, list[bool]]] = {"inst_strict": {}, "inst_loose": {}}
+        for row in rows:
+            for i, name in enumerate(row["instructions"]):
+                passed["inst_strict"].setdefault(name, []).append(row["strict"][i])
+                passed["inst_loose"].setdefault(name, []).append(row["loose"][i])
+        return {
+            metric: {name: 100 * sum(v) / len(v) for name, v in sorted(types.items())}
+            for metric, types in passed.items()
+        }
+
+    def notes(self, rows: Sequence[Row]) -> list[str]:
+        return []
 
 
 def judge(checks: Sequence[Check], response: str | None) -> Followed:
@@ -81,9 +127,21 @@ def readings(response: str) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text != response and text.strip()]
 
 
-def prompts(rows: Iterable[Mapping[str, Any]]) -> list[Prompt]:
-    """The benchmark, ready to judge. Raises UsageError, also where a key stands twice."""
-    ready = [Prompt.from_row(row) for row in rows]
-    if len({p.key for p in ready}) != len(ready):
-        raise UsageError("a key stands twice in the benchmark's data")
-    return ready
+def _item(row: Mapping[str, Any]) -> Item:
+    """From the benchmark's own JSON. Raises UsageError for what no checker can decide."""
+    try:
+        ids, kwargs = row["instruction_id_list"], row["kwargs"]
+        key, prompt = str(row["key"]), row["prompt"]
+    except KeyError as missing:
+        raise UsageError(
+            f"the benchmark's data has no {missing}; a row needs key, prompt, "
+            "instruction_id_list and kwargs"
+        ) from None
+    if len(ids) != len(kwargs):
+        raise UsageError(f"key {key}: {len(ids)} instructions, but {len(kwargs)} kwargs")
+    try:
+        checks = tuple(bind(i, k or {}) for i, k in zip(ids, kwargs, strict=True))
+    except UsageError as wrong:
+        raise UsageError(f"key {key}: {wrong}") from None
+    number = row["key"] if isinstance(row["key"], int) else None
+    return Item(key, prompt, Instructions(tuple(ids), checks), number=number)

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import cache, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def first_tag(text: str) -> str:
 
     The tagger goes from left to right and looks two tokens ahead, so three tokens decide.
     """
-    head = list(tokens(text)[:3])
+    split = _treebank()
+    head = list(islice((token for s in sentences(text) for token in split(s)), 3))
     return str(_tagger().tag(head)[0][1]) if head else ""
 
 

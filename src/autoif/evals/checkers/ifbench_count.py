@@ -17,7 +17,7 @@ from autoif.evals.text import sentences, tokens, word_count, words
 
 EDGE = string.punctuation + " "
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_NAMES = [re.compile(rf"\b{name}\b") for name in NAMES]
+_NAME = re.compile(rf"\b(?:{'|'.join(NAMES)})\b")
 _JAPANESE = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
 _MARKS = frozenset(".,!?;:")
 
@@ -43,7 +43,7 @@ def conjunctions(text: str, *, small_n: int) -> bool:
 @checker("count:person_names")
 def person_names(text: str, *, N: int) -> bool:
     """At least N different names of the benchmark's list of fifty."""
-    return sum(1 for name in _NAMES if name.search(text)) >= N
+    return len(set(_NAME.findall(text))) >= N
 
 
 @checker("count:pronouns")

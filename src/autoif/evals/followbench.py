@@ -1,0 +1,220 @@
+"""FollowBench, English and Chinese: groups of five levels, each with one constraint more.
+
+Jiang et al. (2024). HSR: all constraints of a level satisfied; SSR: the fraction of them; CSL: how
+many levels in a row, from the first, are satisfied. Some sources are decided by rules, the others
+by a judge. What the judge did not answer, or not readably, is unscored: it stands in no figure and
+is counted apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from autoif.chat import Chat
+from autoif.errors import CallFailed, UsageError
+from autoif.evals.followbench_judge import Lang, judge_prompt, parse_judge
+from autoif.evals.followbench_rules import Rule, rule_for
+from autoif.evals.task import Answers, Item, Row, Tools, Unit
+from autoif.records import Message, Request
+
+KINDS = ("content", "situation", "style", "format", "mixed", "example")
+LEVELS = range(1, 6)
+JUDGED_KINDS = KINDS[:-1]  # the aggregates are over these; "example" stands apart
+_WIDTH = 4  # sums per kind and level: HSR's and SSR's parts and wholes
+_CSL = len(KINDS) * len(LEVELS) * _WIDTH  # where the sums for CSL start
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`path`: the initial instruction and those of the levels up to this one."""
+
+    kind: str
+    group: int
+    level: int
+    target: str
+    path: tuple[str, ...]
+    rule: Rule | None
+
+
+@dataclass(frozen=True, slots=True)
+class FollowBench:
+    name: str = "followbench"
+    lang: Lang = "en"
+    max_tokens: int = 2048
+
+    def items(self, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
+        """Rows of the benchmark's files, each with its `kind` (the file it comes from).
+
+        The Chinese format group 30 is left out: the benchmark scores it neither way.
+        """
+        items: list[Item] = []
+        path: list[str] = []
+        for row in rows:
+            try:
+                kind, group, level = row["kind"], int(row["example_id"]), int(row["level"])
+                instruction, target, source = row["instruction"], row["target"], row["source"]
+            except KeyError as missing:
+                raise UsageError(f"FollowBench's data has no {missing} in a row") from None
+            if kind not in KINDS:
+                raise UsageError(f"FollowBench has no constraints of kind {kind!r}")
+            path = [*path, instruction] if level else [instruction]
+            if not level or (self.lang == "zh" and kind == "format" and group == 30):
+                continue
+            if kind in JUDGED_KINDS and len(path) != level + 1:
+                raise UsageError(f"FollowBench, {kind} {group}: level {level} is out of order")
+            rule = rule_for(kind, source, group, self.lang)
+            case = Case(kind, group, level, target, tuple(path), rule)
+            items.append(Item(f"{kind}/{group}/{level}", instruction, case))
+        return items
+
+    async def verdicts(self, items: Sequence[Item], answers: Answers, tools: Tools) -> list[Row]:
+        return await asyncio.gather(
+            *(self._row(i, next(iter(answers.get(i.key, ())), None), tools) for i in items)
+        )
+
+    async def _row(self, item: Item, answer: str | None, tools: Tools) -> Row:
+        case: Case = item.data
+        row: Row = {"key": item.key, "by": "rule" if case.rule else "judge"}
+        if case.rule is not None:
+            hard = case.rule(answer or "", case.target, case.level)
+            return {**row, "hard": hard, "soft": float(hard)}
+        if answer is None or not answer.strip():
+            return {**row, "hard": False, "soft": 0.0}
+        if tools.judge is None:
+            return {**row, "hard": None, "soft": None, "detail": "no judge"}
+        said = await _ask(tools.judge, judge_prompt(case.kind, case.path, answer, self.lang), item)
+        verdict = parse_judge(said, case.level, self.lang) if said is not None else None
+        if verdict is None:
+            return {**row, "hard": None, "soft": None, "detail": "judge not understood"}
+        return {**row, "hard": verdict.hard, "soft": verdict.soft}
+
+    def units(self, rows: Sequence[Row]) -> list[Unit]:
+        """One per group of five levels, which are drawn together."""
+        units = []
+        for (kind, group), levels in groupby(rows, key=lambda row: _place(row)[:2]):
+            sums = [0.0] * (_CSL + 2 * len(KINDS))
+            ordered = sorted(levels, key=lambda row: _place(row)[2])
+            for row in ordered:
+                if row["hard"] is not None:
+                    at = _at(kind, _place(row)[2])
+                    sums[at] += row["hard"]
+                    sums[at + 1] += 1
+                    sums[at + 2] += row["soft"]
+                    sums[at + 3] += 1
+            run = _run([row["hard"] for row in ordered])
+            if run is not None:
+                at = _CSL + 2 * KINDS.index(kind)
+                sums[at] += run
+                sums[at + 1] += 1
+            units.append(Unit(f"{kind}/{group}", tuple(sums)))
+        return units
+
+    def figures(self, sums: Sequence[float]) -> dict[str, float | None]:
+        """`hsr` and `ssr`: per kind the mean over levels weighted 1 to 5, then the mean over kinds,
+        example left out; `hsr_1` ...: plain means over kinds, by level; `csl` (0 to 5): the mean
+        over kinds; `example_*`: that kind alone, HSR and CSL only."""
+        named: dict[str, float | None] = {}
+        for metric, offset in (("hsr", 0), ("ssr", 2)):
+            rates = {k: [_rate(sums, _at(k, lv) + offset) for lv in LEVELS] for k in KINDS}
+            weighted = {kind: _weighted(levels) for kind, levels in rates.items()}
+            named[metric] = _mean([weighted[k] for k in JUDGED_KINDS])
+            for i, level in enumerate(LEVELS):
+                named[f"{metric}_{level}"] = _mean([rates[k][i] for k in JUDGED_KINDS])
+            if metric == "hsr":
+                named["example_hsr"] = weighted["example"]
+        csl = {kind: _csl(sums, kind) for kind in KINDS}
+        named["csl"] = _mean([csl[k] for k in JUDGED_KINDS])
+        named["example_csl"] = csl["example"]
+        return named
+
+    def counts(self, sums: Sequence[float]) -> dict[str, int]:
+        """Scored answers; for CSL, groups."""
+        scored = {k: [int(sums[_at(k, lv) + 1]) for lv in LEVELS] for k in KINDS}
+        groups = {k: int(sums[_CSL + 2 * i + 1]) for i, k in enumerate(KINDS)}
+        counts = {}
+        for metric in ("hsr", "ssr"):
+            counts[metric] = sum(sum(scored[k]) for k in JUDGED_KINDS)
+            for i, level in enumerate(LEVELS):
+                counts[f"{metric}_{level}"] = sum(scored[k][i] for k in JUDGED_KINDS)
+        counts["example_hsr"] = sum(scored["example"])
+        counts["csl"] = sum(groups[k] for k in JUDGED_KINDS)
+        counts["example_csl"] = groups["example"]
+        return counts
+
+    def groups(self, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+        """HSR and SSR per kind and level, CSL per kind."""
+        units = self.units(rows)
+        sums = [sum(column) for column in zip(*(u.sums for u in units), strict=True)]
+        if not sums:
+            return {}
+        by: dict[str, dict[str, float]] = {"hsr": {}, "ssr": {}, "csl": {}}
+        for kind in KINDS:
+            for level in LEVELS:
+                for metric, offset in (("hsr", 0), ("ssr", 2)):
+                    rate = _rate(sums, _at(kind, level) + offset)
+                    if rate is not None and (kind, metric) != ("example", "ssr"):
+                        by[metric][f"{kind}/{level}"] = rate
+            csl = _csl(sums, kind)
+            if csl is not None:
+                by["csl"][kind] = csl
+        return by
+
+    def notes(self, rows: Sequence[Row]) -> list[str]:
+        unread = sum(1 for r in rows if r.get("detail") == "judge not understood")
+        unasked = sum(1 for r in rows if r.get("detail") == "no judge")
+        notes = []
+        if unread:
+            notes.append(f"judge failures: {unread} answers are unscored and in no figure")
+        if unasked:
+            notes.append(f"no judge: {unasked} answers are unscored; the figures are the rules'")
+        return notes
+
+
+async def _ask(judge: Chat, prompt: str, item: Item) -> str | None:
+    request = Request((Message("user", prompt),), max_tokens=1024, stage="judge", record=item.key)
+    try:
+        return (await judge(request)).text
+    except CallFailed:
+        return None
+
+
+def _place(row: Row) -> tuple[str, str, int]:
+    kind, group, level = str(row["key"]).split("/")
+    return kind, group, int(level)
+
+
+def _at(kind: str, level: int) -> int:
+    return (KINDS.index(kind) * len(LEVELS) + level - 1) * _WIDTH
+
+
+def _run(hits: Sequence[bool | None]) -> int | None:
+    """Satisfied levels from the first on; None where an unscored one leaves it open."""
+    for count, hit in enumerate(hits):
+        if hit is None:
+            return None
+        if not hit:
+            return count
+    return len(hits)
+
+
+def _rate(sums: Sequence[float], at: int) -> float | None:
+    return 100 * sums[at] / sums[at + 1] if sums[at + 1] else None
+
+
+def _csl(sums: Sequence[float], kind: str) -> float | None:
+    at = _CSL + 2 * KINDS.index(kind)
+    return sums[at] / sums[at + 1] if sums[at + 1] else None
+
+
+def _weighted(levels: Sequence[float | None]) -> float | None:
+    known = [(i, v) for i, v in enumerate(levels, 1) if v is not None]
+    return sum(i * v for i, v in known) / sum(i for i, _ in known) if known else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,157 @@
+"""FollowBench's judge: what it is asked, and how its answer is read.
+
+The wording of the question is the benchmark's own (Jiang et al., 2024, github.com/YJiangcm/
+FollowBench, Apache-2.0), its slip of spelling included: a judge that is asked otherwise is another
+judge, and its figures could not be set beside the published ones.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+Lang = Literal["en", "zh"]
+
+_KINDS: dict[Lang, dict[str, str]] = {
+    "en": {
+        "content": "content constraint",
+        "situation": (
+            "situation constraint (information to describe a specific situation/background)"
+        ),
+        "style": "style constraint",
+        "format": "format constraint",
+        "mixed": "constraint",
+    },
+    "zh": {
+        "content": "内容约束",
+        "situation": "情景约束（描述特定情况/背景的信息）",
+        "style": "风格约束",
+        "format": "格式约束",
+        "mixed": "约束",
+    },
+}
+
+
+class _Wording(NamedTuple):
+    """{n} is the number of constraints, {kind} their kind."""
+
+    head_one: str
+    head_many: str
+    initial: str
+    plus_one: str
+    plus_many: str
+    answer_one: str
+    answer_many: str
+    task_one: str
+    task_many: str
+
+
+_WORDINGS: dict[Lang, _Wording] = {
+    "en": _Wording(
+        head_one=(
+            "Given an initial instruction, we add one {kind} and obtain the final instruction with "
+            "1 additional constraint."
+        ),
+        head_many=(
+            "Given an initial instruction, we add one {kind} per time and obtain the final "
+            "instruction with {n} additional constraints."
+        ),
+        initial="#Initial Instruction#",
+        plus_one="#Initial Instruction + 1 constraint#",
+        plus_many="#Initial Instruction + {n} constraints#",
+        answer_one="#Answer of Initial Instruction + 1 constraint#",
+        answer_many="#Answer of Initial Instruction + {n} constraints#",
+        task_one=(
+            "#System#\n1) Please identify the 1 added constraint.\n"
+            "2) Please descriminate if the #Answer of Initial Instruction + 1 constraint# "
+            "satisfies the 1 added constraint.\n"
+            "3) In the final line, only output a Python LIST with 1 element ('YES' or 'NO') "
+            "indicating whether the answer satisfies the 1 added constraint."
+        ),
+        task_many=(
+            "#System#\n1) Please identify all {n} added constraints.\n"
+            "2) For the {n} added constraints, discriminate if the #Answer of Initial Instruction "
+            "+ {n} constraints# satisfies each constraint.\n"
+            "3) In the final line, only output a Python LIST with {n} elements ('YES' or 'NO') "
+            "indicating whether the answer satisfies each constraint."
+        ),
+    ),
+    "zh": _Wording(
+        head_one="给定一个初始指令，我们添加一个{kind}，获得了有1个附加约束的最终指令。",
+        head_many="给定一个初始指令，我们每次添加一个{kind}，获得了有{n}个附加约束的最终指令。",
+        initial="#初始指令#",
+        plus_one="#初始指令 + 1个约束#",
+        plus_many="#初始指令 + {n}个约束#",
+        answer_one="#初始指令 + 1个约束的答案#",
+        answer_many="#初始指令 + {n}个约束的答案#",
+        task_one=(
+            "#系统#\n1) 请识别出添加的1个约束。\n"
+            "2) 请判断#初始指令 + 1个约束的答案#是否满足了添加的1个约束。\n"
+            "3) 在最后一行，只输出一个包含1个元素（“YES”或“NO”）的Python列表，"
+            "表明答案是否满足添加的一个约束。"
+        ),
+        task_many=(
+            "#系统#\n1) 请识别出添加的{n}个约束。\n"
+            "2) 对于添加的{n}个约束, 请判断#初始指令 + {n}个约束的答案#是否满足了每个约束。\n"
+            "3) 在最后一行，只输出一个包含{n}个元素（“YES”或“NO”）的Python列表，"
+            "表明答案是否满足添加的每一个约束。"
+        ),
+    ),
+}
+
+_LIST = re.compile(r"\[.*\]")
+# Besides NO, what a judge says that is not YES yet is an answer.
+_NOT_MET = frozenset({"NO", "PARTIAL", "MAYBE", "UNKNOWN", "N/A"})
+
+
+class Verdict(NamedTuple):
+    """hard: all constraints satisfied. soft: the fraction satisfied."""
+
+    hard: bool
+    soft: float
+
+
+def judge_prompt(kind: str, instructions: Sequence[str], answer: str, lang: Lang = "en") -> str:
+    """What the judge is asked. `instructions`: the initial one, then one more constraint each."""
+    level = len(instructions) - 1
+    words = _WORDINGS[lang]
+    one = level == 1
+    parts = [
+        (words.head_one if one else words.head_many).format(kind=_KINDS[lang][kind], n=level),
+        f"{words.initial}\n{instructions[0]}",
+        f"{words.plus_one}\n{instructions[1]}",
+        *(
+            f"{words.plus_many.format(n=n)}\n{instruction}"
+            for n, instruction in enumerate(instructions[2:], 2)
+        ),
+        f"{(words.answer_one if one else words.answer_many).format(n=level)}\n{answer}",
+        (words.task_one if one else words.task_many).format(n=level),
+    ]
+    return "\n\n".join(parts)
+
+
+def parse_judge(output: str, level: int, lang: Lang = "en") -> Verdict | None:
+    """The verdict on the last line, None where it cannot be read.
+
+    Level 1: YES or else NO anywhere in the line. Above: a Python list of exactly `level` words,
+    read as data and never run.
+    """
+    if lang == "zh":  # the question itself has curly quotes there
+        output = output.replace("“", '"').replace("”", '"')
+    last = output.strip("`").strip().split("\n")[-1]
+    if level == 1:
+        met = "YES" in last
+        return Verdict(met, float(met)) if met or "NO" in last else None
+    found = _LIST.search(last)
+    try:
+        said = ast.literal_eval(found[0]) if found else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+    if not isinstance(said, list) or len(said) != level:
+        return None
+    if not all(isinstance(word, str) and (word == "YES" or word in _NOT_MET) for word in said):
+        return None
+    satisfied = said.count("YES")
+    return Verdict(satisfied == level, satisfied / level)

@@ -1,0 +1,90 @@
+"""GSM8K, zero-shot: a word problem, the last number of the answer against the reference's.
+
+Cobbe et al. (2021). The model is asked to end with `#### number`; an answer that does not is read
+by what it says last: a boxed number, "the answer is", the last number of all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from autoif.errors import UsageError
+from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
+
+ASK = (
+    "{question}\n\n"
+    "Think step by step. Then write the final answer, a plain number, on a last line of the form:\n"
+    "#### number"
+)
+_NUMBER = r"[-−]?[$€£]?\d(?:[\d,]*\d)?(?:\.\d+)?|[-−]?[$€£]?\.\d+"
+_MARKED = (
+    re.compile(rf"####\s*({_NUMBER})"),
+    re.compile(rf"\\boxed\{{\s*(?:\\\$)?\s*({_NUMBER})"),
+    re.compile(rf"answer\s*(?:is|:)[\s*:$]*({_NUMBER})", re.IGNORECASE),
+    re.compile(f"({_NUMBER})"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GSM8K:
+    name: str = "gsm8k"
+    max_tokens: int = 1024
+
+    def items(self, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
+        items = []
+        for number, row in enumerate(rows):
+            if "question" not in row or "answer" not in row:
+                raise UsageError("GSM8K's data has question and answer in each row")
+            gold = extract(row["answer"])
+            if gold is None:
+                raise UsageError(f"GSM8K, row {number}: no number in the reference answer")
+            key = str(row.get("key", number))
+            ask = ASK.format(question=row["question"])
+            items.append(Item(key, row["question"], gold, ask))
+        return items
+
+    async def verdicts(self, items: Sequence[Item], answers: Answers, tools: Tools) -> list[Row]:
+        rows = []
+        for item in items:
+            said = extract(next(iter(answers.get(item.key, ())), None) or "")
+            rows.append(
+                {
+                    "key": item.key,
+                    "correct": said == item.data,
+                    "said": None if said is None else str(said),
+                    "expected": str(item.data),
+                }
+            )
+        return rows
+
+    def units(self, rows: Sequence[Row]) -> list[Unit]:
+        return [Unit(str(row["key"]), (1, row["correct"])) for row in rows]
+
+    def figures(self, sums: Sequence[float]) -> dict[str, float | None]:
+        return {"accuracy": percent(sums[1], sums[0])}
+
+    def counts(self, sums: Sequence[float]) -> dict[str, int]:
+        return {"accuracy": int(sums[0])}
+
+    def groups(self, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+        return {}
+
+    def notes(self, rows: Sequence[Row]) -> list[str]:
+        unread = sum(1 for row in rows if row["said"] is None)
+        return [f"{unread} answers have no number in them"] if unread else []
+
+
+def extract(answer: str) -> Decimal | None:
+    """The number an answer ends with, None where there is none. 1,000 and $1000.00 are equal."""
+    for marked in _MARKED:
+        found = marked.findall(answer)
+        if found:
+            try:
+                return Decimal(re.sub(r"[$€£,]", "", found[-1]).replace("−", "-")).normalize()
+            except InvalidOperation:
+                return None
+    return None

@@ -1,0 +1,75 @@
+"""MMLU and C-Eval, through lm-evaluation-harness (the extra `[lm-eval]`).
+
+These two measure knowledge by the likelihood of answer letters, which a chat does not give; so the
+harness loads the model itself. It fetches the data from the hub.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from autoif.errors import SetupError, UsageError
+from autoif.evals.scores import Scores
+from autoif.records import Score
+
+# Our name -> the harness's task, few-shot examples, as usually reported.
+HARNESS = {"mmlu": ("mmlu", 5), "ceval": ("ceval-valid", 5)}
+_Z95 = 1.96
+
+
+def evaluate_in_harness(
+    benchmark: str, model: str, *, out: Path | None = None, limit: int | None = None
+) -> Scores:
+    """`model`: `hf:DIR-or-ID`. The interval is the harness's standard error times 1.96.
+
+    Raises UsageError for another kind of model, SetupError where harness, model or data are not to
+    be had.
+    """
+    if benchmark not in HARNESS:
+        raise UsageError(f"no benchmark {benchmark!r} in the harness; {', '.join(HARNESS)}")
+    kind, _, name = model.partition(":")
+    if kind != "hf" or not name:
+        raise UsageError(f"{benchmark} needs the likelihood of answers: give --model hf:DIR-or-ID")
+    try:
+        import lm_eval
+    except ImportError:
+        raise SetupError(f'{benchmark} needs `pip install "autoif[lm-eval]"`') from None
+    task, shots = HARNESS[benchmark]
+    try:
+        results: dict[str, Any] = lm_eval.simple_evaluate(
+            model="hf",
+            model_args={"pretrained": name},
+            tasks=[task],
+            num_fewshot=shots,
+            limit=limit,
+            batch_size="auto",
+            log_samples=False,
+        )
+    except Exception as wrong:  # model, hub, memory: the harness lets all of them through
+        reason = " ".join(str(wrong).split())[:200] or type(wrong).__name__
+        raise SetupError(f"{benchmark}: lm-evaluation-harness failed: {reason}") from None
+    scores = from_harness(benchmark, task, results)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(scores.to_json(), indent=2, ensure_ascii=False)
+        (out / "scores.json").write_text(text + "\n", "utf-8")
+    return scores
+
+
+def from_harness(benchmark: str, task: str, results: dict[str, Any]) -> Scores:
+    """The harness's results as ours: `accuracy`, with its sub-tasks as groups."""
+    whole = results["results"][task]
+    value = 100 * float(whole["acc,none"])
+    error = whole.get("acc_stderr,none")
+    wide = 100 * _Z95 * error if isinstance(error, float) else None
+    parts = {
+        name: 100 * float(part["acc,none"])
+        for name, part in results["results"].items()
+        if name != task and "acc,none" in part
+    }
+    n = sum(int(part["effective"]) for part in results.get("n-samples", {}).values())
+    bounds = (None, None) if wide is None else (max(value - wide, 0.0), min(value + wide, 100.0))
+    score = Score(benchmark, "accuracy", value, n, bounds[0], bounds[1], parts)
+    return Scores(benchmark, (score,))
