@@ -75,16 +75,18 @@ def _synth(args: argparse.Namespace) -> int:
 
 async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     from autoif import display
+    from autoif.chat.gate import Budget
     from autoif.engine import Run, Stopped
 
-    run = Run(recipe, out, calls=Path(args.calls) if args.calls else None)
+    budget = Budget.parse(args.budget) if args.budget else None
+    run = Run(recipe, out, Path(args.calls) if args.calls else None, budget)
     watch = display.Watch(err, run.progress, quiet=args.quiet)
     run.on_notice = watch.notice
     again = f"autoif synth {' '.join(args.argv)}".strip()
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        if run.shut.is_set():
+        if run.gate.reason == "stopped":
             os._exit(_stop_at_once())
         watch.notice("stopping: what is in flight ends first (Ctrl-C again stops at once)")
         run.stop()
@@ -95,9 +97,11 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     try:
         async with watch:
             report = await run.execute()
-    except Stopped:
+    except Stopped as stopped:
         kept = run.progress.ledger.counts["samples"].kept
-        _fail(f"stopped; {kept} samples so far in {out.path}. Go on with: {again}")
+        why = "the budget is spent" if str(stopped) == "budget" else "stopped"
+        how = "with a larger --budget" if str(stopped) == "budget" else f"with: {again}"
+        _fail(f"{why}; {kept} samples so far in {out.path}. Go on {how}")
         return 1
     except RunFailed as error:
         failed, report = error, out.report()
@@ -249,6 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--target", type=int, metavar="N", help="stop at N samples")
     synth.add_argument("--set", action="append", default=[], metavar="K=V", help="any recipe key")
     synth.add_argument("--out", metavar="DIR", help="run directory; default runs/PRESET")
+    synth.add_argument("--budget", metavar="B", help="stop at 5USD or 2Mtok, all paid calls used")
     synth.add_argument("--calls", metavar="F", help="a call store shared between runs")
     synth.add_argument("--update", action="store_true", help="another recipe, the same directory")
     synth.add_argument(

@@ -16,8 +16,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from autoif.engine import Progress
 from autoif.ledger import STAGES
+from autoif.progress import Progress
 from autoif.show import Story
 
 PLAIN_EVERY = 15.0  # seconds between two lines where there is no terminal

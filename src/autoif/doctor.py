@@ -1,4 +1,4 @@
-"""`autoif doctor`: what works here, found out by trying, and what to do where something does not."""
+"""`autoif doctor`: what works here, found out by trying, and what to do where it does not."""
 
 from __future__ import annotations
 

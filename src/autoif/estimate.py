@@ -135,9 +135,8 @@ def _rows(
     ]
 
 
-_HOLES = (
-    "n examples instruction function failure premise hypothesis query response brief words".split()
-)
+_HOLES = ("n", "examples", "instruction", "function", "failure", "premise", "hypothesis")
+_HOLES += ("query", "response", "brief", "words")
 
 
 def _stage(

@@ -135,7 +135,9 @@ _RELATIONS = {
     "部分一致": "neutral",
     "一致": "entailment",
 }
-_RELATION = re.compile(r"\b(?:entailment|yes|neutral|partly|contradiction|no)\b|不一致|部分一致|一致")
+_RELATION = re.compile(
+    r"\b(?:entailment|yes|neutral|partly|contradiction|no)\b|不一致|部分一致|一致"
+)
 
 
 def parse_relation(answer: str) -> str | None:
