@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ err = Console(stderr=True, highlight=False)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit code."""
     args = _parser().parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)
     try:
         return int(args.run(args))
     except AutoIFError as error:
@@ -69,8 +71,9 @@ def _synth(args: argparse.Namespace) -> int:
         _say_json(plan) if args.json else _say(estimate.render(plan))
         return 0
     out = RunDir(Path(args.out or Path("runs") / (recipe.preset)))
-    out.claim(recipe, update=args.update)
-    return asyncio.run(_run(recipe, out, args))
+    with out.locked():
+        out.claim(recipe, update=args.update)
+        return asyncio.run(_run(recipe, out, args))
 
 
 async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
@@ -79,15 +82,17 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     from autoif.engine import Run, Stopped
 
     budget = Budget.parse(args.budget) if args.budget else None
-    run = Run(recipe, out, Path(args.calls) if args.calls else None, budget)
+    run = Run(recipe, out, Path(args.calls) if args.calls else None, budget=budget)
     watch = display.Watch(err, run.progress, quiet=args.quiet)
     run.on_notice = watch.notice
-    again = f"autoif synth {' '.join(args.argv)}".strip()
+    again = shlex.join(["autoif", *args.argv])
     loop = asyncio.get_running_loop()
+    told = asyncio.Event()
 
     def interrupted() -> None:
-        if run.gate.reason == "stopped":
+        if told.is_set():
             os._exit(_stop_at_once())
+        told.set()
         watch.notice("stopping: what is in flight ends first (Ctrl-C again stops at once)")
         run.stop()
 
@@ -116,7 +121,8 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
             counts = {n: _lines(out.artefact(f"data/{n}")) for n in ("sft", "dpo", "rlvr")}
             console.print(
                 f"{counts['sft']} samples, {counts['dpo']} preference pairs and {counts['rlvr']} "
-                f"RLVR prompts in {out.path}/data"
+                f"RLVR prompts in {out.path}/data",
+                markup=False,
             )
     if failed:
         raise failed
@@ -172,7 +178,7 @@ def _status(args: argparse.Namespace) -> int:
         _say_json(report)
         return 0
     console = Console(highlight=False)
-    console.print(f"{args.dir}: {report['state']}")
+    console.print(f"{args.dir}: {report['state']}", markup=False)
     console.print(display.funnel(report))
     console.print(display.totals(report))
     return 0
@@ -290,7 +296,7 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="machine-readable result")
     parser.add_argument("--quiet", action="store_true", help="errors alone")
-    parser.set_defaults(run=run, argv=sys.argv[2:])
+    parser.set_defaults(run=run)
     return parser
 
 

@@ -53,9 +53,9 @@ class Run:
     recipe: Recipe
     out: RunDir
     calls: Path | None = None  # another call store than the directory's own
-    budget: Budget | None = None
     on_notice: Callable[[str], None] = lambda line: None
     backends: dict[str, Backend] = field(default_factory=dict)  # by model; opened where not given
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.recipe)
@@ -120,6 +120,7 @@ class Run:
             parts = await self._work(tools, todo)
         head.check()
         progress.settle(head)
+        progress.at_work.clear()  # what a target left behind is in no artefact
         by_file = {
             name: [d for d in head.drops if d.stage in stages] for name, stages in FILES.items()
         }
@@ -172,21 +173,23 @@ class Run:
             for shard, part, done in zip(shards, parts, finished, strict=True):
                 if done:
                     self.progress.ledger.add(part.ledger)
-                    self.progress.done += len(shard)
+                    self.progress.done += part.ledger.counts["verifiers"].entered
                     merged.append(part.path)
                 else:
-                    part.begin()
-                    for _ in shard:
-                        product = await anext(products, None)
-                        if product is None:
-                            break
-                        self._commit(part, product, kept)
-                        if self._full(kept + part.ledger.counts["samples"].kept):
-                            break
-                    # A shard that was cut short, or whose calls were refused, is not finished.
-                    merged.append(part.end() if self.gate.reason else part.finish())
+                    with part.begun():
+                        for _ in shard:
+                            product = await anext(products, None)
+                            if product is None:
+                                break
+                            self._commit(part, product, kept)
+                            if self._full(kept + part.ledger.counts["samples"].kept):
+                                break
+                    # A shard that was cut short, or whose calls were refused, is not finished; one
+                    # that the target ended is: it will always end there.
+                    cut = self.gate.reason not in ("", "target")
+                    merged.append(part.end() if cut else part.finish())
                 kept += part.ledger.counts["samples"].kept
-                if self.gate.reason and (self.gate.refused or self._full(kept)):
+                if self._full(kept) or self.gate.refused:
                     break
         return merged
 
@@ -210,6 +213,7 @@ class Run:
         part.ledger.add(product.ledger)
         self.progress.settle(product.ledger)
         self.progress.done += 1
+        product.forget()
 
     async def _in_order(
         self, tools: Tools, jobs: Sequence[Product]
@@ -289,6 +293,8 @@ def _open(recipe: Recipe, model: str, on_notice: Callable[[str], None]) -> Backe
         base_url=part.base_url,
         api_key_env=part.api_key_env,
         extra_body=part.extra_body,
+        timeout=part.timeout,
+        patience=part.patience,
         on_notice=on_notice,
     )
 

@@ -51,7 +51,6 @@ class Models(_Section):
         (), description="URLs of the server, ending in /v1; several serve the same model"
     )
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable with the key")
-    concurrency: int = Field(256, ge=1, description="most calls in flight for one URL")
     timeout: float = Field(300.0, gt=0, description="seconds until a call is given up and re-sent")
     patience: float = Field(
         600.0, ge=0, description="seconds to wait for a server that stopped answering"
@@ -65,7 +64,7 @@ class Models(_Section):
         return str(getattr(self, name) or self.default)
 
 
-TRANSPORT = ("base_url", "api_key_env", "concurrency", "timeout", "patience", "prices")
+TRANSPORT = ("base_url", "api_key_env", "timeout", "patience", "prices")
 
 
 class Instructions(_Section):

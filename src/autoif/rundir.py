@@ -13,10 +13,13 @@ comes after a kill, finds a whole file or none.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +34,7 @@ RECORDS = tuple(FILES)
 DATA = ("data/sft", "data/dpo", "data/rlvr")
 DROPS = tuple(f"{name}.dropped" for name in FILES)
 ARTEFACTS = (*RECORDS, *DROPS, *DATA)
+STALE = 30.0  # seconds; a run at work writes progress.json every second
 
 
 class RunDir:
@@ -40,9 +44,28 @@ class RunDir:
         self.path = path
         self.calls = path / "calls.sqlite"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One run at a time. Raises SetupError where another is at work, or nothing can be made."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / "run.lock").open("a")
+        except OSError as error:
+            raise SetupError(f"{self.path}: cannot be written: {error.strerror}") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SetupError(
+                    f"{self.path} is in use by another run: wait for it, stop it, or choose "
+                    "another --out"
+                ) from None
+            yield
+
     def claim(self, recipe: Recipe, *, update: bool = False) -> None:
-        """Takes the directory for this recipe, or refuses, naming what differs."""
-        theirs = self.recipe()
+        """Takes the directory for this recipe, or refuses, naming what differs. A directory in
+        which nothing was made yet can be had by any recipe."""
+        theirs = self.recipe() if self.artefact("01-instructions").exists() else None
         if theirs is not None and not update:
             differing = recipe.differs(theirs)
             if differing:
@@ -104,8 +127,15 @@ class RunDir:
         """The manifest of the finished run, or the progress of one at work or stopped."""
         for name in ("progress.json", "manifest.json"):
             file = self.path / name
-            if file.is_file():
-                return dict(orjson.loads(file.read_bytes()))
+            if not file.is_file():
+                continue
+            try:
+                report = dict(orjson.loads(file.read_bytes()))
+            except ValueError:
+                raise UsageError(f"{file}: not what a run wrote; start the run again") from None
+            if report["state"] == "running" and time.time() - file.stat().st_mtime > STALE:
+                report["state"] = "interrupted"
+            return report
         raise UsageError(f"{self.path}: no run in it (no progress.json, no manifest.json)")
 
 
@@ -124,14 +154,21 @@ class Part:
         self.ledger = Ledger.from_json(orjson.loads((self.path / "ledger.json").read_bytes()))
         return True
 
-    def begin(self) -> None:
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Open for `write`; an error on the way matters more than what closing may then say."""
         shutil.rmtree(self._open, ignore_errors=True)
         (self._open / "data").mkdir(parents=True)
-        self._files = {
-            name: (self._open / f"{name}.jsonl").open("wb")
-            for name in ARTEFACTS
-            if not name.startswith("01-")
-        }
+        try:
+            for name in ARTEFACTS:
+                if not name.startswith("01-"):
+                    self._files[name] = (self._open / f"{name}.jsonl").open("wb")
+            yield
+        except BaseException:
+            for file in self._files.values():
+                with suppress(OSError):
+                    file.close()
+            raise
 
     def write(self, name: str, records: Iterable[Any]) -> None:
         self._files[name].writelines(map(dump_line, records))

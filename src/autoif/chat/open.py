@@ -27,11 +27,14 @@ def open_backend(
     base_url: str | Sequence[str] | None = None,
     api_key_env: str = "OPENAI_API_KEY",
     extra_body: Mapping[str, Any] | None = None,
+    timeout: float = 600.0,
+    patience: float = 600.0,
     on_notice: Callable[[str], None] = lambda line: None,
 ) -> Backend:
     """The backend that `spec` ("kind:name") names.
 
     base_url: one URL, or several of one model (a sequence, or separated by commas).
+    timeout, patience: seconds, of one call and without any success (`HttpBackend`).
     on_notice: is told in one line what a user should see in mid-run.
     Raises UsageError for an unknown kind, ModelUnavailable where the model cannot be had.
     """
@@ -50,6 +53,8 @@ def open_backend(
             os.environ.get(api_key_env),
             api_key_env=api_key_env,
             extra_body=extra_body or {},
+            timeout=timeout,
+            patience=patience,
             on_notice=on_notice,
         )
     if kind == "local":

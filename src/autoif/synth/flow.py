@@ -44,6 +44,12 @@ class Product:
     rlvr: list[rows.Row] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
 
+    def forget(self) -> None:
+        """Lets go of what has been written, so that memory stays flat."""
+        self.verifier = None
+        self.samples, self.sft, self.dpo, self.rlvr = [], [], [], []
+        self.ledger = Ledger()
+
 
 async def process(tools: Tools, product: Product) -> None:
     """Fills the product; one that comes with a verifier keeps it as it is."""
