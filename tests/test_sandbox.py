@@ -44,7 +44,7 @@ def test_one_outcome_per_text_in_order(sandbox: Sandbox) -> None:
         ("import time\ndef evaluate(r):\n    time.sleep(9)", Status.TIMEOUT, "wall-clock limit"),
         ("def evaluate(r):\n    return bytes(1 << 30)", Status.MEMORY, "memory limit"),
         ("import os\ndef evaluate(r):\n    os._exit(3)", Status.CRASH, "the process died (exit 3)"),
-        ("import os\ndef evaluate(r):\n    os.abort()", Status.CRASH, "the process died (SIGABRT)"),
+        ("import os\ndef evaluate(r):\n    os.abort()", Status.CRASH, "the process died (SIGSEGV)"),
     ],
 )
 def test_what_went_wrong_is_said(

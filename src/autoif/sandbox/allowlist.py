@@ -1,34 +1,42 @@
-"""What a function may import: the allowlist, in two profiles, and how it is warmed.
+"""What a function may import: the allowlist, in three profiles, and how they are warmed.
 
-`stdlib` is always there. `text` adds third-party modules for text, as far as they are installed;
-a function gets that profile when it imports one of them. Everything is imported before the jail is
-closed, because afterwards there is no file to import from.
+A fork costs what its parent has in memory, so the usual modules stand apart: `core` serves most
+functions, `stdlib` has all of the allowlisted standard library, `text` adds third-party modules for
+text, as far as they are installed. A function starts in `core` and is run again in the first
+profile that has what it imports. Everything is imported before the jail is closed, because
+afterwards there is no file to import from.
 """
 
 from __future__ import annotations
 
 import importlib
+import opcode
 import pkgutil
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from types import CodeType
 from typing import Any
 
+PROFILES = ("core", "stdlib", "text")
+
+_CORE = """
+    __future__ abc bisect builtins collections collections.abc contextlib copy datetime decimal
+    difflib enum errno fractions functools gc heapq itertools json json.decoder json.encoder
+    keyword math numbers operator os os.path posixpath random re reprlib stat statistics string
+    sys textwrap time types typing unicodedata warnings weakref
+"""
+
 _STDLIB = """
-    __future__ _strptime abc argparse array ast base64 binascii bisect builtins calendar cmath
-    codecs collections collections.abc colorsys concurrent.futures configparser contextlib
-    contextvars copy copyreg csv dataclasses datetime decimal difflib dis email email.message
-    email.parser email.policy email.utils encodings enum errno fnmatch fractions functools gc
-    getopt gettext graphlib gzip hashlib heapq hmac html html.entities html.parser http http.client
-    importlib inspect io ipaddress itertools json json.decoder json.encoder keyword linecache
-    locale logging lzma marshal math mimetypes numbers opcode operator os os.path pathlib pickle
-    platform posixpath pprint queue quopri random re reprlib sched secrets shlex shutil signal
-    stat statistics string stringprep struct symtable sys tempfile textwrap threading time timeit
-    token tokenize tomllib traceback types typing unicodedata unittest urllib urllib.error
-    urllib.parse urllib.request uuid warnings weakref xml xml.dom xml.dom.expatbuilder
-    xml.dom.minidom xml.etree xml.etree.ElementTree xml.parsers.expat xml.sax xml.sax.expatreader
-    xml.sax.saxutils zlib
+    _strptime argparse array ast base64 binascii calendar cmath codecs colorsys configparser
+    contextlib contextvars copyreg csv dataclasses dis email email.message email.parser
+    email.utils encodings fnmatch gettext graphlib hashlib hmac html html.entities html.parser
+    http importlib inspect io ipaddress linecache locale logging marshal mimetypes opcode
+    pathlib pickle pprint queue quopri secrets shlex signal stringprep struct threading timeit
+    token tokenize tomllib traceback urllib urllib.parse uuid xml xml.dom xml.dom.expatbuilder
+    xml.dom.minidom xml.etree xml.etree.ElementTree xml.parsers.expat xml.sax
+    xml.sax.expatreader xml.sax.saxutils zlib
 """
 
 _TEXT = """
@@ -37,8 +45,24 @@ _TEXT = """
     numpy.linalg
 """
 
-STDLIB_NAMES = frozenset(name.partition(".")[0] for name in _STDLIB.split())
-TEXT_NAMES = frozenset(name.partition(".")[0] for name in _TEXT.split())
+
+def _tops(names: str) -> frozenset[str]:
+    return frozenset(name.partition(".")[0] for name in names.split())
+
+
+TEXT_NAMES = _tops(_TEXT)
+# which top-level modules each profile has
+ALLOWED = {
+    "core": _tops(_CORE),
+    "stdlib": _tops(_CORE + _STDLIB),
+    "text": _tops(_CORE + _STDLIB + _TEXT),
+}
+
+
+def profile_of(module: str) -> str | None:
+    """The first profile that has this module (a dotted name), or None where none has."""
+    top = module.partition(".")[0]
+    return next((p for p in PROFILES if top in ALLOWED[p]), None)
 
 
 def imports(code: CodeType) -> list[str]:
@@ -46,8 +70,6 @@ def imports(code: CodeType) -> list[str]:
 
     Read off the bytecode, which says the same as the syntax tree at a tenth of the cost.
     """
-    import opcode
-
     import_name, extended = opcode.opmap["IMPORT_NAME"], opcode.opmap["EXTENDED_ARG"]
     found: list[str] = []
     pending = [code]
@@ -67,19 +89,19 @@ def imports(code: CodeType) -> list[str]:
     return found
 
 
-def warm(text: bool) -> None:
+def warm(profile: str) -> None:
     """Import everything the profile allows, and all that those modules load only when used."""
-    _load(_STDLIB.split())
-    import encodings
-
-    for module in pkgutil.iter_modules(encodings.__path__):
-        _load([f"encodings.{module.name}"])
-    "x".encode("idna")
-    import time
-
-    time.strptime("2000-01-01", "%Y-%m-%d")
+    _load(_CORE.split())
+    _load(f"encodings.{name}" for name in ("ascii", "latin_1", "utf_8", "utf_16", "utf_32"))
     time.localtime()
-    if text:
+    if profile == "core":
+        return
+    _load(_STDLIB.split())
+    encodings = importlib.import_module("encodings")
+    _load(f"encodings.{module.name}" for module in pkgutil.iter_modules(encodings.__path__))
+    "x".encode("idna")
+    time.strptime("2000-01-01", "%Y-%m-%d")
+    if profile == "text":
         _load(_TEXT.split())
         _warm_text()
 

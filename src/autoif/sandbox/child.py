@@ -31,23 +31,16 @@ class Silence(io.TextIOBase):
         return len(text)
 
 
-class Closed:
-    """The last word on imports: all that could be imported has been."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        raise ImportError(f"{name} is not on the allowlist", name=name)
-
-
 class Runner:
-    """Runs the job that stands in the payload. `text`: this zygote has the text profile."""
+    """Runs the job that stands in the payload, with the modules of one profile."""
 
     def __init__(
-        self, payload: memoryview, results: memoryview, outputs: memoryview, text: bool
+        self, payload: memoryview, results: memoryview, outputs: memoryview, profile: str
     ) -> None:
         self.payload, self.results, self.outputs = payload, results, outputs
-        self.allowed = allowlist.STDLIB_NAMES | (allowlist.TEXT_NAMES if text else frozenset())
-        self.text = text
+        self.profile = profile
+        self.allowed = allowlist.ALLOWED[profile]
+        self.job = wire.Job(0, 0, 0, 0, 0.0, 0.0, 0.0)
         self.module = ModuleType(MODULE)
         sys.modules[MODULE] = self.module
         self.codes: dict[str, int] = {}
@@ -57,14 +50,14 @@ class Runner:
         """Make the calls from `start` on. Returns early after a MemoryError."""
         results = self.results
         first = wire.HEADER
+        self.job = job
         try:
             function = self.load(job)
         except MemoryError:
             results[first + start] = wire.MEMORY
             return
         except BaseException as error:
-            code = self.error(error) if not isinstance(error, _Refusal) else error.code
-            results[first : first + job.calls] = bytes([code]) * job.calls
+            results[first : first + job.calls] = bytes([self.error(error)]) * job.calls
             return
         texts = wire.unpack_texts(self.payload, job)
         results[0] = wire.READY
@@ -84,18 +77,25 @@ class Runner:
         name, source = wire.unpack_source(self.payload, job)
         code = compile(source, f"<{MODULE}>", "exec", dont_inherit=True)
         for imported in allowlist.imports(code):
-            top = imported.partition(".")[0]
-            if top in self.allowed:
-                continue
-            if top in allowlist.TEXT_NAMES:
-                raise _Refusal(wire.NEEDS_TEXT)
-            raise ImportError(f"{imported or 'a relative import'} is not on the allowlist")
+            if imported.partition(".")[0] not in self.allowed:
+                self.find_spec(imported)
         namespace: dict[str, Any] = self.module.__dict__
         exec(code, namespace)
         function = namespace.get(name)
         if not callable(function):
             raise NameError(f"no function named {name!r}")
         return function  # type: ignore[no-any-return]
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """The last word on imports: what is not loaded is in a larger profile, or nowhere."""
+        profile = allowlist.profile_of(name)
+        if profile is not None and profile != self.profile:
+            code = wire.NEEDS + allowlist.PROFILES.index(profile)
+            if code > wire.NEEDS + allowlist.PROFILES.index(self.profile):
+                first = wire.HEADER
+                self.results[first : first + self.job.calls] = bytes([code]) * self.job.calls
+                os._exit(0)
+        raise ImportError(f"{name or 'a relative import'} is not on the allowlist", name=name)
 
     def calls(self, function: Callable[[str], object], texts: list[str], at: int) -> bool:
         """One byte per text from `at` on. False where a MemoryError ended it."""
@@ -172,11 +172,6 @@ class Runner:
         return code
 
 
-class _Refusal(Exception):
-    def __init__(self, code: int) -> None:
-        self.code = code
-
-
 def prepare(imports: bool) -> None:
     """Make this process a place where honest code finds what it expects, and no files.
 
@@ -189,7 +184,7 @@ def prepare(imports: bool) -> None:
     sys.argv = [MODULE]
     sys.tracebacklimit = 0
     if not imports:
-        sys.meta_path[:] = [Closed]
+        sys.meta_path[:] = []
         sys.path[:] = []
         sys.path_hooks[:] = []
         sys.path_importer_cache.clear()

@@ -104,6 +104,7 @@ _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _EPERM, _ENOSYS = 1, 38
 _LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _X32 = 0x40000000
+_Step = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 
 def unsupported() -> str:
@@ -127,8 +128,11 @@ def assemble(machine: str, which: Filter) -> bytes:
     Offsets in `struct seccomp_data`: number 0, architecture 4, low word of argument i 16 + 8i.
     """
     number = numbers(machine)
-    names = [n for n in (STRICT if which == "strict" else ROFS) if n in number]
-    program: list[tuple[int, int, int, int]] = [
+    bodies = {number["clone3"]: [(_RETURN, 0, 0, _ERRNO | _ENOSYS)]}  # so that libc tries clone
+    for name in STRICT if which == "strict" else ROFS:
+        if name in number:
+            bodies[number[name]] = _body(name)
+    program: list[_Step] = [
         (_LOAD, 0, 0, 4),
         (_EQUAL, 1, 0, ARCHITECTURES[machine][1]),
         (_RETURN, 0, 0, _KILL),
@@ -136,18 +140,25 @@ def assemble(machine: str, which: Filter) -> bytes:
     ]
     if machine == "x86_64":
         program += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL)]
-    # ENOSYS makes the C library fall back to clone, which is then refused
-    program += [(_EQUAL, 0, 1, number["clone3"]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
-    for name in names:
-        body = _body(name)
-        program += [(_EQUAL, 0, len(body), number[name]), *body]
-    program.append((_RETURN, 0, 0, _ERRNO | _EPERM))
+    program += _search(sorted(bodies.items()))
     return b"".join(struct.pack("=HBBI", *step) for step in program)
 
 
-def _body(name: str) -> list[tuple[int, int, int, int]]:
+def _search(bodies: list[tuple[int, list[_Step]]]) -> list[_Step]:
+    """Binary search for the syscall's number. The kernel runs the whole filter once per known
+    number whenever it is installed, so a long chain of comparisons would cost every child."""
+    if len(bodies) == 1:
+        number, body = bodies[0]
+        refuse = (_RETURN, 0, 0, _ERRNO | _EPERM)
+        return [(_EQUAL, 0, len(body), number), *body, refuse]
+    middle = len(bodies) // 2
+    low, high = _search(bodies[:middle]), _search(bodies[middle:])
+    return [(_AT_LEAST, len(low), 0, bodies[middle][0]), *low, *high]
+
+
+def _body(name: str) -> list[_Step]:
     """What follows once the number matched: argument checks, ending in ALLOW or EPERM."""
-    body: list[tuple[int, int, int, int]] = []
+    body: list[_Step] = []
     for argument, mask, values in RULES.get(name, ()):
         body += [(_LOAD, 0, 0, 16 + 8 * argument), (_AND, 0, 0, mask)]
         for i, value in enumerate(values):

@@ -19,9 +19,8 @@ from types import TracebackType
 from autoif.errors import SandboxUnavailable
 from autoif.records import Outcome, Status
 from autoif.sandbox import policy, wire
+from autoif.sandbox.allowlist import PROFILES
 from autoif.sandbox.worker import NOT_RUN, ROOM, Lost, Worker
-
-PROFILES = ("stdlib", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +116,14 @@ class Sandbox:
         self._lock = threading.Lock()
         self._idle: dict[str, list[Worker]] = {p: [] for p in PROFILES}
         self._all: set[Worker] = set()
-        self._needs_text: dict[bytes, None] = {}
+        self._profiles: dict[bytes, str] = {}  # of sources that have asked for one
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
         self._finalizer = weakref.finalize(self, _close_all, self._all)
         _SANDBOXES.add(self)
-        first = self._start("stdlib")
+        first = self._start(PROFILES[0])
         self.layers: Mapping[str, bool | str] = first.layers
-        self._idle["stdlib"].append(first)
+        self._idle[PROFILES[0]].append(first)
 
     # ---- use -----------------------------------------------------------------------------------
 
@@ -221,15 +220,15 @@ class Sandbox:
             refused = f"text over {ROOM >> 20} MB"
         if refused:
             return [Outcome(Status.ERROR, refused)] * job.calls, [b""] * job.texts
-        profile = "text" if code in self._needs_text else "stdlib"
+        profile = self._profiles.get(code, PROFILES[0])
         lost = 0
         while lost < 2:
             try:
                 with self._borrow(profile) as worker:
                     crash = worker.run(job, name, code, texts)
-                    if profile == "stdlib" and worker.results[wire.HEADER] == wire.NEEDS_TEXT:
-                        profile = "text"
-                        self._remember(code)
+                    if wanted := worker.wanted_profile(code):
+                        profile = wanted
+                        self._remember(code, wanted)
                         continue
                     return worker.read(job, crash)
             except Lost:
@@ -237,11 +236,11 @@ class Sandbox:
         gone = Outcome(Status.CRASH, "the sandbox process was lost twice")
         return [gone] * job.calls, [b""] * job.texts
 
-    def _remember(self, source: bytes) -> None:
+    def _remember(self, source: bytes, profile: str) -> None:
         with self._lock:
-            self._needs_text[source] = None
-            if len(self._needs_text) > 1024:
-                del self._needs_text[next(iter(self._needs_text))]
+            self._profiles[source] = profile
+            if len(self._profiles) > 1024:
+                del self._profiles[next(iter(self._profiles))]
 
     @contextmanager
     def _borrow(self, profile: str) -> Iterator[Worker]:

@@ -32,7 +32,7 @@ PENDING, FALSE, TRUE = 0, 1, 2
 FALSE_INT, TRUE_INT, FALSE_NUMPY, TRUE_NUMPY = 3, 4, 5, 6
 CPU, WALL, TOTAL, MEMORY, CRASH = 7, 8, 9, 10, 11
 SKIP = 16  # added to the code of the last strike for calls that were not made
-NEEDS_TEXT = 64  # at call 0: the source imports a module of the text profile
+NEEDS = 64  # + index of a profile: the function imports what only that profile has
 ERROR = 128  # + slot of the message
 
 ORDER, TRANSFORM = 1, 2  # flags

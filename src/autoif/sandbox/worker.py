@@ -5,6 +5,7 @@ The zygote is exec'd, never forked from here, so nothing of this process is in i
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import mmap
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from autoif.errors import SandboxUnavailable
 from autoif.records import Outcome, Status
-from autoif.sandbox import policy, wire
+from autoif.sandbox import allowlist, policy, wire
 
 
 class Lost(Exception):
@@ -83,8 +84,8 @@ class Worker:
             "control": theirs.fileno(),
             **dict(zip(("payload", "results", "outputs"), files, strict=True)),
             "filter": which,
-            "text": profile == "text",
-            "path": [p for p in sys.path if os.path.isabs(p)],
+            "profile": profile,
+            "path": _libraries() if profile == "text" or which == "rofs" else [],
         }
         try:
             self.process = subprocess.Popen(
@@ -148,6 +149,16 @@ class Worker:
             raise Lost
         return int(crash)
 
+    def wanted_profile(self, source: bytes) -> str | None:
+        """The larger profile that the last job's child asks for, if it does and has a ground to."""
+        index = self.results[wire.HEADER] - wire.NEEDS
+        if not allowlist.PROFILES.index(self.profile) < index < len(allowlist.PROFILES):
+            return None
+        wanted = allowlist.PROFILES[index]
+        if wanted == "text" and not any(name.encode() in source for name in allowlist.TEXT_NAMES):
+            return None
+        return wanted
+
     def read(self, job: wire.Job, crash: int) -> tuple[list[Outcome], list[bytes]]:
         """What the last job left: an outcome per call and, of transforms, the bytes per text."""
         codes = self.results[wire.HEADER : wire.HEADER + job.calls]
@@ -199,6 +210,16 @@ def _shared(region: tuple[str, int]) -> tuple[mmap.mmap, int]:
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
     return memory, file
+
+
+def _libraries() -> list[str]:
+    """Where the modules of the text profile are installed, as this process would import them."""
+    found: dict[str, None] = {}
+    for name in sorted(allowlist.TEXT_NAMES):
+        spec = importlib.util.find_spec(name)
+        for place in (spec and spec.submodule_search_locations) or ():
+            found[os.path.dirname(os.path.abspath(place))] = None
+    return list(found)
 
 
 def _environment() -> dict[str, str]:

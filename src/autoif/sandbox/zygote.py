@@ -11,9 +11,9 @@ import json
 import mmap
 import os
 import random
+import re
 import select
 import signal
-import socket
 import sys
 import time
 import warnings
@@ -25,12 +25,12 @@ from autoif.sandbox import allowlist, child, jail, policy, wire
 
 class Zygote:
     def __init__(self, options: dict[str, Any]) -> None:
-        """options: parent, control, payload, results, outputs (descriptors), filter, text, path."""
+        """options: parent, control, payload, results, outputs (pid, descriptors), filter, profile,
+        path (of the text profile's modules)."""
         self.filter: policy.Filter = options["filter"]
-        self.text: bool = options["text"]
+        self.profile: str = options["profile"]
         self.path: list[str] = options["path"]
-        self.control = socket.socket(fileno=options["control"])
-        self.watched = self.control.fileno()
+        self.control: int = options["control"]
         self.parent = _pidfd(options["parent"])
         payload, results, outputs = (options[k] for k in ("payload", "results", "outputs"))
         # The maps live for ever; the descriptors under them are closed here and in every child.
@@ -51,9 +51,9 @@ class Zygote:
             _become_init()
         layers["namespaces"] = " ".join(achieved) or False
         layers["rlimits"] = jail.limit_zygote()
-        sys.path += self.path if self.text or self.filter == "rofs" else []
+        sys.path += self.path
         warnings.simplefilter("ignore")
-        allowlist.warm(self.text)
+        allowlist.warm(self.profile)
         child.prepare(imports=self.filter == "rofs")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         self.lockdown = jail.Lockdown(self.filter)
@@ -79,14 +79,15 @@ class Zygote:
     def warm(self) -> None:
         """Run a function of our own here, so that the interpreter learns its way only once."""
         results, outputs = memoryview(bytearray(wire.RESULTS)), memoryview(bytearray(1))
-        for flags in (0, wire.ORDER):
-            job = wire.Job(flags, len(_WARM_TEXTS), 0, 1, 1.0, 1.0, 1.0)
-            payload = memoryview(b"".join(wire.pack(job, b"evaluate", _WARM, _WARM_TEXTS)))
-            for _ in range(8):
-                runner = child.Runner(payload, results, outputs, self.text)
-                runner(wire.unpack_job(payload), 0)
-                results[:] = bytes(wire.RESULTS)
-        self.runner = child.Runner(self.payload, self.results, self.outputs, self.text)
+        job = wire.Job(wire.ORDER, len(_WARM_TEXTS), 0, 1, 1.0, 1.0, 1.0)
+        for source in _WARM * 12:
+            payload = memoryview(b"".join(wire.pack(job, b"evaluate", source, _WARM_TEXTS)))
+            runner = child.Runner(payload, results, outputs, self.profile)
+            runner(wire.unpack_job(payload), 0)
+            results[:] = bytes(wire.RESULTS)
+            re.purge()
+        self.runner = child.Runner(self.payload, self.results, self.outputs, self.profile)
+        sys.meta_path.append(self.runner)
         random.seed(0)
         gc.collect()
         gc.freeze()
@@ -126,16 +127,16 @@ class Zygote:
         size = wire.MESSAGE.size
         while True:
             self.poll(None)
-            message = self.control.recv(size)
+            message = os.read(self.control, size)
             if len(message) != size:
                 os._exit(0)
             number, _ = wire.MESSAGE.unpack(message)
-            self.control.send(wire.MESSAGE.pack(number, self.job()))
+            os.write(self.control, wire.MESSAGE.pack(number, self.job()))
 
     def poll(self, timeout_ms: float | None) -> dict[int, int]:
         """Descriptors that are ready. Ends this process, and so its child, with the parent."""
         ready = dict(self.poller.poll(timeout_ms))
-        if self.parent in ready or ready.get(self.watched, 0) & (select.POLLHUP | select.POLLERR):
+        if self.parent in ready or ready.get(self.control, 0) & (select.POLLHUP | select.POLLERR):
             os._exit(0)
         return ready
 
@@ -227,15 +228,58 @@ class Zygote:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-_WARM = b"""
+# What verifiers typically do. Our own code, run a few times before the jail serves anyone.
+_WARM = (
+    b"""
 import re
 import string
 
+def evaluate(response: str) -> bool:
+    words = re.findall(r"\\b[a-z]+(?:'[a-z]+)?\\b", response.lower())
+    if not words or len(words) > 200:
+        return False
+    return len(words) > 3 and any(w[0] in string.ascii_letters for w in words)
+""",
+    b"""
+import json
+
 def evaluate(response):
-    words = re.findall("[a-z]+", response.lower())
-    return len(words) > 3 and any(w in string.ascii_letters for w in words)
-"""
-_WARM_TEXTS = ["one two three", "a text of some length, all lower case", "", "\u4f60\u597d"] * 3
+    try:
+        return isinstance(json.loads(response), dict)
+    except ValueError:
+        return False
+""",
+    b"""
+import re
+from collections import Counter
+
+LIMIT = 3
+
+class Line:
+    def __init__(self, text):
+        self.text = text.strip()
+
+def evaluate(response):
+    lines = [Line(l) for l in response.split("\\n") if l.strip()]
+    counts = Counter(l.text[:1] for l in lines)
+    bullets = [l for l in lines if re.match(r"^\\s*(?:[-*]|\\d+[.)])\\s+", l.text)]
+    found = re.search(r'"([^"]+)"|\\((.*?)\\)', response, re.DOTALL | re.IGNORECASE)
+    return len(bullets) >= LIMIT or bool(found) or max(counts.values(), default=0) > LIMIT
+""",
+    b"""
+def evaluate(response):
+    sentences = [s for s in response.replace("!", ".").replace("?", ".").split(".") if s.strip()]
+    text = "".join(sorted(set(response.upper())))
+    return len(sentences) == 3 and response.count(",") == 0 and not text.endswith("?") or unknown
+""",
+)
+_WARM_TEXTS = [
+    "one two three",
+    'A text of some length. It has (parentheses), "quotes" and commas!\n\n- one\n- two\n3) three',
+    '{"a": [1, 2.5, null, true], "b": "c"}',
+    "",
+    "\u4f60\u597d\uff0c\u4e16\u754c. It is fine? Yes",
+]
 
 
 def _cpu_clock(pid: int) -> int:
@@ -280,10 +324,10 @@ def main(options: str) -> None:
         zygote.canary()
     except Exception as error:
         with suppress(OSError):
-            zygote.control.send(json.dumps({"error": f"{error}"}).encode())
+            os.write(zygote.control, json.dumps({"error": f"{error}"}).encode())
         os._exit(1)
-    zygote.poller.register(zygote.watched, select.POLLIN)
+    zygote.poller.register(zygote.control, select.POLLIN)
     if zygote.parent >= 0:
         zygote.poller.register(zygote.parent, select.POLLIN)
-    zygote.control.send(json.dumps({"layers": zygote.layers}).encode())
+    os.write(zygote.control, json.dumps({"layers": zygote.layers}).encode())
     zygote.serve()
