@@ -1,0 +1,131 @@
+"""The Python API: light to import, the same run as the command's, errors that say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import autoif
+from autoif.chat.scripted import ScriptedBackend
+from autoif.cli import main
+from autoif.errors import RunFailed, UsageError
+
+DATA = ("data/sft.jsonl", "data/dpo.jsonl", "data/rlvr.jsonl", "03-samples.jsonl")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> autoif.Result:
+    return autoif.synth("smoke", out=tmp_path_factory.mktemp("api") / "run")
+
+
+def test_the_import_is_light_and_the_functions_stay_functions() -> None:
+    code = (
+        "import sys, autoif\n"
+        "assert not {'pydantic', 'aiohttp', 'polars', 'rich', 'autoif.engine'} & set(sys.modules)\n"
+        "import autoif.synth.flow, autoif.verify\n"
+        "from autoif.verify import averify\n"
+        "assert callable(autoif.synth) and callable(autoif.verify)\n"
+        "assert set(autoif.__all__) <= set(dir(autoif))\n"
+        "assert all(getattr(autoif, name) is not None for name in autoif.__all__)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_it_makes_what_the_command_makes(run: autoif.Result, tmp_path: Path) -> None:
+    assert main(["synth", "--preset", "smoke", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    for name in DATA:
+        assert (run.path / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+
+
+def test_a_result_reads_everything(run: autoif.Result) -> None:
+    stages = {s["name"]: s for s in run.report["stages"]}
+    assert len(list(run.sft_rows())) == stages["samples"]["kept"]
+    assert len(list(run.instructions())) == stages["instructions"]["kept"]
+    assert len(list(run.verifiers())) == stages["verifiers"]["kept"]
+    assert sum(s.kept for s in run.samples()) == stages["samples"]["kept"]
+    assert len(list(run.drops())) == sum(sum(s["dropped"].values()) for s in stages.values())
+    assert all(row["rejected"] != row["chosen"] for row in run.dpo_rows())
+    assert all(0 < row["pass_rate"] <= 1 for row in run.rlvr_rows())
+
+
+def test_it_resumes_also_where_a_loop_is_running(run: autoif.Result) -> None:
+    async def cell_of_a_notebook() -> autoif.Result:
+        return autoif.synth("smoke", out=run.path)
+
+    again = asyncio.run(cell_of_a_notebook())
+    assert again.report["calls"]["asked"] == 0
+
+
+def test_settings_lie_over_presets_files_and_recipes(run: autoif.Result, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "smoke"\ntarget = 2\n')
+    store = run.path / "calls.sqlite"
+    one = autoif.synth(file, out=tmp_path / "one", calls=store, judge={"threshold": 9.0})
+    recipe = autoif.Recipe.load("smoke", None, {"target": 2})
+    two = autoif.synth(recipe, out=tmp_path / "two", calls=store, judge={"threshold": 9.0})
+    assert one.report["calls"]["asked"] == two.report["calls"]["asked"] == 0
+    assert one.sft.read_bytes() == two.sft.read_bytes()
+    assert len(list(one.sft_rows())) == 2
+
+
+def test_a_model_of_ones_own_answers(tmp_path: Path) -> None:
+    mine = ScriptedBackend(lambda request: "No.", namespace="mine")
+    with pytest.raises(RunFailed, match="no sample survived"):
+        autoif.synth(
+            "smoke", out=tmp_path / "run", backends={"mine": mine}, models={"default": "mine"}
+        )
+    assert autoif.Result(tmp_path / "run").report["calls"]["asked"] > 0
+
+
+def test_a_budget_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match="the budget is spent"):
+        autoif.synth("smoke", out=tmp_path / "run", budget="1ktok")
+    again = autoif.synth("smoke", out=tmp_path / "run")
+    assert again.report["calls"]["replayed"] > 0
+
+
+def test_errors_name_what_is_wrong(run: autoif.Result, tmp_path: Path) -> None:
+    for recipe, settings, said in (
+        ("smokey", {}, "no preset; those are"),
+        ("smoke", {"targe": 3}, "unknown key 'targe'"),
+        (tmp_path / "none.toml", {}, "no such recipe file"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            autoif.synth(recipe, out=tmp_path / "run", **settings)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="another recipe"):
+        autoif.synth("smoke", out=run.path, target=1)
+    with pytest.raises(UsageError, match="no run in it"):
+        _ = autoif.Result(tmp_path).report
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_ctrl_c_stores_what_is_in_flight(notebook: bool, tmp_path: Path) -> None:
+    script = tmp_path / "script.jsonl"
+    slow = {"contains": [], "replies": ["No."], "latency_ms": 1500}
+    script.write_text(json.dumps(slow))
+    code = (
+        "import asyncio, autoif, sys\n"
+        f"def go(): autoif.synth('smoke', out={str(tmp_path / 'run')!r},"
+        f" models={{'default': 'scripted:{script}'}})\n"
+        "async def cell(): go()\n"
+        f"asyncio.new_event_loop().run_until_complete(cell()) if {notebook} else go()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    progress = tmp_path / "run/progress.json"
+    deadline = time.monotonic() + 30
+    while not progress.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert "KeyboardInterrupt: stopped" in said, said
+    report = autoif.Result(tmp_path / "run").report
+    assert report["state"] == "stopped"
+    assert report["calls"]["asked"] > 0  # what was in flight has come in, and is stored
