@@ -77,8 +77,8 @@ class Instructions(_Section):
     asks: int = Field(4, ge=1, description="requests for proposals in a round")
     per_ask: int = Field(25, ge=1, le=100, description="proposals wanted from one request")
     shown: int = Field(8, ge=1, description="seeds shown as examples in one request")
-    temperature: float = Field(0.9, ge=0)
-    max_tokens: int = Field(1024, ge=16)
+    temperature: float = Field(0.9, ge=0, description="of the proposals")
+    max_tokens: int = Field(1024, ge=16, description="longest list of proposals")
     near_duplicate: Share = Field(
         0.88, description="similarity (token sort ratio) from which two are the same; 1 = exact"
     )
@@ -99,8 +99,8 @@ class Verifiers(_Section):
     )
     k: int = Field(8, ge=1, description="functions asked for per instruction")
     case_asks: int = Field(1, ge=0, description="requests for cases, where asked apart")
-    temperature: float = Field(0.8, ge=0)
-    max_tokens: int = Field(1024, ge=16)
+    temperature: float = Field(0.8, ge=0, description="of functions, programs and cases")
+    max_tokens: int = Field(1024, ge=16, description="longest function, program or set of cases")
     comply: int = Field(0, ge=0, description="programs that make a text comply; 0 = none")
     plain: int = Field(0, ge=0, description="plain replies run through every function; 0 = none")
     repair: int = Field(0, ge=0, description="rounds in which failing functions go back")
@@ -134,16 +134,21 @@ class Backtranslate(_Section):
     drop: Literal["check", "instruction"] = Field(
         "check", description="what one contradiction drops"
     )
-    require: Literal["no_contradiction", "entailment"] = Field("no_contradiction")
-    nli_model: str = Field("MoritzLaurer/mDeBERTa-v3-base-xnli-multilingual-nli-2mil7")
-    max_tokens: int = Field(96, ge=16)
+    require: Literal["no_contradiction", "entailment"] = Field(
+        "no_contradiction", description="what a function's own words must be to the instruction"
+    )
+    nli_model: str = Field(
+        "MoritzLaurer/mDeBERTa-v3-base-xnli-multilingual-nli-2mil7",
+        description="the cross-encoder, where the judge is nli",
+    )
+    max_tokens: int = Field(96, ge=16, description="longest back-translation")
 
 
 class Queries(_Section):
     """The queries that instructions are attached to."""
 
     source: str = Field("builtin", description="file of queries, hf:DATASET, or builtin")
-    per_instruction: int = Field(16, ge=1)
+    per_instruction: int = Field(16, ge=1, description="queries drawn for each instruction")
     min_chars: int = Field(20, ge=0, description="queries are longer than this")
     max_chars: int = Field(300, ge=1, description="queries are shorter than this")
 
@@ -160,9 +165,9 @@ class Responses(_Section):
     hopeless: int = Field(
         0, ge=0, description="give an instruction up after so many responses of which none passed"
     )
-    temperature: float = Field(0.9, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=16)
+    temperature: float = Field(0.9, ge=0, description="of the responses")
+    top_p: float = Field(1.0, gt=0, le=1, description="of the responses")
+    max_tokens: int = Field(1024, ge=16, description="a longer response is dropped")
     max_words: int = Field(0, ge=0, description="asks for short answers; 0 = no such hint")
     accuracy: Share = Field(0.5, description="a response needs this share of its checks")
     inclusive: bool = Field(False, description="true: share >= the threshold; false: above it")
@@ -174,11 +179,11 @@ class Judge(_Section):
     style: Literal["analysis", "number", "off"] = Field(
         "analysis", description="analysis first, or the number alone (ten times fewer tokens)"
     )
-    threshold: float = Field(8.0, ge=0, le=10)
+    threshold: float = Field(8.0, ge=0, le=10, description="a sample needs this score")
     inclusive: bool = Field(True, description="true: score >= the threshold; false: above it")
     per_prompt: int = Field(0, ge=0, description="passed responses judged per prompt; 0 = all")
     votes: int = Field(1, ge=1, description="scores asked for per response; the mean counts")
-    max_tokens: int = Field(512, ge=4)
+    max_tokens: int = Field(512, ge=4, description="longest judgement")
 
 
 class Pairs(_Section):
@@ -199,7 +204,7 @@ class Engine(_Section):
 class Recipe(_Section):
     """See the module. `seed` moves every random choice."""
 
-    preset: str = "strict"
+    preset: str = Field("strict", description="what the other keys are laid over")
     seed: int = Field(1, description="moves every random choice")
     langs: tuple[Lang, ...] = Field(("en",), min_length=1, description="languages of the data")
     target: int = Field(0, ge=0, description="stop at so many samples; 0 = all there are")
