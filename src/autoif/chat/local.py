@@ -27,7 +27,7 @@ from autoif import models
 from autoif.errors import CallFailed, ModelUnavailable
 from autoif.records import Reply, Request, Usage, seed_from, to_json
 
-IN_FLIGHT = 48
+IN_FLIGHT = 64
 """Sequences answered at once. See docs/embedded-model.md for what batch gives what throughput."""
 
 _LINE_LIMIT = 1 << 26

@@ -74,9 +74,8 @@ class Worker:
         try:
             config = self._config(body, seed)
             config.validate()
-            prompt = self._tokenizer.apply_chat_template(
-                body["messages"], add_generation_prompt=True
-            )
+            messages = [{k: _utf8(v) for k, v in message.items()} for message in body["messages"]]
+            prompt = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True)
             tokens = self._tokenizer.encode(prompt, add_special_tokens=False).input_ids
         except (ValueError, TypeError, RuntimeError) as error:
             self._fail(key, "bad_request", " ".join(str(error).split())[-300:])
@@ -145,6 +144,11 @@ class Worker:
 
     def _fail(self, key: int, reason: str, detail: str) -> None:
         self._emit({"key": key, "failed": reason, "detail": detail})
+
+
+def _utf8(text: str) -> str:
+    """Without lone surrogates, which the tokenizer cannot take."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 # ---- loading -------------------------------------------------------------------------------------

@@ -1,0 +1,162 @@
+"""The grammar of a schema accepts what `json.dumps` writes of its values, and no other spacing."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoif.chat.grammar import grammar
+
+CASES = {
+    "type": "object",
+    "properties": {
+        "func": {"type": "string"},
+        "cases": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 3,
+            "items": {
+                "type": "object",
+                "properties": {"input": {"type": "string"}, "output": {"type": "boolean"}},
+                "required": ["input", "output"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["func", "cases"],
+    "additionalProperties": False,
+}
+
+TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\w+|::=|\{[\d,]*\}|[()|*+?]')
+
+
+def as_pattern(text: str) -> re.Pattern[str]:
+    """Without recursion an EBNF is a regular expression; this one knows what `grammar` writes."""
+    rules: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        name, _, *tokens = TOKEN.findall(line)
+        rules[name] = tokens
+
+    def pattern(name: str) -> str:
+        return "(?:" + "".join(part(token) for token in rules[name]) + ")"
+
+    def part(token: str) -> str:
+        if token[0] == '"':
+            quoted = re.sub(r"\\U(\w{8})", lambda m: chr(int(m[1], 16)), token[1:-1])
+            return "(?:" + re.escape(re.sub(r"\\(.)", r"\1", quoted)) + ")"
+        return pattern(token) if token[0].isalpha() else "(?:" if token == "(" else token
+
+    return re.compile(pattern("root"))
+
+
+def accepts(schema: dict[str, Any], text: str) -> bool:
+    return as_pattern(grammar(schema)).fullmatch(text) is not None
+
+
+def dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+leaves: st.SearchStrategy[tuple[dict[str, Any], st.SearchStrategy[Any]]] = st.one_of(
+    st.just(({"type": "string"}, texts)),
+    st.just(
+        (
+            {"type": "string", "minLength": 2, "maxLength": 5},
+            st.text('ab\n"é', min_size=2, max_size=5),
+        )
+    ),
+    st.just(({"type": "integer"}, st.integers())),
+    st.just(({"type": "number"}, st.floats(allow_nan=False, allow_infinity=False))),
+    st.just(({"type": "boolean"}, st.booleans())),
+    st.just(({"type": ["string", "null"]}, texts | st.none())),
+    st.just(({"enum": ["a", 'q"\\', "é", 3]}, st.sampled_from(["a", 'q"\\', "é", 3]))),
+    st.just(({"const": None, "description": "nothing"}, st.none())),
+)
+
+
+def compound(inner: Any) -> Any:
+    def array(items: Any) -> Any:
+        schema, values = items
+        return st.tuples(st.integers(0, 2), st.integers(0, 2)).map(
+            lambda bounds: (
+                {"type": "array", "items": schema, "minItems": bounds[0], "maxItems": sum(bounds)},
+                st.lists(values, min_size=bounds[0], max_size=sum(bounds)),
+            )
+        )
+
+    def record(members: Any) -> Any:
+        return (
+            {
+                "type": "object",
+                "properties": {name: schema for name, (schema, _) in members.items()},
+                "required": list(members),
+                "additionalProperties": False,
+            },
+            st.tuples(*(values for _, values in members.values())).map(
+                lambda drawn: dict(zip(members, drawn, strict=True))  # in the schema's order
+            ),
+        )
+
+    names = st.sampled_from(["a", "b c", 'd"', "é"])
+    return inner.flatmap(array) | st.dictionaries(names, inner, max_size=3).map(record)
+
+
+@given(st.recursive(leaves, compound, max_leaves=4), st.data())
+def test_every_value_of_a_schema_is_accepted_as_json_dumps_writes_it(
+    pair: tuple[dict[str, Any], st.SearchStrategy[Any]], data: st.DataObject
+) -> None:
+    schema, values = pair
+    assert accepts(schema, dumped(data.draw(values)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"func": "def f():\n  return 1", "cases": [{"input": "é \t\\", "output": True}]},
+        {"func": "", "cases": [{"input": "", "output": False}] * 3},
+    ],
+)
+def test_the_answers_we_want(value: Any) -> None:
+    assert accepts(CASES, dumped(value))
+    assert accepts(CASES, json.dumps(value))  # escapes are as good
+    assert not accepts(CASES, json.dumps(value, indent=1))
+    assert not accepts(CASES, dumped(value) + "\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"func": "", "cases": []}',
+        '{"cases": [{"input": "", "output": true}], "func": ""}',
+        '{"func": "", "cases": [{"input": "", "output": "true"}]}',
+        '{"func": "\n", "cases": [{"input": "", "output": true}]}',
+        '{"func": 1, "cases": [{"input": "", "output": true}]}',
+    ],
+)
+def test_the_answers_we_do_not_want(text: str) -> None:
+    assert not accepts(CASES, text)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "nonsense"},
+        {},
+        {"type": "string", "pattern": "a"},
+        {"$ref": "#/x"},
+        {"type": "array"},
+        {"type": "array", "items": {"type": "null"}, "minItems": 2, "maxItems": 1},
+        {"type": "object", "properties": {"a": {"type": "null"}}, "additionalProperties": False},
+        {"type": "object", "properties": {}, "required": []},
+        {"enum": []},
+    ],
+)
+def test_what_the_strict_subset_lacks_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        grammar(schema)
