@@ -12,7 +12,7 @@ import asyncio
 import platform
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from typing import Any
 from autoif import __version__
 from autoif.calls import CallStore
 from autoif.chat import Backend
+from autoif.chat.batch import PendingBackend, forget_pending
 from autoif.chat.gate import Budget, Gate
 from autoif.chat.open import open_backend
 from autoif.chat.stored import StoredChat
-from autoif.errors import AutoIFError, RunFailed
+from autoif.errors import AutoIFError, CallPending, RunFailed
 from autoif.ledger import FILES, Ledger
 from autoif.progress import Progress
 from autoif.recipe import Recipe
@@ -60,6 +61,11 @@ class Run:
     def __post_init__(self) -> None:
         self.progress = Progress(self.recipe)
         self.gate = Gate(self.recipe.models.prices, self.budget)
+        self._notes: list[PendingBackend] = []
+
+    @property
+    def store_path(self) -> Path:
+        return self.calls or self.out.calls
 
     def stop(self) -> None:
         """What is in flight ends, what there is gets written; `execute` raises Stopped."""
@@ -67,16 +73,50 @@ class Run:
 
     async def execute(self) -> dict[str, Any]:
         """The manifest. Raises RunFailed for an empty dataset, Stopped where it was cut short."""
-        store = CallStore.open(self.calls or self.out.calls)
+        async with self._open() as tools:
+            ticker = asyncio.create_task(self._tick())
+            try:
+                return await self._synthesise(tools)
+            except (AutoIFError, OSError) as error:
+                if not isinstance(error, (Stopped, RunFailed)):
+                    self._write_progress("failed")
+                raise
+            finally:
+                ticker.cancel()
+
+    async def collect(self) -> int:
+        """Asks nothing: goes as deep into the flow as the answers so far allow and notes, in the
+        store, every call that it would make. Returns how many; 0: `execute` needs no model."""
+        async with self._open(pending=True) as tools:
+            async with _Plain(tools, Ledger()):
+                try:
+                    todo = await self._todo(tools, Ledger())
+                except CallPending:
+                    todo = []
+                async for _ in self._in_order(tools, todo):
+                    pass
+            # A pending call ends its instruction; what was asked beside it has to be noted too.
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.gather(*others, return_exceptions=True)
+            return sum(b.noted for b in self._notes)
+
+    @asynccontextmanager
+    async def _open(self, *, pending: bool = False) -> AsyncGenerator[Tools, None]:
+        """Store, sandbox and models, closed again whatever happens."""
+        if pending and self.store_path.exists():
+            forget_pending(self.store_path)
+        store = CallStore.open(self.store_path)
         chats: dict[str, StoredChat] = {}
-        ticker: asyncio.Task[None] | None = None
         try:
             with Sandbox(self.recipe.engine.sandbox_workers or None, LIMITS) as sandbox:
                 for model in sorted({self.recipe.models.role(role) for role in ROLES}):
                     backend = self.backends.get(model) or _open(self.recipe, model, self.on_notice)
+                    if pending:
+                        backend = PendingBackend(backend, store)
+                        self._notes.append(backend)
                     chats[model] = StoredChat(self.gate.before(model, backend), store)
                     self.progress.counts[model] = chats[model].counts
-                tools = Tools(
+                yield Tools(
                     self.recipe,
                     Wording(self.recipe.prompts),
                     {role: chats[self.recipe.models.role(role)] for role in ROLES},
@@ -85,15 +125,7 @@ class Run:
                     _nli(self.recipe),
                     queries.load(self.recipe),
                 )
-                ticker = asyncio.create_task(self._tick())
-                return await self._synthesise(tools)
-        except (AutoIFError, OSError) as error:
-            if not isinstance(error, (Stopped, RunFailed)):
-                self._write_progress("failed")
-            raise
         finally:
-            if ticker:
-                ticker.cancel()
             for chat in chats.values():
                 await chat.close()
             store.close()
@@ -233,7 +265,8 @@ class Run:
                     self.gate.refused += 1
                     return False
                 self.progress.at_work.append(job.ledger)
-                await flow.process(tools, job)
+                with suppress(CallPending):
+                    await flow.process(tools, job)
                 return True
 
         try:

@@ -10,7 +10,8 @@ A bad *set-up* is an exception: one line that says what is wrong and what to do.
     │   ├── ModelUnavailable     weights, key, URL or model name do not work
     │   └── StoreError           the call store cannot be opened, written or trusted
     ├── RunFailed             the run ended without a result (or an empty dataset)    exit 1
-    └── CallFailed            ONE model call has no answer; stages turn it into a Drop
+    ├── CallFailed            ONE model call has no answer; stages turn it into a Drop
+    └── CallPending           the answer waits for a batch; its instruction waits with it
 
 Only `cli.main` catches `AutoIFError`; it prints the line and exits with `exit_code`.
 """
@@ -60,3 +61,7 @@ class CallFailed(AutoIFError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class CallPending(AutoIFError):
+    """The call was noted for a batch file; whoever needs its answer cannot go on in this start."""

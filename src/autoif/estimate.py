@@ -135,8 +135,8 @@ def _rows(
     ]
 
 
-_HOLES = ("n", "examples", "instruction", "function", "failure", "premise", "hypothesis")
-_HOLES += ("query", "response", "brief", "words")
+_HOLES = ["n", "examples", "instruction", "function", "failure", "premise", "hypothesis"]
+_HOLES += ["query", "response", "brief", "words"]
 
 
 def _stage(

@@ -26,7 +26,7 @@ from autoif.calls import PUT_CALL, CallStore, call_key, call_row
 from autoif.calltools import import_row
 from autoif.chat import Backend
 from autoif.chat.wire import checked_url, complaint, parse_json, parse_reply
-from autoif.errors import CallFailed, ModelUnavailable, UsageError
+from autoif.errors import CallFailed, CallPending, ModelUnavailable, UsageError
 from autoif.records import Reply, Request
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000  # of one batch file; OpenAI takes 200 MB
@@ -36,7 +36,7 @@ ATTEMPTS = 8
 
 
 class PendingBackend:
-    """A `Backend` that notes each request in the store and fails it with the reason `pending`."""
+    """A `Backend` that notes each request in the store and raises CallPending."""
 
     def __init__(self, backend: Backend, store: CallStore) -> None:
         self.namespace = backend.namespace
@@ -50,7 +50,7 @@ class PendingBackend:
         key = call_key(self.namespace, body, request.index)
         await self._store.put_pending(key, request, body, self.namespace)
         self.noted += 1
-        raise CallFailed("pending", "waits for its batch")
+        raise CallPending("waits for its batch")
 
     async def close(self) -> None:
         await self._backend.close()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from autoif.errors import UsageError
-from autoif.recipe import Lang, Recipe
+from autoif.recipe import Recipe
 from autoif.records import Instruction, Query, seed_from
 from autoif.tables import builtin, read_texts
 
@@ -27,12 +27,12 @@ def load(recipe: Recipe) -> dict[str, list[Query]]:
     found: dict[str, dict[str, Query]] = {lang: {} for lang in recipe.langs}
     for row in rows:
         text = row["text"].strip()
-        lang: Lang = row.get("lang") or ("zh" if _CJK.search(text) else "en")
+        own = row.get("lang") or ("zh" if _CJK.search(text) else "en")
         source = ", ".join(str(row[k]) for k in ("source", "licence", "license") if row.get(k))
-        query = Query(text, lang, source)
-        length = len(text) * (DENSE if lang == "zh" else 1)
-        if lang in found and part.min_chars < length < part.max_chars:
-            found[lang][query.id] = query
+        query = Query(text, own, source)
+        length = len(text) * (DENSE if own == "zh" else 1)
+        if own in found and part.min_chars < length < part.max_chars:
+            found[own][query.id] = query
     for lang, queries in found.items():
         if not queries:
             raise UsageError(

@@ -1,0 +1,113 @@
+"""`autoif calls`: what is in a call store, in and out of it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from autoif.cli.common import command, err, say, say_json
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("calls", help="look into a call store, fill it, empty it")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    look = command(verbs, "inspect", _inspect, "calls and tokens by stage, runs, what is pending")
+    look.add_argument("store", metavar="STORE", help="calls.sqlite, or a run directory")
+
+    out = command(verbs, "export", _export, "every call as a JSON line")
+    out.add_argument("store", metavar="STORE")
+    out.add_argument("--out", metavar="F", help="default: stdout")
+
+    into = command(verbs, "import", _import, "results of a batch, or exported calls, into a store")
+    into.add_argument("store", metavar="STORE")
+    into.add_argument("file", metavar="F", help="batch results or `calls export` lines")
+
+    batch = command(verbs, "batch", _batch, "send what is pending over /v1/batches and wait")
+    batch.add_argument("store", metavar="STORE")
+    batch.add_argument("--base-url", required=True, help="URL of the server, ending in /v1")
+    batch.add_argument("--api-key-env", default="OPENAI_API_KEY", metavar="NAME")
+    batch.add_argument("--poll", type=float, default=30.0, help="seconds between two looks")
+
+    gc = command(verbs, "gc", _gc, "drop every call that no finished run used")
+    gc.add_argument("store", metavar="STORE")
+    gc.add_argument("--forget", action="append", default=[], metavar="RUN", help="a run to drop")
+
+    rescue = command(verbs, "rescue", _rescue, "save what can be read of a damaged store")
+    rescue.add_argument("store", metavar="STORE")
+
+
+def _path(args: argparse.Namespace) -> Path:
+    path = Path(args.store)
+    return path / "calls.sqlite" if path.is_dir() else path
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from autoif.calltools import inspect
+
+    found = inspect(_path(args))
+    if args.json:
+        say_json(found)
+        return 0
+    say(f"{found['calls']:,} calls, {found['pending']:,} pending, {found['bytes']:,} bytes")
+    for row in found["stages"]:
+        say(
+            f"  {row['stage'] or '-':<14} {row['namespace']:<50} {row['calls']:>9,} calls "
+            f"{row['prompt']:>12,} tokens in {row['completion']:>12,} out"
+        )
+    for run in found["runs"]:
+        say(f"  used by {run}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from autoif.calltools import export_calls
+
+    with ExitStack() as stack:
+        out = stack.enter_context(Path(args.out).open("wb")) if args.out else sys.stdout.buffer
+        out.writelines(export_calls(_path(args)))
+        out.flush()
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from autoif.chat.batch import import_file
+
+    return _told(args, asdict(import_file(_path(args), Path(args.file))))
+
+
+def _batch(args: argparse.Namespace) -> int:
+    from autoif.chat.batch import run_batches
+
+    key = os.environ.get(args.api_key_env)
+    notice = (lambda line: None) if args.quiet else (lambda line: err.print(line, markup=False))
+    found = asyncio.run(
+        run_batches(_path(args), args.base_url, key, poll=args.poll, on_notice=notice)
+    )
+    return _told(args, asdict(found))
+
+
+def _gc(args: argparse.Namespace) -> int:
+    from autoif.calltools import collect_garbage
+
+    return _told(args, asdict(collect_garbage(_path(args), tuple(args.forget))))
+
+
+def _rescue(args: argparse.Namespace) -> int:
+    from autoif.callrescue import rescue
+
+    return _told(args, {k: str(v) for k, v in asdict(rescue(_path(args))).items()})
+
+
+def _told(args: argparse.Namespace, found: dict[str, Any]) -> int:
+    if args.json:
+        say_json(found)
+    elif not args.quiet:
+        say(", ".join(f"{name} {value}" for name, value in found.items()))
+    return 0

@@ -1,0 +1,95 @@
+"""Commands that look and do not pay: status, show, verify, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from autoif.cli.common import command, err, say, say_json
+from autoif.errors import RunFailed, UsageError
+
+
+def add(commands: Any) -> None:
+    status = command(commands, "status", _status, "the funnel, also in mid-run")
+    status.add_argument("dir", metavar="DIR")
+
+    show = command(commands, "show", _show, "one record's or drop's whole story")
+    show.add_argument("dir", metavar="DIR")
+    show.add_argument("id", metavar="ID")
+    show.add_argument("--calls", metavar="F", help="the call store, if not in DIR")
+
+    verify = command(commands, "verify", _verify, "run verifiers over responses")
+    verify.add_argument("--verifiers", metavar="F", help='rows {"id", "checks": [source, ...]}')
+    verify.add_argument("--responses", metavar="F", help='rows {"id", "responses": [text, ...]}')
+    verify.add_argument("--rows", metavar="F", help="data rows that carry their verifiers")
+    verify.add_argument("--out", metavar="F", help="where the verdicts go; default stdout")
+
+    command(commands, "doctor", _doctor, "what works on this machine")
+
+
+def _status(args: argparse.Namespace) -> int:
+    from autoif import display
+    from autoif.rundir import RunDir
+
+    report = RunDir(Path(args.dir)).report()
+    if args.json:
+        say_json(report)
+        return 0
+    console = Console(highlight=False)
+    console.print(f"{args.dir}: {report['state']}", markup=False)
+    console.print(display.funnel(report))
+    console.print(display.totals(report))
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from autoif import display, show
+    from autoif.records import to_json
+    from autoif.rundir import RunDir
+
+    told = show.story(RunDir(Path(args.dir)), args.id, Path(args.calls) if args.calls else None)
+    if args.json:
+        say_json(to_json(told))
+    else:
+        Console(highlight=False).print(display.story(told), soft_wrap=True)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from autoif.verify import verify_files, verify_rows
+
+    if args.rows:
+        if args.verifiers or args.responses:
+            raise UsageError("--rows stands alone: its rows carry their verifiers")
+    elif not (args.verifiers and args.responses):
+        raise UsageError("give --verifiers F and --responses F, or --rows F")
+    with ExitStack() as stack:
+        out = stack.enter_context(Path(args.out).open("wb")) if args.out else sys.stdout.buffer
+        if args.rows:
+            counts = verify_rows(Path(args.rows), out)
+        else:
+            counts = verify_files(Path(args.verifiers), Path(args.responses), out)
+        out.flush()
+    if not args.quiet:
+        err.print(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from autoif import doctor
+
+    findings = doctor.examine()
+    if args.json:
+        say_json([f.to_json() for f in findings])
+    else:
+        for f in findings:
+            say(f.line())
+    bad = [f for f in findings if f.required and not f.holds]
+    if bad:
+        raise RunFailed(f"synthesis cannot run here: {bad[0].name}: {bad[0].advice}")
+    return 0

@@ -1,0 +1,179 @@
+"""`autoif synth`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shlex
+import signal
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from autoif.cli.common import command, err, fail, say, say_json
+from autoif.errors import RunFailed
+from autoif.recipe import PRESETS, Recipe, parse_settings
+
+
+def add(commands: Any) -> None:
+    synth = command(commands, "synth", _synth, "make data; run again to resume")
+    synth.add_argument("recipe", nargs="?", help="recipe.toml")
+    synth.add_argument("--preset", help=f"{', '.join(PRESETS)}; default: demo")
+    synth.add_argument("--model", help="local:NAME, openai:NAME, hf:DIR-or-ID or scripted:FILE")
+    for role in ("propose", "code", "respond", "judge"):
+        synth.add_argument(f"--model-{role}", metavar="MODEL", help=f"the model that {_DOES[role]}")
+    synth.add_argument("--base-url", help="URL of the server, ending in /v1 (several: commas)")
+    synth.add_argument("--api-key-env", metavar="NAME", help="environment variable with the key")
+    synth.add_argument("--seeds", metavar="F", help="seed instructions: a file or hf:DATASET")
+    synth.add_argument("--queries", metavar="F", help="user queries: a file or hf:DATASET")
+    synth.add_argument("--instructions", metavar="F", help="your own instructions; none proposed")
+    synth.add_argument("--verifiers", metavar="F", help="your own verifiers; none written")
+    synth.add_argument("--lang", help="en, zh or en,zh")
+    synth.add_argument("--seed", type=int, help="moves every random choice")
+    synth.add_argument("--target", type=int, metavar="N", help="stop at N samples")
+    synth.add_argument("--set", action="append", default=[], metavar="K=V", help="any recipe key")
+    synth.add_argument("--out", metavar="DIR", help="run directory; default runs/PRESET")
+    synth.add_argument("--budget", metavar="B", help="stop at 5USD or 2Mtok, all paid calls used")
+    synth.add_argument("--batch", metavar="F", help="ask nothing; write what is pending to F")
+    synth.add_argument("--calls", metavar="F", help="a call store shared between runs")
+    synth.add_argument("--update", action="store_true", help="another recipe, the same directory")
+    synth.add_argument(
+        "--dry-run", action="store_true", help="say calls, tokens and cost; pay none"
+    )
+
+
+_DOES = {
+    "propose": "proposes instructions",
+    "code": "writes functions",
+    "respond": "answers queries",
+    "judge": "scores answers",
+}
+
+
+def _synth(args: argparse.Namespace) -> int:
+    from autoif import estimate
+    from autoif.rundir import RunDir
+
+    recipe = _recipe(args)
+    if args.dry_run:
+        plan = estimate.plan(recipe)
+        say_json(plan) if args.json else say(estimate.render(plan))
+        return 0
+    out = RunDir(Path(args.out or Path("runs") / (recipe.preset)))
+    with out.locked():
+        out.claim(recipe, update=args.update)
+        if args.batch and _collect(recipe, out, args):
+            return 0
+        return asyncio.run(_run(recipe, out, args))
+
+
+def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
+    """Writes the batch file; returns the number of calls in it."""
+    from autoif.chat.batch import batch_lines
+    from autoif.engine import Run
+
+    run = Run(recipe, out, Path(args.calls) if args.calls else None)
+    noted = asyncio.run(run.collect())
+    if noted:
+        with Path(args.batch).open("wb") as file:
+            file.writelines(batch_lines(run.store_path))
+        err.print(
+            f"{noted:,} calls in {args.batch}. When they are answered: autoif calls import "
+            f"{run.store_path} RESULTS, then this command again",
+            markup=False,
+            soft_wrap=True,
+        )
+    return noted
+
+
+async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
+    from autoif import display
+    from autoif.chat.gate import Budget
+    from autoif.engine import Run, Stopped
+
+    budget = Budget.parse(args.budget) if args.budget else None
+    run = Run(recipe, out, Path(args.calls) if args.calls else None, budget=budget)
+    watch = display.Watch(err, run.progress, quiet=args.quiet)
+    run.on_notice = watch.notice
+    again = shlex.join(["autoif", *args.argv])
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def interrupted() -> None:
+        if told.is_set():
+            os._exit(_stop_at_once())
+        told.set()
+        watch.notice("stopping: what is in flight ends first (Ctrl-C again stops at once)")
+        run.stop()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    loop.add_signal_handler(signal.SIGTERM, run.stop)
+    failed: RunFailed | None = None
+    try:
+        async with watch:
+            report = await run.execute()
+    except Stopped as stopped:
+        kept = run.progress.ledger.counts["samples"].kept
+        why = "the budget is spent" if str(stopped) == "budget" else "stopped"
+        how = "with a larger --budget" if str(stopped) == "budget" else f"with: {again}"
+        fail(f"{why}; {kept} samples so far in {out.path}. Go on {how}")
+        return 1
+    except RunFailed as error:
+        failed, report = error, out.report()
+    if args.json:
+        say_json(report)
+    elif not args.quiet:
+        console = Console(highlight=False)
+        console.print(display.funnel(report))
+        console.print(display.totals(report))
+        console.print(display.samples(_first_rows(out.artefact("data/sft"), 3)))
+        if not failed:
+            counts = {n: _lines(out.artefact(f"data/{n}")) for n in ("sft", "dpo", "rlvr")}
+            console.print(
+                f"{counts['sft']} samples, {counts['dpo']} preference pairs and {counts['rlvr']} "
+                f"RLVR prompts in {out.path}/data",
+                markup=False,
+            )
+    if failed:
+        raise failed
+    return 0
+
+
+def _stop_at_once() -> int:
+    fail("stopped at once; answered calls are stored, the same command goes on from there")
+    return 1
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    settings = parse_settings(args.set)
+    flags = {
+        "models.default": args.model,
+        "models.propose": args.model_propose,
+        "models.code": args.model_code,
+        "models.respond": args.model_respond,
+        "models.judge": args.model_judge,
+        "models.base_url": args.base_url.split(",") if args.base_url else None,
+        "models.api_key_env": args.api_key_env,
+        "instructions.seeds": args.seeds,
+        "instructions.own": args.instructions,
+        "verifiers.own": args.verifiers,
+        "queries.source": args.queries,
+        "target": args.target,
+        "seed": args.seed,
+        "langs": args.lang.split(",") if args.lang else None,
+    }
+    settings |= {key: value for key, value in flags.items() if value is not None}
+    return Recipe.load(args.preset, Path(args.recipe) if args.recipe else None, settings)
+
+
+def _first_rows(path: Path, n: int) -> list[dict[str, Any]]:
+    with path.open("rb") as lines:
+        return [orjson.loads(line) for line, _ in zip(lines, range(n), strict=False)]
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
