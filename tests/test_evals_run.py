@@ -1,0 +1,363 @@
+"""`evaluate` and `compare` as a user meets them: files in, files and figures out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoif.chat.scripted import ScriptedBackend
+from autoif.errors import CallFailed, SetupError, UsageError
+from autoif.evals import compare, evaluate
+from autoif.evals.data import load_rows
+from autoif.evals.followbench import FollowBench
+from autoif.evals.gsm8k import extract
+from autoif.evals.harness import evaluate_in_harness, from_harness
+from autoif.evals.humaneval import program
+from autoif.records import Request
+
+PROMPTS = [
+    {
+        "key": 7,
+        "prompt": "Write without commas.",
+        "instruction_id_list": ["punctuation:no_comma"],
+        "kwargs": [{}],
+    },
+    {
+        "key": 8,
+        "prompt": "Two bullets and no commas.",
+        "instruction_id_list": ["punctuation:no_comma", "detectable_format:number_bullet_lists"],
+        "kwargs": [{}, {"num_bullets": 2, "num_words": None}],
+    },
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write(tmp_path / "data.jsonl", PROMPTS)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def verdicts(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "verdicts.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# ---- a file of responses -----------------------------------------------------------------------
+
+
+def test_a_file_is_scored_and_the_files_say_so(data: Path, tmp_path: Path) -> None:
+    rows = [
+        {"key": 8, "prompt": "Another prompt.", "response": "Sure, here:\n* a\n* b"},
+        {"prompt": "Write without commas.", "response": "As asked."},
+        {"key": "99", "response": "whose?"},
+    ]
+    responses = write(tmp_path / "responses.jsonl", rows)
+    scores = evaluate("ifeval", responses=responses, data=data, out=tmp_path / "out")
+    assert scores["prompt_strict"].value == 50
+    assert scores["prompt_loose"].value == 100
+    assert (scores["inst_strict"].value, scores["inst_strict"].n) == (pytest.approx(66.67, 0.01), 3)
+    assert scores["inst_strict"].by_group["punctuation:no_comma"] == 50
+    assert [note.split()[0] for note in scores.notes] == ["1", "1"]
+
+    written = json.loads((tmp_path / "out" / "scores.json").read_text("utf-8"))
+    assert written["prompt_strict"] == 50
+    assert written["n"]["inst_loose"] == 3
+    assert written["low"]["prompt_strict"] <= 50 <= written["high"]["prompt_strict"]
+    assert [
+        {k: row[k] for k in ("key", "strict", "loose")} for row in verdicts(tmp_path / "out")
+    ] == [
+        {"key": 7, "strict": [True], "loose": [True]},
+        {"key": 8, "strict": [False, True], "loose": [True, True]},
+    ]
+    assert "prompt_strict" in scores.table()
+
+
+def test_null_and_missing_responses_fail_and_stay_in_the_denominator(data: Path) -> None:
+    scores = evaluate("ifeval", responses=[{"key": 7, "response": None}], data=data)
+    assert (scores["inst_loose"].value, scores["inst_loose"].n) == (0, 3)
+    assert any("1 prompts have no response" in note for note in scores.notes)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"key": 7}],
+        [{"response": "whose?"}],
+        [{"key": 7, "response": ["a"]}],
+        [{"key": "other", "response": "nothing fits"}],
+        [],
+    ],
+)
+def test_a_responses_file_that_does_not_fit_is_refused(
+    data: Path, rows: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(UsageError):
+        evaluate("ifeval", responses=rows, data=data)
+
+
+def test_data_that_no_checker_can_decide_is_refused(tmp_path: Path) -> None:
+    for change in (
+        {"instruction_id_list": ["punctuation:no_commas"]},
+        {"kwargs": [{"num_words": 3}]},
+        {"kwargs": []},
+    ):
+        data = write(tmp_path / "data.jsonl", [PROMPTS[0] | change])
+        with pytest.raises(UsageError, match="7"):
+            evaluate("ifeval", responses=[{"key": 7, "response": "x"}], data=data)
+    with pytest.raises(UsageError, match="twice"):
+        evaluate(
+            "ifeval",
+            responses=[{"key": 7, "response": "x"}],
+            data=write(tmp_path / "data.jsonl", [PROMPTS[0], PROMPTS[0]]),
+        )
+
+
+def test_wrong_usage_is_one_line(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="ifeval, ifbench"):
+        evaluate("ifevil", responses=[], data=data)
+    with pytest.raises(UsageError, match="either responses or a model"):
+        evaluate("ifeval", data=data)
+    with pytest.raises(UsageError, match="no such file"):
+        evaluate("ifeval", responses=tmp_path / "none.jsonl", data=data)
+
+
+def test_lone_surrogates_and_unusual_lines_survive(data: Path, tmp_path: Path) -> None:
+    rows = [{"key": 7, "response": "a \ud800 b\u2028c"}, {"key": 8, "response": "\x00"}]
+    responses = write(tmp_path / "responses.jsonl", rows)
+    scores = evaluate("ifeval", responses=responses, data=data, out=tmp_path / "out")
+    assert scores["inst_strict"].n == 3
+    assert len(verdicts(tmp_path / "out")) == 2
+
+
+# ---- a model -----------------------------------------------------------------------------------
+
+
+def test_a_model_is_asked_greedily_and_its_answers_are_kept(data: Path, tmp_path: Path) -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> str:
+        asked.append(request)
+        if "bullets" in request.messages[0].content:
+            raise CallFailed("length")
+        return "Short and plain."
+
+    scores = evaluate("ifeval", chat=ScriptedBackend(answer), data=data, out=tmp_path / "out")
+    assert scores["prompt_strict"].value == 50
+    assert {(r.temperature, r.index, r.stage) for r in asked} == {(0.0, 0, "eval")}
+    assert any("1 calls had no usable answer" in note for note in scores.notes)
+    again = evaluate("ifeval", responses=tmp_path / "out" / "responses.jsonl", data=data)
+    assert again.verdicts == scores.verdicts
+
+
+def test_a_model_that_cannot_be_had_stops_the_evaluation(data: Path) -> None:
+    def answer(request: Request) -> str:
+        raise SetupError("no such model")
+
+    with pytest.raises(SetupError, match="no such model"):
+        evaluate("ifeval", chat=ScriptedBackend(answer), data=data)
+
+
+# ---- compare -----------------------------------------------------------------------------------
+
+
+def test_compare_is_paired_and_names_what_changed(data: Path, tmp_path: Path) -> None:
+    for name, text in (("a", "One, two."), ("b", "One two.")):
+        rows = [{"key": 7, "response": text}, {"key": 8, "response": "* a\n* b"}]
+        evaluate("ifeval", responses=rows, data=data, out=tmp_path / name)
+    found = compare(tmp_path / "a", tmp_path / "b")
+    by_name = {c.metric: c for c in found.changes}
+    assert by_name["prompt_strict"].difference == 50
+    assert by_name["inst_strict"].difference == pytest.approx(33.33, 0.01)
+    assert [key for key, _, _ in found.changed] == ["7"]
+    assert "1 of 2 prompts changed" in found.table()
+    same = compare(tmp_path / "a", tmp_path / "a")
+    assert {c.difference for c in same.changes} == {0.0}
+    assert not any(c.significant for c in same.changes)
+    with pytest.raises(UsageError, match=re.escape("no scores.json")):
+        compare(tmp_path, tmp_path / "a")
+
+
+# ---- FollowBench -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "folder", "judged", "by_rule"),
+    [
+        ("followbench", "data", (65, 70, 150, 140, 45, 0), (60, 40, 0, 10, 40, 200)),
+        ("followbench-zh", "data_zh", (65, 70, 150, 140, 35, 0), (50, 40, 0, 5, 30, 200)),
+    ],
+)
+def test_followbench_has_its_counts(
+    data_dir: Path,
+    benchmark: str,
+    folder: str,
+    judged: tuple[int, ...],
+    by_rule: tuple[int, ...],
+) -> None:
+    rows = load_rows(benchmark, data_dir / "followbench" / folder)
+    items = FollowBench(benchmark, "zh" if folder.endswith("zh") else "en").items(rows)
+    kinds = ("content", "situation", "style", "format", "mixed", "example")
+    rules = Counter(i.data.kind for i in items if i.data.rule)
+    judges = Counter(i.data.kind for i in items if not i.data.rule)
+    assert tuple(judges[k] for k in kinds) == judged
+    assert tuple(rules[k] for k in kinds) == by_rule
+
+
+def _targets(folder: Path) -> list[dict[str, Any]]:
+    """The reference answers as responses, where there are any; else a text."""
+    rows = [r for r in load_rows("followbench", folder) if r["level"]]
+    said = []
+    for row in rows:
+        target = row["target"]
+        if row["kind"] == "example":
+            target = row["answer"]
+        elif row["source"] == "CONLL2003" and target:
+            target = "no entity"
+        said.append(
+            {
+                "key": f"{row['kind']}/{row['example_id']}/{row['level']}",
+                "response": target or "Some answer.",
+            }
+        )
+    return said
+
+
+def test_followbench_counts_judge_failures_apart(data_dir: Path) -> None:
+    folder = data_dir / "followbench" / "data"
+
+    def judge(request: Request) -> str:
+        text = request.messages[0].content
+        level = int(re.findall(r"LIST with (\d)", text)[-1])
+        return "mumble" if level == 3 else "Thinking.\n" + str(["YES"] * level)
+
+    responses = _targets(folder)
+    scores = evaluate("followbench", responses=responses, data=folder, judge=ScriptedBackend(judge))
+    assert scores["hsr_3"].n == 18 + 9 - 9 + 3  # groups that rules decide, and no judged one
+    assert scores["hsr_1"].n == 22 + 30 + 30 + 25 + 17
+    assert scores["style"] if False else scores["hsr"].by_group["style/2"] == 100
+    assert "style/3" not in scores["hsr"].by_group
+    assert any("judge failures: 94" in note for note in scores.notes)
+    assert scores["example_hsr"].value is not None
+    assert scores["example_hsr"].value > 50
+
+
+def test_followbench_without_a_judge_is_its_rule_part(data_dir: Path) -> None:
+    folder = data_dir / "followbench" / "data"
+    scores = evaluate("followbench", responses=_targets(folder), data=folder)
+    assert any("no judge: 470" in note for note in scores.notes)
+    assert scores["hsr"].n == 150
+    groups = scores["hsr"].by_group
+    assert groups["situation/1"] == 100  # the references themselves
+    assert 0 <= (scores["csl"].value or 0) <= 5
+
+
+def test_followbench_figures_are_the_published_formulas() -> None:
+    """One group of one kind: 3 levels satisfied, then half, then none."""
+    task = FollowBench()
+    soft = [1, 1, 1, 0.5, 0]
+    rows = [
+        {"key": f"style/1/{i}", "by": "judge", "hard": s == 1, "soft": s}
+        for i, s in enumerate(soft, 1)
+    ]
+    (unit,) = task.units(rows)
+    figures = task.figures(unit.sums)
+    assert figures["hsr"] == pytest.approx(100 * (1 + 2 + 3) / 15)
+    assert figures["ssr"] == pytest.approx(100 * (1 + 2 + 3 + 4 * 0.5) / 15)
+    assert (figures["csl"], figures["hsr_4"], figures["ssr_4"]) == (3, 0, 50)
+    assert figures["example_hsr"] is None
+
+
+# ---- GSM8K and HumanEval -----------------------------------------------------------------------
+
+
+def test_gsm8k_reads_the_final_number(data_dir: Path) -> None:
+    data = data_dir / "general" / "gsm8k" / "test.jsonl"
+    rows = [json.loads(line) for line in data.read_text("utf-8").splitlines()]
+    right = [{"key": i, "response": row["answer"]} for i, row in enumerate(rows)]
+    assert evaluate("gsm8k", responses=right, data=data)["accuracy"].value == 100
+    wrong = [{"key": i, "response": "I cannot say."} for i in range(len(rows))]
+    assert evaluate("gsm8k", responses=wrong, data=data)["accuracy"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("2 + 2 = 4\n#### 4", "4"),
+        ("#### 3\nNo, wait.\n#### 1,234.50", "1234.5"),
+        ("so \\boxed{72} eggs, in 3 days", "72"),
+        ("The answer is **$18** a day, for 7 days.", "18"),
+        ("She pays $1,000.00 in all.", "1000"),
+        ("It fell to -5 degrees.", "-5"),
+        ("no number", None),
+        ("", None),
+    ],
+)
+def test_gsm8k_extraction(answer: str, number: str | None) -> None:
+    said = extract(answer)
+    assert (None if said is None else f"{said:f}") == number
+
+
+def _humaneval(data_dir: Path) -> list[dict[str, Any]]:
+    path = data_dir / "general" / "humaneval" / "HumanEval.jsonl.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def test_humaneval_references_pass_and_others_do_not(data_dir: Path) -> None:
+    data = data_dir / "general" / "humaneval" / "HumanEval.jsonl.gz"
+    rows = []
+    for n, task in enumerate(_humaneval(data_dir)):
+        body, whole = task["canonical_solution"], task["prompt"] + task["canonical_solution"]
+        good = f"Here it is:\n```python\n{whole}```\nDone." if n % 2 else body
+        bad = ("    return None\n", "```python\nimport socket\n```", "while True: pass")[n % 3]
+        rows += [{"key": task["task_id"], "response": r} for r in (good, bad)]
+    scores = evaluate("humaneval", responses=rows, data=data, limit=24)
+    assert [v["passed"] for v in scores.verdicts] == [[True, False]] * 24
+    assert scores["pass@1"].value == 50
+
+
+@pytest.mark.slow
+def test_all_humaneval_references_pass(data_dir: Path) -> None:
+    data = data_dir / "general" / "humaneval" / "HumanEval.jsonl.gz"
+    rows = [
+        {"key": t["task_id"], "response": t["canonical_solution"]} for t in _humaneval(data_dir)
+    ]
+    scores = evaluate("humaneval", responses=rows, data=data)
+    assert [v["key"] for v in scores.verdicts if v["passed"] != [True]] == []
+
+
+def test_humaneval_body_ends_where_other_code_begins() -> None:
+    source = program("def f(x):\n", "    return x\n\nprint(f(1))\n", "def check(c): ...", "f")
+    assert "print" not in source
+    assert source.endswith("return True\n")
+
+
+# ---- elsewhere ---------------------------------------------------------------------------------
+
+
+def test_the_harness_needs_a_model_with_likelihoods() -> None:
+    with pytest.raises(UsageError, match="--model hf:"):
+        evaluate_in_harness("mmlu", "openai:some-model")
+
+
+def test_the_harnesss_results_become_scores() -> None:
+    results = {
+        "results": {
+            "mmlu": {"acc,none": 0.5, "acc_stderr,none": 0.01},
+            "mmlu_anatomy": {"acc,none": 0.25},
+        },
+        "n-samples": {"mmlu_anatomy": {"effective": 135}},
+    }
+    score = from_harness("mmlu", "mmlu", results)["accuracy"]
+    assert (score.value, score.n, score.by_group) == (50, 135, {"mmlu_anatomy": 25})
+    assert score.low == pytest.approx(48.04)
