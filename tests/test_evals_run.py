@@ -20,8 +20,9 @@ from autoif.evals.gsm8k import extract
 from autoif.evals.harness import evaluate_in_harness, from_harness
 from autoif.evals.humaneval import program
 from autoif.records import Request
+from autoif.sandbox import Limits, Sandbox
 
-PROMPTS = [
+PROMPTS: list[dict[str, Any]] = [
     {
         "key": 7,
         "prompt": "Write without commas.",
@@ -65,7 +66,7 @@ def test_a_file_is_scored_and_the_files_say_so(data: Path, tmp_path: Path) -> No
     scores = evaluate("ifeval", responses=responses, data=data, out=tmp_path / "out")
     assert scores["prompt_strict"].value == 50
     assert scores["prompt_loose"].value == 100
-    assert (scores["inst_strict"].value, scores["inst_strict"].n) == (pytest.approx(66.67, 0.01), 3)
+    assert scores["inst_strict"].value == pytest.approx(66.67, 0.01)
     assert scores["inst_strict"].by_group["punctuation:no_comma"] == 50
     assert [note.split()[0] for note in scores.notes] == ["1", "1"]
 
@@ -73,12 +74,8 @@ def test_a_file_is_scored_and_the_files_say_so(data: Path, tmp_path: Path) -> No
     assert written["prompt_strict"] == 50
     assert written["n"]["inst_loose"] == 3
     assert written["low"]["prompt_strict"] <= 50 <= written["high"]["prompt_strict"]
-    assert [
-        {k: row[k] for k in ("key", "strict", "loose")} for row in verdicts(tmp_path / "out")
-    ] == [
-        {"key": 7, "strict": [True], "loose": [True]},
-        {"key": 8, "strict": [False, True], "loose": [True, True]},
-    ]
+    shapes = [(row["key"], row["strict"], row["loose"]) for row in verdicts(tmp_path / "out")]
+    assert shapes == [(7, [True], [True]), (8, [False, True], [True, True])]
     assert "prompt_strict" in scores.table()
 
 
@@ -106,11 +103,12 @@ def test_a_responses_file_that_does_not_fit_is_refused(
 
 
 def test_data_that_no_checker_can_decide_is_refused(tmp_path: Path) -> None:
-    for change in (
+    changes: list[dict[str, Any]] = [
         {"instruction_id_list": ["punctuation:no_commas"]},
         {"kwargs": [{"num_words": 3}]},
         {"kwargs": []},
-    ):
+    ]
+    for change in changes:
         data = write(tmp_path / "data.jsonl", [PROMPTS[0] | change])
         with pytest.raises(UsageError, match="7"):
             evaluate("ifeval", responses=[{"key": 7, "response": "x"}], data=data)
@@ -194,7 +192,7 @@ def test_compare_is_paired_and_names_what_changed(data: Path, tmp_path: Path) ->
     ("benchmark", "folder", "judged", "by_rule"),
     [
         ("followbench", "data", (65, 70, 150, 140, 45, 0), (60, 40, 0, 10, 40, 200)),
-        ("followbench-zh", "data_zh", (65, 70, 150, 140, 35, 0), (50, 40, 0, 5, 30, 200)),
+        ("followbench-zh", "data_zh", (65, 70, 150, 140, 30, 0), (50, 40, 0, 5, 35, 200)),
     ],
 )
 def test_followbench_has_its_counts(
@@ -242,9 +240,9 @@ def test_followbench_counts_judge_failures_apart(data_dir: Path) -> None:
 
     responses = _targets(folder)
     scores = evaluate("followbench", responses=responses, data=folder, judge=ScriptedBackend(judge))
-    assert scores["hsr_3"].n == 18 + 9 - 9 + 3  # groups that rules decide, and no judged one
-    assert scores["hsr_1"].n == 22 + 30 + 30 + 25 + 17
-    assert scores["style"] if False else scores["hsr"].by_group["style/2"] == 100
+    assert scores["hsr_1"].n == 25 + 22 + 30 + 30 + 17
+    assert scores["hsr_3"].n == 12 + 8 + 0 + 2 + 8  # the groups that rules decide
+    assert scores["hsr"].by_group["style/2"] == 100
     assert "style/3" not in scores["hsr"].by_group
     assert any("judge failures: 94" in note for note in scores.notes)
     assert scores["example_hsr"].value is not None
@@ -321,7 +319,8 @@ def test_humaneval_references_pass_and_others_do_not(data_dir: Path) -> None:
         good = f"Here it is:\n```python\n{whole}```\nDone." if n % 2 else body
         bad = ("    return None\n", "```python\nimport socket\n```", "while True: pass")[n % 3]
         rows += [{"key": task["task_id"], "response": r} for r in (good, bad)]
-    scores = evaluate("humaneval", responses=rows, data=data, limit=24)
+    with Sandbox(limits=Limits(cpu_seconds=0.3)) as sandbox:
+        scores = evaluate("humaneval", responses=rows, data=data, limit=24, sandbox=sandbox)
     assert [v["passed"] for v in scores.verdicts] == [[True, False]] * 24
     assert scores["pass@1"].value == 50
 

@@ -18,7 +18,7 @@ from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
 from autoif.records import Outcome, Status
 from autoif.sandbox import Limits, Sandbox
 
-LIMITS = Limits(cpu_seconds=5.0, wall_seconds=15.0, total_seconds=30.0, memory_mb=512)
+LIMITS = Limits(cpu_seconds=3.0, wall_seconds=15.0, total_seconds=30.0, memory_mb=512)
 KS = (1, 10, 100)
 ASK = (
     "Complete this Python function. Answer with the whole function, its imports included, in one "
