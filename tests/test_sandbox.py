@@ -105,6 +105,60 @@ def test_source_over_64_kb_is_not_even_parsed(sandbox: Sandbox) -> None:
     assert said == Outcome(Status.ERROR, "source over 64 kB")
 
 
+TEXTUAL = {  # each says whether the text has more than two letters
+    "numpy": "numpy.array([len(r), 0]).max() > 2",
+    "regex": "bool(regex.search(r'\\p{L}{3}', r))",
+    "emoji": "emoji.emoji_count(r) == 0 and len(r) > 2",
+    "bs4": "len(bs4.BeautifulSoup(r, 'html.parser').text) > 2",
+    "langdetect": "langdetect.detect(r) != '' and len(r) > 2",
+    "nltk": "len(nltk.wordpunct_tokenize(r)[0]) > 2",
+}
+
+
+@pytest.mark.parametrize("module", TEXTUAL)
+def test_the_text_profile(sandbox: Sandbox, module: str) -> None:
+    pytest.importorskip(module)
+    source = f"import {module}\ndef evaluate(r):\n    return {TEXTUAL[module]}"
+    said = sandbox.evaluate(source, ["ab", "abc"], check_order=True)
+    assert statuses(said) == "FALSE TRUE", said
+
+
+def test_modules_and_codecs_that_load_late(sandbox: Sandbox) -> None:
+    """What is not in the smallest profile is found in a larger one, static or not."""
+    for body in (
+        "import html\n    return html.escape(r) == r",
+        "return r.encode('cp1252') == r.encode('latin-1')",
+        "from datetime import datetime\n    return datetime.strptime('1 May', '%d %b').day == 1",
+        "import xml.etree.ElementTree as E\n    return E.fromstring('<a>b</a>').text == 'b'",
+        "import dataclasses as d\n    return d.is_dataclass(d.make_dataclass('A', []))",
+    ):
+        assert sandbox.evaluate(f"def evaluate(r):\n    {body}", ["x"]) == [Outcome(Status.TRUE)]
+
+
+def test_large_texts_and_many_of_them(sandbox: Sandbox) -> None:
+    ends = "def evaluate(r):\n    return r.endswith('!')"
+    assert (
+        statuses(sandbox.evaluate(ends, ["x" * 10_000_000 + "!", "你" * 1_000_000])) == "TRUE FALSE"
+    )
+    many = ["!" * (i % 2) for i in range(70_000)]
+    said = sandbox.evaluate(ends, many, check_order=True)
+    assert [o.status is Status.TRUE for o in said] == [bool(t) for t in many]
+    over = sandbox.evaluate(ends, ["!", "x" * (40 << 20), "!"])
+    assert [o.status.value for o in over] == ["TRUE", "ERROR", "TRUE"]
+    assert over[1].detail == "text over 31 MB"
+
+
+def test_printing_and_reading_do_no_harm(sandbox: Sandbox) -> None:
+    source = (
+        "import sys\n"
+        "def evaluate(r):\n"
+        "    print(r * 100_000); sys.stderr.write(r)\n"
+        "    try: input()\n"
+        "    except EOFError: return True\n"
+    )
+    assert statuses(sandbox.evaluate(source, ["x", "y"])) == "TRUE TRUE"
+
+
 def test_probe_names_the_layers() -> None:
     layers = {layer.name: layer for layer in probe()}
     assert layers["seccomp"].holds

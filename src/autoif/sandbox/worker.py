@@ -93,7 +93,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                cwd="/",
+                cwd="/dev",  # not above any library: nltk refuses what lies below it
                 env=_environment(),
                 pass_fds=(theirs.fileno(), *files),
                 start_new_session=True,

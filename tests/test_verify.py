@@ -1,0 +1,176 @@
+"""One verb for truth: verdicts from checks, over texts, files and rows of data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autoif.errors import UsageError
+from autoif.records import Check, Instruction, Outcome, Status, Verdict, Verifier
+from autoif.sandbox import Limits, Sandbox
+from autoif.verify import averify, verify, verify_files, verify_rows
+
+SHORT = Check("def evaluate(response):\n    return len(response) < 5\n")
+LOWER = Check("def evaluate(response):\n    return response == response.lower()\n")
+BROKEN = Check("def evaluate(response):\n    return missing\n")
+LOOP = Check("def evaluate(response):\n    while True: pass\n")
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(workers=2, limits=Limits(cpu_seconds=0.1, strikes=1)) as sandbox:
+        yield sandbox
+
+
+class Memory:
+    """An outcome store in a dictionary."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+
+    async def get_outcomes(self, key: bytes) -> bytes | None:
+        return self.rows.get(key)
+
+    async def put_outcomes(self, key: bytes, value: bytes) -> None:
+        self.rows[key] = value
+
+
+def test_one_verdict_per_text_over_all_checks(sandbox: Sandbox) -> None:
+    texts = ["abc", "ABC", "ABCDEF"]
+    said = verify([SHORT, LOWER, BROKEN], texts, sandbox=sandbox)
+    assert [v.fraction for v in said] == [2 / 3, 1 / 3, 0.0]
+    assert [v.outcomes[2].status for v in said] == [Status.ERROR] * 3
+    verifier = Verifier(Instruction("short, in lower case"), (SHORT, LOWER))
+    assert [v.fraction for v in verify(verifier, texts, sandbox=sandbox)] == [1.0, 0.5, 0.0]
+
+
+def test_unscored_is_not_zero(sandbox: Sandbox) -> None:
+    assert [v.fraction for v in verify([BROKEN], ["a"], sandbox=sandbox)] == [None]
+    assert verify([], ["a", "b"], sandbox=sandbox) == [Verdict((), None)] * 2
+    assert verify([SHORT], [], sandbox=sandbox) == []
+
+
+def test_without_a_sandbox_of_ones_own() -> None:
+    assert [v.fraction for v in verify([SHORT], ["abc", "abcdef"])] == [1.0, 0.0]
+
+
+async def test_what_depends_on_the_machine_is_stored(sandbox: Sandbox) -> None:
+    store = Memory()
+    first = await averify([SHORT, LOOP], ["a", "b"], sandbox, store=store)
+    assert [o.status for o in first[0].outcomes] == [Status.TRUE, Status.TIMEOUT]
+    (key,) = store.rows  # of the loop alone; what always comes out the same needs no store
+    store.rows[key] = orjson.dumps([{"status": "CRASH", "detail": "there"}] * 2)
+    again = await averify([SHORT, LOOP], ["a", "b"], sandbox, store=store)
+    assert again[0].outcomes[1] == Outcome(Status.CRASH, "there")
+    other = await averify([LOOP], ["a", "c"], sandbox, store=store, check_order=True)
+    assert other[0].outcomes[0].status is Status.TIMEOUT
+    assert len(store.rows) == 2
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(texts=st.lists(st.text(st.characters(), max_size=50), max_size=20))
+def test_any_text_comes_through_unchanged(sandbox: Sandbox, texts: list[str]) -> None:
+    """Lone surrogates, nulls and planes included: the function sees exactly the text."""
+    source = f"SEEN = {texts!a}\ndef evaluate(r):\n    return r in SEEN\n"
+    assert all(o.status is Status.TRUE for o in sandbox.evaluate(source, texts))
+    said = sandbox.transform("def comply(t):\n    return t", texts)
+    assert [t.text for t in said] == texts
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def lines(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_files_joined_by_id_in_the_order_of_the_responses(tmp_path: Path, sandbox: Sandbox) -> None:
+    verifiers = lines(
+        tmp_path / "v.jsonl",
+        {"id": "b", "checks": [LOWER.source]},
+        {"id": "a", "checks": [SHORT.source, BROKEN.source]},
+    )
+    rows = [{"id": "ab"[i % 2], "responses": [f"X{i}", "long enough"]} for i in range(40)]
+    responses = lines(tmp_path / "r.jsonl", *rows)
+    out: list[bytes] = []
+    counts = verify_files(verifiers, responses, out.append, sandbox=sandbox)
+    said = [json.loads(line) for line in out]
+    assert [row["id"] for row in said] == [row["id"] for row in rows]
+    assert said[0] == {
+        "id": "a",
+        "verdicts": [
+            {"fraction": 0.5, "outcomes": ["TRUE", "ERROR"]},
+            {"fraction": 0.0, "outcomes": ["FALSE", "ERROR"]},
+        ],
+    }
+    assert said[1]["verdicts"][1] == {"fraction": 1.0, "outcomes": ["TRUE"]}
+    assert (counts.rows, counts.texts, counts.unscored) == (40, 80, 0)
+    assert sum(counts.outcomes.values()) == 20 * 2 * 2 + 20 * 2
+
+
+@pytest.mark.parametrize(
+    ("verifiers", "responses", "says"),
+    [
+        ("", '{"id": "a", "responses": []}\n', "v.jsonl is empty"),
+        ('{"id": "a", "checks": []}\n', "\n\n", "r.jsonl is empty"),
+        ('{"id": "a", "checks": []}\n\n{oops\n', "{}", "v.jsonl, line 3: not JSON"),
+        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl, line 1: a JSON object is wanted"),
+        ('{"id": "a"}\n', "{}", 'v.jsonl, line 1: column "checks"'),
+        ('{"id": 3, "checks": []}\n', "{}", 'v.jsonl, line 1: column "id"'),
+        ('{"id": "a", "checks": []}\n' * 2, "{}", "v.jsonl, line 2: the id 'a' has stood"),
+        ('{"id": "a", "checks": []}\n', '{"id": "a"}\n', 'r.jsonl, line 1: column "responses"'),
+        (
+            '{"id": "a", "checks": []}\n',
+            '{"id": "a", "responses": []}\n{"id": "z", "responses": []}\n',
+            "r.jsonl, line 2: ",
+        ),
+    ],
+)
+def test_a_bad_file_is_one_line_that_says_where(
+    tmp_path: Path, sandbox: Sandbox, verifiers: str, responses: str, says: str
+) -> None:
+    (tmp_path / "v.jsonl").write_text(verifiers)
+    (tmp_path / "r.jsonl").write_text(responses)
+    with pytest.raises(UsageError) as error:
+        verify_files(tmp_path / "v.jsonl", tmp_path / "r.jsonl", lambda _: None, sandbox=sandbox)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file(tmp_path: Path, sandbox: Sandbox) -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        verify_files(tmp_path / "no", tmp_path / "no", lambda _: None, sandbox=sandbox)
+
+
+def test_rows_are_derived_again_from_the_code_they_carry(tmp_path: Path, sandbox: Sandbox) -> None:
+    carried = [
+        {"instruction": "short", "checks": [SHORT.source], "min_fraction": 1.0},
+        {"instruction": "lower", "checks": [LOWER.source, BROKEN.source], "min_fraction": 0.5},
+    ]
+
+    def chat(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]
+
+    rows = lines(
+        tmp_path / "rows.jsonl",
+        {"messages": chat("abc"), "verifiers": carried},
+        {"messages": chat("ABC"), "verifiers": carried},
+        {"prompt": chat("q"), "chosen": "abc", "rejected": chat("ABC"), "verifiers": carried},
+        {"prompt": chat("q"), "chosen": "abc", "rejected": "ab", "verifiers": carried},
+        {"prompt": chat("q"), "verifiers": carried},
+    )
+    out: list[bytes] = []
+    counts = verify_rows(rows, out.append, sandbox=sandbox)
+    assert [json.loads(line)["agrees"] for line in out] == [True, False, True, False, True]
+    assert (counts.rows, counts.agreed, counts.disagreed) == (5, 5, 2)
+    assert json.loads(out[0])["texts"]["response"][0] == {"fraction": 1.0, "outcomes": ["TRUE"]}
+    with pytest.raises(UsageError, match="line 1"):
+        verify_rows(lines(tmp_path / "bad.jsonl", {"messages": []}), sandbox=sandbox)
