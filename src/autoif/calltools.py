@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,23 @@ def inspect(path: Path) -> dict[str, Any]:
             "runs": [run for (run,) in db.execute("SELECT run FROM marks ORDER BY run")],
             "stages": [dict(zip(names, row, strict=True)) for row in stages],
         }
+
+
+def used_by(path: Path, run: str) -> dict[str, Usage]:
+    """The tokens of every call that a run has marked as used, by namespace. Works while it writes.
+    What the run cost in all its starts: `inspect` would count those of other runs too."""
+    with reading(path) as db:
+        row = db.execute("SELECT bits FROM marks WHERE run = ?", (run,)).fetchone()
+        db.create_function("used", 1, _member(zlib.decompress(row[0]) if row else b""))
+        sums = db.execute(
+            "SELECT namespace, sum(prompt), sum(cached), sum(completion), sum(reasoning) "
+            "FROM calls WHERE used(id) GROUP BY namespace"
+        )
+        return {namespace: Usage(*tokens) for namespace, *tokens in sums}
+
+
+def _member(bits: bytes) -> Callable[[int], bool]:
+    return lambda n: n >> 3 < len(bits) and bool(bits[n >> 3] >> (n & 7) & 1)
 
 
 def _files(path: Path) -> list[Path]:
@@ -125,11 +142,7 @@ def collect_garbage(path: Path, forget: tuple[str, ...] = ()) -> Collected:
         keep = b""
         for bits in marks:
             keep = union(keep, bits)
-
-        def kept(number: int) -> bool:
-            return number >> 3 < len(keep) and bool(keep[number >> 3] >> (number & 7) & 1)
-
-        db.create_function("kept", 1, kept, deterministic=True)
+        db.create_function("kept", 1, _member(keep))
         dropped = db.execute("DELETE FROM calls WHERE NOT kept(id)").rowcount
         db.execute("DELETE FROM uses WHERE NOT kept(call)")
         db.execute("DELETE FROM pending WHERE batch = '' OR key IN (SELECT key FROM calls)")

@@ -7,7 +7,7 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autoif.models import WEIGHTS, cached
+from autoif.models import WEIGHTS, cache_dir
 from autoif.sandbox import probe
 
 
@@ -42,8 +42,8 @@ def examine() -> list[Finding]:
         there = importlib.util.find_spec(module) is not None
         advice = "" if there else f'for {does}: pip install "autoif[{extra}]"'
         found.append(Finding(f"extra [{extra}]", there, False, advice))
-    for name in WEIGHTS:
-        there = cached(name)
+    for name, weights in WEIGHTS.items():
+        there = (cache_dir() / weights.file).is_file()
         advice = "" if there else "fetched at first use"
         found.append(Finding(f"weights {name}", there, False, advice))
     return found

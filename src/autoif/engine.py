@@ -19,6 +19,7 @@ from typing import Any
 
 from autoif import __version__
 from autoif.calls import CallStore
+from autoif.calltools import used_by
 from autoif.chat import Backend
 from autoif.chat.batch import PendingBackend, forget_pending
 from autoif.chat.gate import Budget, Gate
@@ -28,7 +29,7 @@ from autoif.errors import AutoIFError, CallPending, RunFailed
 from autoif.ledger import FILES, Ledger
 from autoif.progress import Progress
 from autoif.recipe import Recipe
-from autoif.records import content_id
+from autoif.records import Usage, content_id
 from autoif.rundir import Part, RunDir, write_json, write_whole
 from autoif.sandbox import Limits, Sandbox
 from autoif.synth import brought, card, evidence, flow, instructions, queries
@@ -61,6 +62,10 @@ class Run:
     def __post_init__(self) -> None:
         self.progress = Progress(self.recipe)
         self.gate = Gate(self.recipe.models.prices, self.budget)
+        # What calls this run has used is noted under this name: for `autoif calls gc`, for the
+        # tokens of all its starts, and for what is left of the budget.
+        self._name = f"{self.out.path.resolve()} {self.recipe.hash}"
+        self._models: dict[str, str] = {}  # namespace -> model
         self._notes: list[PendingBackend] = []
 
     @property
@@ -116,6 +121,11 @@ class Run:
                         self._notes.append(backend)
                     chats[model] = StoredChat(self.gate.before(model, backend), store)
                     self.progress.counts[model] = chats[model].counts
+                    self._models[backend.namespace] = model
+                if self.budget:
+                    prices = self.recipe.models.prices
+                    used = self._used().items()
+                    self.gate.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
                 yield Tools(
                     self.recipe,
                     Wording(self.recipe.prompts),
@@ -158,12 +168,18 @@ class Run:
         }
         self.out.write_lines("01-instructions.dropped", by_file["01-instructions"])
         self.out.merge(parts, by_file["02-verifiers"])
-        return self._finish(tools)
+        return await self._finish(tools)
 
-    def _finish(self, tools: Tools) -> dict[str, Any]:
+    def _used(self) -> dict[str, Usage]:
+        """Tokens by model, of all starts of this run up to its last mark."""
+        used = used_by(self.store_path, self._name).items()
+        return {self._models[name]: usage for name, usage in used if name in self._models}
+
+    async def _finish(self, tools: Tools) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""
         cut = bool(self.gate.refused) and self.gate.reason != "target"
-        report = self.progress.report("stopped" if cut else "done")
+        await tools.store.mark(self._name)
+        report = self.progress.report("stopped" if cut else "done", self._used())
         text = card.render(self.recipe, report)
         write_whole(self.out.path / "data" / "README.md", text.encode())
         if cut:
@@ -219,6 +235,8 @@ class Run:
                     # A shard that was cut short, or whose calls were refused, is not finished; one
                     # that the target ended is: it will always end there.
                     cut = self.gate.reason not in ("", "target")
+                    if not cut:
+                        await tools.store.mark(self._name)
                     merged.append(part.end() if cut else part.finish())
                 kept += part.ledger.counts["samples"].kept
                 if self._full(kept) or self.gate.refused:

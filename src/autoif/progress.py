@@ -51,27 +51,23 @@ class Progress:
                     total += c.usage if paid else c.usage + c.replayed_usage
         return total
 
-    def cost(self) -> float | None:
-        """USD of this start's calls, those read back too; None where a model has no price."""
-        total = 0.0
-        for model, stages in self.counts.items():
-            usage = Usage()
-            for c in stages.values():
-                usage += c.usage + c.replayed_usage
-            cost = price(self.recipe.models.prices, model, usage)
-            if cost is None:
-                return None
-            total += cost
-        return round(total, 6)
-
-    def report(self, state: str) -> dict[str, Any]:
+    def report(self, state: str, used: Mapping[str, Usage] | None = None) -> dict[str, Any]:
+        """`used`: tokens by model, of all starts of the run; without, those of this start's calls,
+        asked and read back. The cost is None where a model has no price."""
+        if used is None:
+            used = {
+                model: sum((c.usage + c.replayed_usage for c in stages.values()), Usage())
+                for model, stages in self.counts.items()
+            }
+        prices = self.recipe.models.prices
+        costs = [price(prices, model, usage) for model, usage in used.items()]
         return {
             "state": state,
             "phase": self.phase,
             "instructions": {"total": self.instructions, "done": self.done},
             "stages": self.books().to_json(),
             "calls": self.calls(),
-            "tokens": to_json(self.usage()),
-            "cost": self.cost(),
+            "tokens": to_json(sum(used.values(), Usage())),
+            "cost": None if None in costs else round(sum(c for c in costs if c), 6),
             "seconds": round(time.monotonic() - self.started, 3),
         }

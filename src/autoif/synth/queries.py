@@ -24,20 +24,20 @@ def load(recipe: Recipe) -> dict[str, list[Query]]:
     else:
         for lang in recipe.langs:
             rows += read_texts(builtin(part.source, f"queries.{lang}.jsonl"), ("query",))
-    found: dict[str, dict[str, Query]] = {lang: {} for lang in recipe.langs}
+    found: dict[str, dict[str, Query]] = {str(lang): {} for lang in recipe.langs}
     for row in rows:
         text = row["text"].strip()
-        own = row.get("lang") or ("zh" if _CJK.search(text) else "en")
+        own = str(row.get("lang") or ("zh" if _CJK.search(text) else "en"))
         source = ", ".join(str(row[k]) for k in ("source", "licence", "license") if row.get(k))
         query = Query(text, own, source)
         length = len(text) * (DENSE if own == "zh" else 1)
         if own in found and part.min_chars < length < part.max_chars:
             found[own][query.id] = query
-    for lang, queries in found.items():
+    for wanted, queries in found.items():
         if not queries:
             raise UsageError(
-                f"{part.source}: no query in {lang!r} of more than {part.min_chars} and fewer than "
-                f"{part.max_chars} characters (queries.min_chars, queries.max_chars)"
+                f"{part.source}: no query in {wanted!r} of more than {part.min_chars} and fewer "
+                f"than {part.max_chars} characters (queries.min_chars, queries.max_chars)"
             )
     return {lang: [by_id[i] for i in sorted(by_id)] for lang, by_id in found.items()}
 

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from autoif.calls import CallStore
 from autoif.chat import Chat
 from autoif.errors import CallFailed
 from autoif.recipe import Recipe
 from autoif.records import Check, Message, Query, Reply, Request, Verdict
 from autoif.sandbox import Sandbox, Transformed
 from autoif.synth.wording import Wording
-from autoif.verify import OutcomeStore, averify
+from autoif.verify import averify
 
 Role = Literal["propose", "code", "respond", "judge"]
 Relate = Callable[[str, str], Awaitable[str]]  # premise, hypothesis -> entailment | ...
@@ -26,7 +27,7 @@ class Tools:
     wording: Wording
     chats: Mapping[str, Chat]
     sandbox: Sandbox
-    store: OutcomeStore | None = None
+    store: CallStore
     nli: Relate | None = None  # a cross-encoder; None: the judge model compares
     queries: Mapping[str, list[Query]] = field(default_factory=dict)  # by language, sorted by id
     plain: Mapping[str, Awaitable[list[tuple[Query, str]]]] = field(default_factory=dict)
