@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,8 +29,9 @@ from autoif.errors import AutoIFError, CallPending, RunFailed
 from autoif.ledger import FILES, Ledger
 from autoif.progress import Progress
 from autoif.recipe import Recipe
-from autoif.records import Usage, content_id
+from autoif.records import Usage, Verifier, content_id, instruction_from_json
 from autoif.rundir import Part, RunDir, write_json, write_whole
+from autoif.shards import Todo, trim
 from autoif.sandbox import Limits, Sandbox
 from autoif.synth import brought, card, evidence, flow, instructions, queries
 from autoif.synth.flow import Product
@@ -94,12 +95,10 @@ class Run:
         store, every call that it would make. Returns how many; 0: `execute` needs no model."""
         async with self._open(pending=True) as tools:
             async with _Plain(tools, Ledger()):
-                try:
+                with suppress(CallPending):
                     todo = await self._todo(tools, Ledger())
-                except CallPending:
-                    todo = []
-                async for _ in self._in_order(tools, todo):
-                    pass
+                    async for _ in self._in_order(tools, todo.products()):
+                        pass
             # A pending call ends its instruction; what was asked beside it has to be noted too.
             others = asyncio.all_tasks() - {asyncio.current_task()}
             await asyncio.gather(*others, return_exceptions=True)
@@ -156,8 +155,7 @@ class Run:
         async with _Plain(tools, head):
             progress.phase = "instructions"
             todo = await self._todo(tools, head)
-            progress.instructions = len(todo)
-            self.out.write_lines("01-instructions", [p.instruction for p in todo])
+            progress.instructions = todo.total
             progress.phase = "synthesis"
             parts = await self._work(tools, todo)
         head.check()
@@ -197,35 +195,34 @@ class Run:
             raise RunFailed("no sample survived; the funnel above says where they were lost")
         return manifest
 
-    async def _todo(self, tools: Tools, head: Ledger) -> list[Product]:
-        """A product to fill for every instruction, in the order of their ids."""
+    async def _todo(self, tools: Tools, head: Ledger) -> Todo:
+        """Every instruction, in the order of their ids; on disk, so that memory stays flat."""
+        own: dict[str, Verifier] = {}
         if self.recipe.verifiers.own:
-            own = brought.verifiers(self.recipe, head)
-            return sorted(own, key=lambda p: p.instruction.id)
-        seeds = instructions.load(self.recipe, head)
-        found = await instructions.augment(tools, seeds, head)
-        return [Product(i) for i in sorted(found, key=lambda i: i.id)]
+            own = {v.instruction.id: v for v in brought.verifiers(self.recipe, head)}
+            found = [v.instruction for v in own.values()]
+        else:
+            seeds = instructions.load(self.recipe, head)
+            found = await instructions.augment(tools, seeds, head)
+        found.sort(key=lambda i: i.id)
+        self.out.write_lines("01-instructions", found)
+        return Todo.of(self.out, tools, found, own)
 
-    async def _work(self, tools: Tools, todo: list[Product]) -> list[Path]:
+    async def _work(self, tools: Tools, todo: Todo) -> list[Path]:
         """Works through the shards in order; the directories to merge."""
-        size = self.recipe.engine.shard_size
-        stamp = _stamp(tools, todo)
-        self.out.drop_parts(stamp)
-        shards = [todo[n : n + size] for n in range(0, len(todo), size)]
-        parts = [self.out.part(n, stamp) for n in range(len(shards))]
-        finished = [part.finished() for part in parts]
-        jobs = [p for shard, done in zip(shards, finished, strict=True) if not done for p in shard]
+        self.out.drop_parts(todo.stamp)
         merged: list[Path] = []
         kept = 0
-        async with aclosing(self._in_order(tools, jobs)) as products:
-            for shard, part, done in zip(shards, parts, finished, strict=True):
-                if done:
+        async with aclosing(self._in_order(tools, todo.products())) as products:
+            for n in range(todo.shards):
+                part = todo.part(n)
+                if part.finished():
                     self.progress.ledger.add(part.ledger)
                     self.progress.done += part.ledger.counts["verifiers"].entered
                     merged.append(part.path)
                 else:
                     with part.begun():
-                        for _ in shard:
+                        for _ in range(todo.length(n)):
                             product = await anext(products, None)
                             if product is None:
                                 break
@@ -252,7 +249,7 @@ class Run:
     def _commit(self, part: Part, product: Product, kept: int) -> None:
         """The product's records go to its shard. `kept`: samples of the shards before."""
         if self.recipe.target:
-            _trim(product, self.recipe.target - kept - part.ledger.counts["samples"].kept)
+            trim(product, self.recipe.target - kept - part.ledger.counts["samples"].kept)
         part.write("02-verifiers", [product.verifier] if product.verifier else [])
         part.write("03-samples", product.samples)
         for name in ("sft", "dpo", "rlvr"):
@@ -266,7 +263,7 @@ class Run:
         product.forget()
 
     async def _in_order(
-        self, tools: Tools, jobs: Sequence[Product]
+        self, tools: Tools, jobs: Iterator[Product]
     ) -> AsyncGenerator[Product, None]:
         """Works on `in_flight` jobs at a time and gives them back in their order.
 
@@ -275,7 +272,6 @@ class Run:
         """
         slots = asyncio.Semaphore(self.recipe.engine.in_flight)
         waiting: deque[tuple[Product, asyncio.Task[bool]]] = deque()
-        ahead = iter(jobs)
 
         async def one(job: Product) -> bool:
             async with slots:
@@ -290,7 +286,7 @@ class Run:
         try:
             while True:
                 while len(waiting) < self.recipe.engine.in_flight * AHEAD:
-                    job = next(ahead, None)
+                    job = next(jobs, None)
                     if job is None:
                         break
                     waiting.append((job, asyncio.create_task(one(job))))
@@ -321,7 +317,219 @@ class _Plain:
         await asyncio.gather(*self.tools.plain.values(), return_exceptions=True)
 
 
-def _trim(product: Product, room: int) -> None:
+def _open(self, *, pending: bool = False) -> AsyncGenerator[Tools, None]:
+        """Store, sandbox and models, closed again whatever happens."""
+        if pending and self.store_path.exists():
+            forget_pending(self.store_path)
+        store = CallStore.open(self.store_path)
+        chats: dict[str, StoredChat] = {}
+        try:
+            with Sandbox(self.recipe.engine.sandbox_workers or None, LIMITS) as sandbox:
+                for model in sorted({self.recipe.models.role(role) for role in ROLES}):
+                    backend = self.backends.get(model) or _open(self.recipe, model, self.on_notice)
+                    if pending:
+                        backend = PendingBackend(backend, store)
+                        self._notes.append(backend)
+                    chats[model] = StoredChat(self.gate.before(model, backend), store)
+                    self.progress.counts[model] = chats[model].counts
+                    self._models[backend.namespace] = model
+                if self.budget:
+                    prices = self.recipe.models.prices
+                    used = self._used().items()
+                    self.gate.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
+                yield Tools(
+                    self.recipe,
+                    Wording(self.recipe.prompts),
+                    {role: chats[self.recipe.models.role(role)] for role in ROLES},
+                    sandbox,
+                    store,
+                    _nli(self.recipe),
+                    queries.load(self.recipe),
+                )
+        finally:
+            for chat in chats.values():
+                await chat.close()
+            store.close()
+
+    async def _tick(self) -> None:
+        while True:
+            self._write_progress("running")
+            await asyncio.sleep(1)
+
+    def _write_progress(self, state: str) -> None:
+        with suppress(OSError):  # a full disk must not hide the error that matters
+            write_json(self.out.path / "progress.json", self.progress.report(state))
+
+    async def _synthesise(self, tools: Tools) -> dict[str, Any]:
+        progress = self.progress
+        head = Ledger()
+        progress.at_work.append(head)
+        async with _Plain(tools, head):
+            progress.phase = "instructions"
+            todo = await self._todo(tools, head)
+            progress.instructions = todo.total
+            progress.phase = "synthesis"
+            parts = await self._work(tools, todo)
+        head.check()
+        progress.settle(head)
+        progress.at_work.clear()  # what a target left behind is in no artefact
+        by_file = {
+            name: [d for d in head.drops if d.stage in stages] for name, stages in FILES.items()
+        }
+        self.out.write_lines("01-instructions.dropped", by_file["01-instructions"])
+        self.out.merge(parts, by_file["02-verifiers"])
+        return await self._finish(tools)
+
+    def _used(self) -> dict[str, Usage]:
+        """Tokens by model, of all starts of this run up to its last mark."""
+        used = used_by(self.store_path, self._name).items()
+        return {self._models[name]: usage for name, usage in used if name in self._models}
+
+    async def _finish(self, tools: Tools) -> dict[str, Any]:
+        """The card and the manifest, written last; or how far it came."""
+        cut = bool(self.gate.refused) and self.gate.reason != "target"
+        await tools.store.mark(self._name)
+        report = self.progress.report("stopped" if cut else "done", self._used())
+        text = card.render(self.recipe, report)
+        write_whole(self.out.path / "data" / "README.md", text.encode())
+        if cut:
+            write_json(self.out.path / "progress.json", report)
+            raise Stopped(self.gate.reason)
+        manifest = {
+            **report,
+            "recipe": self.recipe.hash,
+            "versions": {"autoif": __version__, "python": platform.python_version()},
+            "sandbox": dict(tools.sandbox.layers),
+        }
+        (self.out.path / "progress.json").unlink(missing_ok=True)
+        write_json(self.out.path / "manifest.json", manifest)
+        if not self.progress.ledger.counts["samples"].kept:
+            raise RunFailed("no sample survived; the funnel above says where they were lost")
+        return manifest
+
+    async def _todo(self, tools: Tools, head: Ledger) -> Todo:
+        """Every instruction, in the order of their ids; on disk, so that memory stays flat."""
+        own: dict[str, Verifier] = {}
+        if self.recipe.verifiers.own:
+            own = {v.instruction.id: v for v in brought.verifiers(self.recipe, head)}
+            found = [v.instruction for v in own.values()]
+        else:
+            seeds = instructions.load(self.recipe, head)
+            found = await instructions.augment(tools, seeds, head)
+        found.sort(key=lambda i: i.id)
+        self.out.write_lines("01-instructions", found)
+        return Todo.of(self.out, tools, found, own)
+
+    async def _work(self, tools: Tools, todo: Todo) -> list[Path]:
+        """Works through the shards in order; the directories to merge."""
+        self.out.drop_parts(todo.stamp)
+        merged: list[Path] = []
+        kept = 0
+        async with aclosing(self._in_order(tools, todo.products())) as products:
+            for n in range(todo.shards):
+                part = todo.part(n)
+                if part.finished():
+                    self.progress.ledger.add(part.ledger)
+                    self.progress.done += part.ledger.counts["verifiers"].entered
+                    merged.append(part.path)
+                else:
+                    with part.begun():
+                        for _ in range(todo.length(n)):
+                            product = await anext(products, None)
+                            if product is None:
+                                break
+                            self._commit(part, product, kept)
+                            if self._full(kept + part.ledger.counts["samples"].kept):
+                                break
+                    # A shard that was cut short, or whose calls were refused, is not finished; one
+                    # that the target ended is: it will always end there.
+                    cut = self.gate.reason not in ("", "target")
+                    if not cut:
+                        await tools.store.mark(self._name)
+                    merged.append(part.end() if cut else part.finish())
+                kept += part.ledger.counts["samples"].kept
+                if self._full(kept) or self.gate.refused:
+                    break
+        return merged
+
+    def _full(self, kept: int) -> bool:
+        full = bool(self.recipe.target) and kept >= self.recipe.target
+        if full:
+            self.gate.shut("target")
+        return full
+
+    def _commit(self, part: Part, product: Product, kept: int) -> None:
+        """The product's records go to its shard. `kept`: samples of the shards before."""
+        if self.recipe.target:
+            trim(product, self.recipe.target - kept - part.ledger.counts["samples"].kept)
+        part.write("02-verifiers", [product.verifier] if product.verifier else [])
+        part.write("03-samples", product.samples)
+        for name in ("sft", "dpo", "rlvr"):
+            part.write(f"data/{name}", getattr(product, name))
+        for name in ("02-verifiers", "03-samples"):
+            drops = [d for d in product.ledger.drops if d.stage in FILES[name]]
+            part.write(f"{name}.dropped", drops)
+        part.ledger.add(product.ledger)
+        self.progress.settle(product.ledger)
+        self.progress.done += 1
+        product.forget()
+
+    async def _in_order(
+        self, tools: Tools, jobs: Iterator[Product]
+    ) -> AsyncGenerator[Product, None]:
+        """Works on `in_flight` jobs at a time and gives them back in their order.
+
+        Once the gate is shut nothing more begins, and the jobs that had begun come back with what
+        they have. Left early, it waits until what is in flight has ended and is stored.
+        """
+        slots = asyncio.Semaphore(self.recipe.engine.in_flight)
+        waiting: deque[tuple[Product, asyncio.Task[bool]]] = deque()
+
+        async def one(job: Product) -> bool:
+            async with slots:
+                if self.gate.reason:
+                    self.gate.refused += 1
+                    return False
+                self.progress.at_work.append(job.ledger)
+                with suppress(CallPending):
+                    await flow.process(tools, job)
+                return True
+
+        try:
+            while True:
+                while len(waiting) < self.recipe.engine.in_flight * AHEAD:
+                    job = next(jobs, None)
+                    if job is None:
+                        break
+                    waiting.append((job, asyncio.create_task(one(job))))
+                if not waiting or not await waiting[0][1]:
+                    return
+                yield waiting.popleft()[0]
+        finally:
+            if waiting:
+                self.gate.shut("stopped")
+                await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
+
+
+class _Plain:
+    """The plain replies of each language, begun at once; awaited by whoever needs them first."""
+
+    def __init__(self, tools: Tools, books: Ledger) -> None:
+        self.tools, self.books = tools, books
+
+    async def __aenter__(self) -> None:
+        recipe = self.tools.recipe
+        if recipe.verifiers.plain and not recipe.verifiers.own:
+            self.tools.plain = {
+                lang: asyncio.ensure_future(evidence.plain_replies(self.tools, lang, self.books))
+                for lang in recipe.langs
+            }
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*self.tools.plain.values(), return_exceptions=True)
+
+
+def trim(product: Product, room: int) -> None:
     """Keeps the first `room` samples: a target is met to the sample."""
     over = {row["id"] for row in product.sft[room:]}
     product.sft = product.sft[:room]
@@ -356,14 +564,3 @@ def _nli(recipe: Recipe) -> Relate | None:
     from autoif.synth.nli import CrossEncoder
 
     return CrossEncoder(recipe.backtranslate.nli_model)
-
-
-def _stamp(tools: Tools, todo: Sequence[Product]) -> str:
-    """Names all that decides what a shard holds: recipe, prompts, instructions, queries."""
-    return content_id(
-        tools.recipe.hash,
-        tools.recipe.engine.shard_size,
-        tools.wording.id,
-        [p.verifier.id if p.verifier else p.instruction.id for p in todo],
-        {lang: [q.id for q in pool] for lang, pool in tools.queries.items()},
-    )

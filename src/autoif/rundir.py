@@ -98,7 +98,10 @@ class RunDir:
     def write_lines(self, name: str, records: Iterable[Any]) -> None:
         target = self.artefact(name)
         target.parent.mkdir(exist_ok=True)
-        write_whole(target, b"".join(map(dump_line, records)))
+        fresh = target.with_suffix(".tmp")
+        with fresh.open("wb") as file:
+            file.writelines(map(dump_line, records))
+        fresh.replace(target)
 
     def merge(self, parts: Iterable[Path], head: Iterable[Any]) -> None:
         """Artefacts from parts, which come in order. `head`: drops of what all shards share."""

@@ -6,18 +6,17 @@ from autoif.errors import UsageError
 from autoif.ledger import Ledger
 from autoif.recipe import Recipe
 from autoif.records import Case, Check, Instruction, Verifier
-from autoif.synth.flow import Product
 from autoif.synth.parsing import parse_bool
 from autoif.tables import read_rows
 
 
-def verifiers(recipe: Recipe, ledger: Ledger) -> list[Product]:
-    """Rows `{"instruction": text or record, "checks": [source, ...], "cases"?}`; one product each.
+def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
+    """Rows `{"instruction": text or record, "checks": [source, ...], "cases"?}`; one an instruction.
 
     A run's own `02-verifiers.jsonl` is such a file. Raises UsageError for a row that is none.
     """
     source = recipe.verifiers.own
-    found: dict[str, Product] = {}
+    found: dict[str, Verifier] = {}
     for number, row in enumerate(read_rows(source, "instruction"), 1):
         where = f"{source}: row {number}"
         instruction = _instruction(row.get("instruction"), where)
@@ -38,7 +37,7 @@ def verifiers(recipe: Recipe, ledger: Ledger) -> list[Product]:
             ledger.drop("instructions", instruction.id, "duplicate", instruction.text)
         else:
             ledger.keep("instructions")
-            found[instruction.id] = Product(instruction, verifier)
+            found[instruction.id] = verifier
     if not found:
         raise UsageError(f"{source}: no verifier in {' or '.join(recipe.langs)} in it")
     return list(found.values())

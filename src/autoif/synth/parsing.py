@@ -13,12 +13,14 @@ from typing import Any
 
 MAX_ANSWER = 64_000  # characters; a longer answer is no answer
 
-_FENCE = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:\n[ \t]*```|```|\Z)", re.DOTALL)
+# Possessive where an answer of one repeated mark would otherwise be scanned once for each mark.
+_FENCE = re.compile(r"```[ \t]*+(\w*+)[^\n`]*+\n(.*?)(?:\n[ \t]*+```|```|\Z)", re.DOTALL)
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 _TOKEN = re.compile(
     r"""(?P<triple>\"\"\".*?\"\"\"|'''.*?''')
-      | (?P<double>"(?:[^"\\]|\\.)*")
-      | (?P<single>'(?:[^'\\]|\\.)*')
+      | (?P<double>"(?:[^"\\]++|\\.)*+")
+      | (?P<single>'(?:[^'\\]++|\\.)*+')
+      | (?P<escape>\\.)
       | (?P<word>\b(?:True|False|None)\b)
       | (?P<comma>,(?=\s*[\]}]))""",
     re.DOTALL | re.VERBOSE,
@@ -101,14 +103,14 @@ def parse_score(answer: str) -> float | None:
     if found is None:
         parsed = parse_json(answer) if "{" in answer else None
         value = parsed.get("score") if isinstance(parsed, dict) else None
-        return _in_range(float(value), None) if isinstance(value, (int, float)) else None
+        return _in_range(value, None) if isinstance(value, (int, float)) else None
     return _in_range(float(found[1]), float(found[2]) if found[2] else None)
 
 
 def _in_range(score: float, scale: float | None) -> float | None:
     if scale and scale != 10:
         score = 10 * score / scale
-    return score if 0 <= score <= 10 else None
+    return float(score) if 0 <= score <= 10 else None
 
 
 def parse_bool(value: Any) -> bool | None:
@@ -154,7 +156,7 @@ def parse_lines(answer: str) -> list[str]:
             found = next((v for v in found.values() if isinstance(v, list)), None)
         if isinstance(found, list):
             return [v.strip() for v in found if isinstance(v, str) and v.strip()]
-    items = re.findall(r"^[ \t]*(?:[-*•]|\d{1,3}[.)、])[ \t]*(.+?)[ \t]*$", answer, re.MULTILINE)
+    items = re.findall(r"^[ \t]*(?:[-*•]|\d{1,3}[.)、])[ \t]*(.+)$", answer, re.MULTILINE)
     return [clean for item in items if (clean := item.strip().strip('"“”').strip("*").strip())]
 
 
@@ -162,9 +164,15 @@ def _loads(text: str, *, strict: bool = True) -> Any | None:
     if not text:
         return None
     try:
-        return json.loads(text, strict=strict)
+        found = json.loads(text, strict=strict)
+        if _SURROGATE.search(text):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return found
     except (ValueError, RecursionError):
         return None
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a lone one is no text: no file can hold it
 
 
 def _outermost(text: str) -> str | None:
@@ -182,6 +190,8 @@ def _unpythoned(text: str) -> str:
 
     def replace(match: re.Match[str]) -> str:
         token = match[0]
+        if match["escape"]:
+            return token
         if match["double"]:
             return re.sub(r"(?<!\\)((?:\\\\)*)\\'", r"\1'", token)  # \' is no escape in JSON
         if match["word"]:

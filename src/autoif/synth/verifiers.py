@@ -219,5 +219,6 @@ def _distinct_cases(
 
 
 def normalise(source: str) -> str:
-    """Source without comments and white space; text only, nothing is compiled."""
-    return re.sub(r"\s+", "", re.sub(r"(?m)#.*$", "", source))
+    """Source without comments and white space; text only, nothing is compiled. A # that a quote
+    follows may stand in a string, and stays."""
+    return re.sub(r"\s+", "", re.sub(r"""(?m)(?:^|(?<=\s))#[^'"\n]*$""", "", source))
