@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from autoif.errors import AutoIFError, CallPending, RunFailed
 from autoif.ledger import FILES, Ledger
 from autoif.progress import Progress
 from autoif.recipe import Recipe
-from autoif.records import Usage, Verifier, content_id, instruction_from_json
+from autoif.records import Usage, Verifier
 from autoif.rundir import Part, RunDir, write_json, write_whole
-from autoif.shards import Todo, trim
 from autoif.sandbox import Limits, Sandbox
+from autoif.shards import Todo, trim
 from autoif.synth import brought, card, evidence, flow, instructions, queries
 from autoif.synth.flow import Product
 from autoif.synth.tools import Relate, Tools
@@ -315,232 +315,6 @@ class _Plain:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*self.tools.plain.values(), return_exceptions=True)
-
-
-def _open(self, *, pending: bool = False) -> AsyncGenerator[Tools, None]:
-        """Store, sandbox and models, closed again whatever happens."""
-        if pending and self.store_path.exists():
-            forget_pending(self.store_path)
-        store = CallStore.open(self.store_path)
-        chats: dict[str, StoredChat] = {}
-        try:
-            with Sandbox(self.recipe.engine.sandbox_workers or None, LIMITS) as sandbox:
-                for model in sorted({self.recipe.models.role(role) for role in ROLES}):
-                    backend = self.backends.get(model) or _open(self.recipe, model, self.on_notice)
-                    if pending:
-                        backend = PendingBackend(backend, store)
-                        self._notes.append(backend)
-                    chats[model] = StoredChat(self.gate.before(model, backend), store)
-                    self.progress.counts[model] = chats[model].counts
-                    self._models[backend.namespace] = model
-                if self.budget:
-                    prices = self.recipe.models.prices
-                    used = self._used().items()
-                    self.gate.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
-                yield Tools(
-                    self.recipe,
-                    Wording(self.recipe.prompts),
-                    {role: chats[self.recipe.models.role(role)] for role in ROLES},
-                    sandbox,
-                    store,
-                    _nli(self.recipe),
-                    queries.load(self.recipe),
-                )
-        finally:
-            for chat in chats.values():
-                await chat.close()
-            store.close()
-
-    async def _tick(self) -> None:
-        while True:
-            self._write_progress("running")
-            await asyncio.sleep(1)
-
-    def _write_progress(self, state: str) -> None:
-        with suppress(OSError):  # a full disk must not hide the error that matters
-            write_json(self.out.path / "progress.json", self.progress.report(state))
-
-    async def _synthesise(self, tools: Tools) -> dict[str, Any]:
-        progress = self.progress
-        head = Ledger()
-        progress.at_work.append(head)
-        async with _Plain(tools, head):
-            progress.phase = "instructions"
-            todo = await self._todo(tools, head)
-            progress.instructions = todo.total
-            progress.phase = "synthesis"
-            parts = await self._work(tools, todo)
-        head.check()
-        progress.settle(head)
-        progress.at_work.clear()  # what a target left behind is in no artefact
-        by_file = {
-            name: [d for d in head.drops if d.stage in stages] for name, stages in FILES.items()
-        }
-        self.out.write_lines("01-instructions.dropped", by_file["01-instructions"])
-        self.out.merge(parts, by_file["02-verifiers"])
-        return await self._finish(tools)
-
-    def _used(self) -> dict[str, Usage]:
-        """Tokens by model, of all starts of this run up to its last mark."""
-        used = used_by(self.store_path, self._name).items()
-        return {self._models[name]: usage for name, usage in used if name in self._models}
-
-    async def _finish(self, tools: Tools) -> dict[str, Any]:
-        """The card and the manifest, written last; or how far it came."""
-        cut = bool(self.gate.refused) and self.gate.reason != "target"
-        await tools.store.mark(self._name)
-        report = self.progress.report("stopped" if cut else "done", self._used())
-        text = card.render(self.recipe, report)
-        write_whole(self.out.path / "data" / "README.md", text.encode())
-        if cut:
-            write_json(self.out.path / "progress.json", report)
-            raise Stopped(self.gate.reason)
-        manifest = {
-            **report,
-            "recipe": self.recipe.hash,
-            "versions": {"autoif": __version__, "python": platform.python_version()},
-            "sandbox": dict(tools.sandbox.layers),
-        }
-        (self.out.path / "progress.json").unlink(missing_ok=True)
-        write_json(self.out.path / "manifest.json", manifest)
-        if not self.progress.ledger.counts["samples"].kept:
-            raise RunFailed("no sample survived; the funnel above says where they were lost")
-        return manifest
-
-    async def _todo(self, tools: Tools, head: Ledger) -> Todo:
-        """Every instruction, in the order of their ids; on disk, so that memory stays flat."""
-        own: dict[str, Verifier] = {}
-        if self.recipe.verifiers.own:
-            own = {v.instruction.id: v for v in brought.verifiers(self.recipe, head)}
-            found = [v.instruction for v in own.values()]
-        else:
-            seeds = instructions.load(self.recipe, head)
-            found = await instructions.augment(tools, seeds, head)
-        found.sort(key=lambda i: i.id)
-        self.out.write_lines("01-instructions", found)
-        return Todo.of(self.out, tools, found, own)
-
-    async def _work(self, tools: Tools, todo: Todo) -> list[Path]:
-        """Works through the shards in order; the directories to merge."""
-        self.out.drop_parts(todo.stamp)
-        merged: list[Path] = []
-        kept = 0
-        async with aclosing(self._in_order(tools, todo.products())) as products:
-            for n in range(todo.shards):
-                part = todo.part(n)
-                if part.finished():
-                    self.progress.ledger.add(part.ledger)
-                    self.progress.done += part.ledger.counts["verifiers"].entered
-                    merged.append(part.path)
-                else:
-                    with part.begun():
-                        for _ in range(todo.length(n)):
-                            product = await anext(products, None)
-                            if product is None:
-                                break
-                            self._commit(part, product, kept)
-                            if self._full(kept + part.ledger.counts["samples"].kept):
-                                break
-                    # A shard that was cut short, or whose calls were refused, is not finished; one
-                    # that the target ended is: it will always end there.
-                    cut = self.gate.reason not in ("", "target")
-                    if not cut:
-                        await tools.store.mark(self._name)
-                    merged.append(part.end() if cut else part.finish())
-                kept += part.ledger.counts["samples"].kept
-                if self._full(kept) or self.gate.refused:
-                    break
-        return merged
-
-    def _full(self, kept: int) -> bool:
-        full = bool(self.recipe.target) and kept >= self.recipe.target
-        if full:
-            self.gate.shut("target")
-        return full
-
-    def _commit(self, part: Part, product: Product, kept: int) -> None:
-        """The product's records go to its shard. `kept`: samples of the shards before."""
-        if self.recipe.target:
-            trim(product, self.recipe.target - kept - part.ledger.counts["samples"].kept)
-        part.write("02-verifiers", [product.verifier] if product.verifier else [])
-        part.write("03-samples", product.samples)
-        for name in ("sft", "dpo", "rlvr"):
-            part.write(f"data/{name}", getattr(product, name))
-        for name in ("02-verifiers", "03-samples"):
-            drops = [d for d in product.ledger.drops if d.stage in FILES[name]]
-            part.write(f"{name}.dropped", drops)
-        part.ledger.add(product.ledger)
-        self.progress.settle(product.ledger)
-        self.progress.done += 1
-        product.forget()
-
-    async def _in_order(
-        self, tools: Tools, jobs: Iterator[Product]
-    ) -> AsyncGenerator[Product, None]:
-        """Works on `in_flight` jobs at a time and gives them back in their order.
-
-        Once the gate is shut nothing more begins, and the jobs that had begun come back with what
-        they have. Left early, it waits until what is in flight has ended and is stored.
-        """
-        slots = asyncio.Semaphore(self.recipe.engine.in_flight)
-        waiting: deque[tuple[Product, asyncio.Task[bool]]] = deque()
-
-        async def one(job: Product) -> bool:
-            async with slots:
-                if self.gate.reason:
-                    self.gate.refused += 1
-                    return False
-                self.progress.at_work.append(job.ledger)
-                with suppress(CallPending):
-                    await flow.process(tools, job)
-                return True
-
-        try:
-            while True:
-                while len(waiting) < self.recipe.engine.in_flight * AHEAD:
-                    job = next(jobs, None)
-                    if job is None:
-                        break
-                    waiting.append((job, asyncio.create_task(one(job))))
-                if not waiting or not await waiting[0][1]:
-                    return
-                yield waiting.popleft()[0]
-        finally:
-            if waiting:
-                self.gate.shut("stopped")
-                await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
-
-
-class _Plain:
-    """The plain replies of each language, begun at once; awaited by whoever needs them first."""
-
-    def __init__(self, tools: Tools, books: Ledger) -> None:
-        self.tools, self.books = tools, books
-
-    async def __aenter__(self) -> None:
-        recipe = self.tools.recipe
-        if recipe.verifiers.plain and not recipe.verifiers.own:
-            self.tools.plain = {
-                lang: asyncio.ensure_future(evidence.plain_replies(self.tools, lang, self.books))
-                for lang in recipe.langs
-            }
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*self.tools.plain.values(), return_exceptions=True)
-
-
-def trim(product: Product, room: int) -> None:
-    """Keeps the first `room` samples: a target is met to the sample."""
-    over = {row["id"] for row in product.sft[room:]}
-    product.sft = product.sft[:room]
-    count = product.ledger.counts["samples"]
-    for n, sample in enumerate(product.samples):
-        if sample.id in over:
-            product.samples[n] = replace(sample, kept=False, reason="over_target")
-            count.kept -= 1
-            product.ledger.drop(
-                "samples", sample.id, "over_target", sample.response, product.instruction.id
-            )
 
 
 def _open(recipe: Recipe, model: str, on_notice: Callable[[str], None]) -> Backend:

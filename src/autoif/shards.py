@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -55,3 +55,17 @@ class Todo:
                     for row in rows:
                         instruction = instruction_from_json(orjson.loads(row))
                         yield Product(instruction, self.own.get(instruction.id))
+
+
+def trim(product: Product, room: int) -> None:
+    """Keeps the first `room` samples: a target is met to the sample."""
+    over = {row["id"] for row in product.sft[room:]}
+    product.sft = product.sft[:room]
+    count = product.ledger.counts["samples"]
+    for n, sample in enumerate(product.samples):
+        if sample.id in over:
+            product.samples[n] = replace(sample, kept=False, reason="over_target")
+            count.kept -= 1
+            product.ledger.drop(
+                "samples", sample.id, "over_target", sample.response, product.instruction.id
+            )

@@ -11,7 +11,7 @@ from autoif.tables import read_rows
 
 
 def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
-    """Rows `{"instruction": text or record, "checks": [source, ...], "cases"?}`; one an instruction.
+    """Rows `{"instruction": text or record, "checks": [source, ...], "cases"?}`; each one once.
 
     A run's own `02-verifiers.jsonl` is such a file. Raises UsageError for a row that is none.
     """
