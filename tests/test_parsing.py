@@ -1,0 +1,171 @@
+"""What a model's answer means: tolerant of form, never a guess, never an exception, never slow."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoif.synth.parsing import (
+    parse_bool,
+    parse_code,
+    parse_json,
+    parse_lines,
+    parse_relation,
+    parse_score,
+)
+from autoif.synth.verifiers import normalise
+
+FUNCTION = 'def evaluate(response):\n    return "#" in response'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        FUNCTION,
+        f"```python\n{FUNCTION}\n```",
+        f"Here it is:\n\n```py\n{FUNCTION}\n```\nIt looks for a hash.",
+        f"```\n{FUNCTION}",
+        f"Sure!\n\n{FUNCTION}\n\nThis function looks for a hash.",
+        json.dumps({"func": FUNCTION, "cases": []}),
+        f"```python\ndef helper():\n    pass\n```\nand\n```python\n{FUNCTION}\n```",
+    ],
+)
+def test_code_is_found_wherever_it_stands(answer: str) -> None:
+    assert parse_code(answer, "evaluate") == FUNCTION
+
+
+def test_imports_and_constants_above_bare_code_belong_to_it() -> None:
+    source = f"import re\nWORDS = 3\n\n{FUNCTION}"
+    assert parse_code(f"Of course.\n{source}\n\nDone.", "evaluate") == source
+
+
+@pytest.mark.parametrize("answer", ["", "No.", "```python\nprint(1)\n```", "def evaluated(x): 1"])
+def test_without_the_function_there_is_no_code(answer: str) -> None:
+    assert parse_code(answer, "evaluate") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ('{"a": [1, true]}', {"a": [1, True]}),
+        ('```json\n{"a": 1}\n```', {"a": 1}),
+        ('The answer is {"a": 1}. Enjoy!', {"a": 1}),
+        ("{'a': True, 'b': None,}", {"a": True, "b": None}),
+        ("""{'say': 'it\\'s "here"', "x": False}""", {"say": 'it\'s "here"', "x": False}),
+        ('{"a": """two\nlines"""}', {"a": "two\nlines"}),
+        ('{"a": "line\nbreak"}', {"a": "line\nbreak"}),
+        ("[1, 2, 3,]", [1, 2, 3]),
+        ("no JSON at all", None),
+        ("{" * 50_000, None),
+        ("[" * 50_000 + "]" * 50_000, None),
+        ('{"a": "\\ud800"}', {"a": "?"}),  # a lone surrogate is no text
+        ('{"a": "\\ud83d\\ude00"}', {"a": "\U0001f600"}),
+    ],
+)
+def test_json_is_read_as_models_write_it(answer: str, value: Any) -> None:
+    assert parse_json(answer) == value
+
+
+def test_strict_takes_whole_json_alone() -> None:
+    assert parse_json('{"a": 1}', tolerant=False) == {"a": 1}
+    assert parse_json("{'a': 1}", tolerant=False) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("Score: 8", 8.0),
+        ("score: **9**", 9.0),
+        ("**Score:** 8.5/10", 8.5),
+        ("Good.\nScore: 7 out of 10", 7.0),
+        ("Score: 85/100", 8.5),
+        ("Score: 3\nOn second thoughts,\nScore: 6", 6.0),
+        ("评分：9", 9.0),
+        ("9", 9.0),
+        ("The reply is fine.\n\n8/10", 8.0),
+        ('{"score": 7}', 7.0),
+        ("Score: 11", None),
+        ("I give it a nine.", None),
+        ('{"score": 1' + "0" * 400 + "}", None),
+        ("Score: 0", 0.0),
+        ("", None),
+    ],
+)
+def test_scores(answer: str, score: float | None) -> None:
+    assert parse_score(answer) == score
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, True), ("False", False), ("yes", True), (0, False), ("'true'", True), (2, None),
+        ("maybe", None), (None, None), ([], None),
+    ],
+)  # fmt: skip
+def test_booleans(value: Any, expected: bool | None) -> None:
+    assert parse_bool(value) is expected
+
+
+def test_lists_of_proposals() -> None:
+    wanted = ["Use a comma.", "Use two colons."]
+    for answer in (
+        "- Use a comma.\n- Use two colons.",
+        "Sure:\n1. Use a comma.   \n2) Use two colons.",
+        '* "Use a comma."\n* **Use two colons.**',
+        '["Use a comma.", "Use two colons."]',
+        '```json\n{"instructions": ["Use a comma.", "Use two colons."]}\n```',
+    ):
+        assert parse_lines(answer) == wanted
+    assert parse_lines("I would rather not.") == []
+
+
+def test_functions_that_differ_in_a_string_with_a_hash_are_two() -> None:
+    one, two = ('def evaluate(r):\n    return "#a" in r', 'def evaluate(r):\n    return "#b" in r')
+    assert normalise(one) != normalise(two)
+    assert normalise(one) == normalise(f"# counts\n{one}  # so far\n\n")
+
+
+PARSERS = {
+    "json": parse_json,
+    "code": lambda answer: parse_code(answer, "evaluate"),
+    "score": parse_score,
+    "relation": parse_relation,
+    "lines": parse_lines,
+    "normalise": normalise,
+}
+MARKS = ["`", "```", "```a", "- ", "* ", " ", "\n", "\t", "'", '"', "\\", "\\'", '\\"', "{", "}",
+         "[", "]", ",", ":", "#", "1", ".", "score", "Score: ", "/", "'''", '"""', "True", "no",
+         "def evaluate(", "\ud800", "\x00", "评分", "٣", '{"a":']  # fmt: skip
+
+
+@given(st.text() | st.lists(st.sampled_from(MARKS), max_size=60).map("".join))
+def test_no_answer_can_make_a_parser_fail(answer: str) -> None:
+    for parse in PARSERS.values():
+        parse(answer)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(alphabet=st.characters(exclude_categories=["Cs"])),
+                    lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(alphabet=st.characters(exclude_categories=["Cs"])), v, max_size=4)))  # fmt: skip
+def test_json_comes_back_as_it_was(value: Any) -> None:
+    if value is not None:
+        assert parse_json(json.dumps(value)) == value
+
+
+LONG = 20_000  # characters; what grows with the square takes seconds
+
+
+@pytest.mark.parametrize("tail", ["", "}", "b", "\n```"])
+def test_no_answer_takes_long(tail: str) -> None:
+    """An answer of one mark over and over costs no more than another."""
+    for mark in MARKS:
+        for head in ("", "{", "{'", '{"', "```", "- a", "```\n"):
+            answer = (head + mark * (LONG // len(mark)))[: LONG - len(tail)] + tail
+            for name, parse in PARSERS.items():
+                before = time.process_time()
+                parse(answer)
+                assert time.process_time() - before < 0.5, (name, head, mark)
