@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def data(tmp_path: Path) -> Path:
     return write(tmp_path / "data.jsonl", PROMPTS)
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return path
 
@@ -57,7 +58,7 @@ def verdicts(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_file_is_scored_and_the_files_say_so(data: Path, tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"key": 8, "prompt": "Another prompt.", "response": "Sure, here:\n* a\n* b"},
         {"prompt": "Write without commas.", "response": "As asked."},
         {"key": "99", "response": "whose?"},
