@@ -149,8 +149,14 @@ def test_no_answer_can_make_a_parser_fail(answer: str) -> None:
         parse(answer)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(alphabet=st.characters(exclude_categories=["Cs"])),
-                    lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(alphabet=st.characters(exclude_categories=["Cs"])), v, max_size=4)))  # fmt: skip
+TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+)
+
+
+@given(JSON)
 def test_json_comes_back_as_it_was(value: Any) -> None:
     if value is not None:
         assert parse_json(json.dumps(value)) == value

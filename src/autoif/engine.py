@@ -192,7 +192,9 @@ class Run:
         (self.out.path / "progress.json").unlink(missing_ok=True)
         write_json(self.out.path / "manifest.json", manifest)
         if not self.progress.ledger.counts["samples"].kept:
-            raise RunFailed("no sample survived; the funnel above says where they were lost")
+            raise RunFailed(
+                f"no sample survived; `autoif status {self.out.path}` says where they were lost"
+            )
         return manifest
 
     async def _todo(self, tools: Tools, head: Ledger) -> Todo:
