@@ -103,7 +103,7 @@ def warm(profile: str) -> None:
     time.strptime("2000-01-01", "%Y-%m-%d")
     if profile == "text":
         # nltk would load these where they are installed, for parts that nobody may use here
-        heavy = dict.fromkeys("scipy pandas sklearn matplotlib torch tensorflow".split())
+        heavy = dict.fromkeys(["scipy", "pandas", "sklearn", "matplotlib", "torch", "tensorflow"])
         sys.modules.update(heavy)  # type: ignore[arg-type]  # None makes an import fail
         _load(_TEXT.split())
         _warm_text()

@@ -10,7 +10,8 @@ import io
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -59,19 +60,24 @@ class Runner:
         except BaseException as error:
             results[first : first + job.calls] = bytes([self.error(error)]) * job.calls
             return
-        texts = wire.unpack_texts(self.payload, job)
+        payload, count = self.payload, job.texts
         results[0] = wire.READY
         if job.flags & wire.TRANSFORM:
-            self.transform(function, texts, start)
-        elif self.calls(function, texts[start:], first + start) and job.flags & wire.ORDER:
+            self.transform(function, islice(wire.unpack_texts(payload, job), start, None), start)
+            return
+        if start < count:
+            texts = islice(wire.unpack_texts(payload, job), start, None)
+            if not self.calls(function, texts, first + start):
+                return
+            start = count
+        if job.flags & wire.ORDER:
             # Once more, backwards, in the same process and with other random numbers: what depends
             # on anything but the text shows.
             random.seed(1)
             if "numpy" in sys.modules:
                 sys.modules["numpy"].random.seed(1)
-            texts.reverse()
-            done = max(0, start - job.texts)
-            self.calls(function, texts[done:], first + job.texts + done)
+            texts = islice(wire.unpack_texts(payload, job, backwards=True), start - count, None)
+            self.calls(function, texts, first + start)
 
     def load(self, job: wire.Job) -> Callable[[str], object]:
         name, source = wire.unpack_source(self.payload, job)
@@ -97,24 +103,27 @@ class Runner:
                 os._exit(0)
         raise ImportError(f"{name or 'a relative import'} is not on the allowlist", name=name)
 
-    def calls(self, function: Callable[[str], object], texts: list[str], at: int) -> bool:
+    def calls(self, function: Callable[[str], object], texts: Iterator[str], at: int) -> bool:
         """One byte per text from `at` on. False where a MemoryError ended it."""
         results = self.results
-        for text in texts:
-            try:
-                said = function(text)
-                if said is True:
-                    results[at] = 2
-                elif said is False:
-                    results[at] = 1
-                else:
-                    results[at] = self.other(said)
-            except MemoryError:
-                results[at] = wire.MEMORY
-                return False
-            except BaseException as error:
-                results[at] = self.error(error)
-            at += 1
+        try:
+            for text in texts:
+                try:
+                    said = function(text)
+                    if said is True:
+                        results[at] = 2
+                    elif said is False:
+                        results[at] = 1
+                    else:
+                        results[at] = self.other(said)
+                except MemoryError:
+                    raise
+                except BaseException as error:
+                    results[at] = self.error(error)
+                at += 1
+        except MemoryError:
+            results[at] = wire.MEMORY
+            return False
         return True
 
     def other(self, said: object) -> int:
@@ -125,11 +134,13 @@ class Runner:
             return wire.TRUE_NUMPY if said else wire.FALSE_NUMPY
         return self.message(f"returned {kind.__name__}, not bool")
 
-    def transform(self, function: Callable[[str], object], texts: list[str], start: int) -> None:
-        for i in range(start, len(texts)):
+    def transform(
+        self, function: Callable[[str], object], texts: Iterator[str], start: int
+    ) -> None:
+        for i, given in enumerate(texts, start):
             at = wire.HEADER + i
             try:
-                text = function(texts[i])
+                text = function(given)
                 if type(text) is not str:
                     self.results[at] = self.message(f"returned {type(text).__name__}, not str")
                     continue

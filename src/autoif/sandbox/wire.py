@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 PAYLOAD = 32 << 20
@@ -80,18 +80,26 @@ def unpack_source(payload: memoryview, job: Job) -> tuple[str, str]:
     return name.decode("utf-8", "surrogatepass"), source.decode("utf-8", "surrogatepass")
 
 
-def unpack_texts(payload: memoryview, job: Job) -> list[str]:
+def unpack_texts(payload: memoryview, job: Job, backwards: bool = False) -> Iterator[str]:
+    """The texts one after another: each is cut out when its turn comes, which spares the memory of
+    thousands of them, and so the page faults."""
     at = _JOB.size + job.name + job.source
     at += -at % 4
     end = at + 4 * job.texts
     lengths = payload[at:end].cast("I")
     blob = str(payload[end : end + job.blob], "utf-8", "surrogatepass")
-    texts = []
-    start = 0
-    for length in lengths:
-        texts.append(blob[start : start + length])
-        start += length
-    return texts
+    if backwards:
+        stop = len(blob)
+        for length in reversed(lengths):
+            start = stop - length
+            yield blob[start:stop]
+            stop = start
+    else:
+        start = 0
+        for length in lengths:
+            stop = start + length
+            yield blob[start:stop]
+            start = stop
 
 
 def slot(results: memoryview, index: int) -> str:

@@ -156,9 +156,11 @@ class Zygote:
             results[0] = wire.STARTING
             pid = jail.fork()
             if pid == 0:
-                self.lockdown(me, job.memory, job.total)
-                self.runner(job, at - first)
-                os._exit(0)
+                try:
+                    self.lockdown(me, job.memory, job.total)
+                    self.runner(job, at - first)
+                finally:  # whatever happens, a child never goes on as a zygote
+                    os._exit(0)
             if pid < 0:
                 results[at:end] = bytes([wire.CRASH]) * (end - at)
                 return -1
