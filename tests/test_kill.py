@@ -1,0 +1,171 @@
+"""Killed at any moment and started again, a run makes what an undisturbed one makes, and pays for
+nothing twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from autoif.callfile import reading
+from runs import SMOKE, artefacts, autoif, command, report, rows, write_rows
+from server import Server
+
+IN_FLIGHT = 24  # calls, at most
+
+
+def smoke(out: Path, *more: object) -> tuple[object, ...]:
+    return ("synth", "--preset", "smoke", "--out", out, "--quiet", *more)
+
+
+def committed(out: Path) -> set[str]:
+    """The answered calls in the store, as the server's log names them."""
+    if not (out / "calls.sqlite").exists():
+        return set()
+    with reading(out / "calls.sqlite") as db:
+        return {
+            f"{last}#{sample}"
+            for last, sample in db.execute(
+                "SELECT json_extract(body, '$.messages[#-1].content'), sample FROM calls"
+            )
+        }
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """kill -9, and what it had started has to end by itself."""
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 10
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(process.pid, 0)
+            time.sleep(0.02)
+        pytest.fail("something that the run had started outlived it")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kills", [3, pytest.param(24, marks=pytest.mark.slow)])
+def test_kill_9_loses_nothing_and_pays_nothing_twice(kills: int, tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    out = tmp_path / "run"
+    assert autoif(*smoke(tmp_path / "undisturbed")).code == 0
+    with Server(SMOKE, latency=0.02, spread=1.0, slots=IN_FLIGHT, full_is_busy=False) as server:
+        args = smoke(
+            out, "--model", "openai:scripted", "--base-url", server.url,
+            "--set", "engine.shard_size=1",
+        )  # fmt: skip
+        paid: dict[str, int] = {}
+        done = 0
+        for _ in range(kills):
+            more = rng.randint(1, 2 * 110 // kills)
+            process = command(*args)
+            before = server.stats()["answered"]
+            while process.poll() is None and server.stats()["answered"] < before + more:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.05))
+            done += process.poll() is not None
+            kill(process)
+            for name in committed(out):
+                paid.setdefault(name, server.stats()["asked"][name])
+        last = autoif(*args)
+        assert last.code == 0, last.err
+        asked = server.stats()["asked"]
+    assert artefacts(out, card=False) == artefacts(tmp_path / "undisturbed", card=False)
+    assert {name: asked[name] for name in paid} == paid  # what was committed was not asked again
+    again = sum(n - 1 for n in asked.values())
+    assert again <= kills * IN_FLIGHT
+    assert done < kills, "the kills came too late to mean anything"
+    assert len(asked) == len(committed(out)) == report(tmp_path / "undisturbed")["calls"]["asked"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.slow)])
+def test_kill_9_while_files_are_written(kills: int, tmp_path: Path) -> None:
+    """All answers are there: every kill strikes the sandbox, the shards or the merge."""
+    out = tmp_path / "run"
+    assert autoif(*smoke(tmp_path / "undisturbed")).code == 0
+    store = ("--calls", tmp_path / "undisturbed" / "calls.sqlite", "--set", "engine.shard_size=1")
+    rng = random.Random(kills)
+    for _ in range(kills):
+        process = command(*smoke(out, *store))
+        parts, had = out / "parts", len(list((out / "parts").glob("*")))
+        wanted = had + rng.randint(0, 3)
+        while process.poll() is None and len(list(parts.glob("*"))) < wanted:
+            time.sleep(0.001)
+        kill(process)
+    last = autoif(*smoke(out, *store), "--json")
+    assert last.code == 0, last.err
+    assert report(out)["calls"]["asked"] == 0
+    assert artefacts(out) == artefacts(tmp_path / "undisturbed")
+    assert not list(out.glob("*.tmp"))
+
+
+# ---- Ctrl-C ------------------------------------------------------------------------------------
+
+
+def slowly(path: Path, milliseconds: int) -> Path:
+    return write_rows(path, [{"latency_ms": milliseconds}, *rows(SMOKE)])
+
+
+def interrupted(process: subprocess.Popen[str], out: Path, instructions: int = 1) -> None:
+    """Ctrl-C once something has been committed."""
+    while process.poll() is None:
+        parts = list((out / "parts").glob("*-*"))
+        if sum(not p.name.endswith(".open") for p in parts) >= instructions:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+
+
+def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(tmp_path: Path) -> None:
+    script = slowly(tmp_path / "script.jsonl", 60)
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    more = ("--model", f"scripted:{script}", "--set", "engine.shard_size=1",
+            "--set", "engine.in_flight=2")  # fmt: skip
+    process = command(*smoke(out, *more))
+    interrupted(process, out)
+    said, err = process.communicate(timeout=30)
+    assert process.returncode == 1, (said, err)
+    last = err.splitlines()[-1]
+    assert last.startswith("autoif: stopped;")
+    assert f"Go on with: autoif synth --preset smoke --out {out}" in last
+    assert "Traceback" not in err
+    found = report(out)
+    assert found["state"] == "stopped"
+    assert found["instructions"]["done"] >= 1
+    assert rows(out / "02-verifiers.jsonl") or rows(out / "02-verifiers.dropped.jsonl")
+    assert (out / "data/sft.jsonl").exists()
+    asked = found["calls"]["asked"]
+
+    assert autoif(*smoke(out, *more)).code == 0
+    assert autoif(*smoke(whole, *more)).code == 0
+    assert artefacts(out) == artefacts(whole)
+    assert report(out)["state"] == "done"
+    assert report(out)["calls"]["asked"] + asked == report(whole)["calls"]["asked"]
+
+
+def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with Server(SMOKE, dead_after=20) as server:
+        process = command(*smoke(out, "--model", "openai:scripted", "--base-url", server.url))
+        while len(committed(out)) < 20:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):  # what is in flight is waited for
+            process.wait(0.7)
+        process.send_signal(signal.SIGINT)
+        before = time.monotonic()
+        _, err = process.communicate(timeout=10)
+        assert time.monotonic() - before < 5
+    assert process.returncode == 1
+    assert "stopped at once" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert len(committed(out)) == 20
