@@ -15,6 +15,8 @@ from math import fsum
 from pathlib import Path
 from typing import NamedTuple
 
+from autoif.evals.text import from_extra
+
 TRIALS = 7
 MAX_STEPS = 1000
 CONVERGED = 0.99999
@@ -141,7 +143,8 @@ def _letters() -> _Letters:
 
 @cache
 def _profiles() -> _Profiles:
-    from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
+    with from_extra():
+        from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
     files = sorted(p for p in Path(PROFILES_DIRECTORY).iterdir() if not p.name.startswith("."))
     factory = DetectorFactory()

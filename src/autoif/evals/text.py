@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 _remembered = lru_cache(maxsize=64)
 _WORD = re.compile(r"\w+")
 _TAGGER = "taggers/averaged_perceptron_tagger_eng"
+
+
+@contextmanager
+def from_extra() -> Iterator[None]:
+    """Around an import that the extra `[evals]` brings."""
+    try:
+        yield
+    except ImportError as missing:
+        raise SetupError(f'{missing.name} is missing: `pip install "autoif[evals]"`') from None
 
 
 @_remembered
@@ -65,15 +75,17 @@ def first_tag(text: str) -> str:
 
 def syllables(word: str) -> int:
     """Syllables of one lower-case word, as syllapy counts them."""
-    import syllapy
+    with from_extra():
+        import syllapy
 
     return int(syllapy.count(word))
 
 
 @cache
 def _punkt() -> PunktSentenceTokenizer:
-    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
-    from punkt.data import english
+    with from_extra():
+        from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+        from punkt.data import english
 
     parameters = PunktParameters()
     parameters.abbrev_types = set(english.ABBREV_TYPES)
@@ -85,7 +97,8 @@ def _punkt() -> PunktSentenceTokenizer:
 
 @cache
 def _treebank() -> Callable[[str], list[str]]:
-    from nltk.tokenize.destructive import NLTKWordTokenizer
+    with from_extra():
+        from nltk.tokenize.destructive import NLTKWordTokenizer
 
     split: Callable[[str], list[str]] = NLTKWordTokenizer().tokenize
     return split
@@ -93,8 +106,9 @@ def _treebank() -> Callable[[str], list[str]]:
 
 @cache
 def _tagger() -> PerceptronTagger:
-    import nltk
-    from nltk.tag.perceptron import PerceptronTagger
+    with from_extra():
+        import nltk
+        from nltk.tag.perceptron import PerceptronTagger
 
     roots = [Path(p) for p in nltk.data.path]
     if "AUTOIF_DATA" in os.environ:
@@ -102,11 +116,13 @@ def _tagger() -> PerceptronTagger:
     for root in roots:
         folder = root / _TAGGER
         if folder.is_dir():
-            tagger = PerceptronTagger(load=False)
-            tagger.decode_json_params(
+            weights, tags, classes = (
                 json.loads((folder / f"{folder.name}.{part}.json").read_text("utf-8"))
                 for part in ("weights", "tagdict", "classes")
             )
+            tagger = PerceptronTagger(load=False)
+            tagger.model.weights, tagger.tagdict = weights, tags
+            tagger.classes = tagger.model.classes = set(classes)
             return tagger
     raise SetupError(
         "words:start_verb needs NLTK's English tagger, which is not on this machine: run "
