@@ -7,6 +7,7 @@ give their first user turn. Whatever is wrong with a file is one `UsageError` na
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from autoif.errors import UsageError
 
 BUILTIN = Path(__file__).parent / "data"
 CHAT_COLUMNS = ("messages", "conversations", "conversation")
+CJK = re.compile(r"[\u3400-\u9fff]")
 
 
 def builtin(source: str, name: str) -> str:
@@ -35,6 +37,7 @@ def read_texts(source: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
                 f"{source}: no column {' or '.join(columns)} (nor {', '.join(CHAT_COLUMNS)}); "
                 f"it has: {', '.join(map(str, row))}"
             )
+        text = text.encode("utf-8", "replace").decode()  # JSON can spell lone surrogates
         if text.strip():
             out.append(
                 {**row, "text": " ".join(text.split()) if "\n" not in text else text.strip()}
@@ -42,6 +45,12 @@ def read_texts(source: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
     if not out:
         raise UsageError(f"{source}: empty, no text in it")
     return out
+
+
+def language(row: Mapping[str, Any], text: str) -> str:
+    """What the row says, or what its characters say."""
+    said = row.get("lang")
+    return said if isinstance(said, str) and said else "zh" if CJK.search(text) else "en"
 
 
 def read_rows(source: str, column: str = "text") -> Iterator[dict[str, Any]]:
@@ -87,7 +96,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UsageError(f"{path}: line {number} is not JSON: {error}") from None
             if not isinstance(row, dict):
                 raise UsageError(f"{path}: line {number} is not a JSON object")
@@ -97,7 +106,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 def _json_list(path: Path, text: str) -> Iterable[dict[str, Any]]:
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
     if not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path}: not a list of JSON objects")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from autoif.errors import UsageError
 from autoif.ledger import Ledger
 from autoif.recipe import Recipe
 from autoif.records import Case, Check, Instruction, Verifier
 from autoif.synth.parsing import parse_bool
-from autoif.tables import read_rows
+from autoif.tables import language, read_rows
 
 
 def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
@@ -27,8 +30,8 @@ def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
             instruction,
             tuple(Check(_source(check, where)) for check in checks),
             tuple(_case(case, where) for case in row.get("cases") or ()),
-            tuple(row.get("accuracy") or ()),
-            tuple(row.get("back_translations") or ()),
+            tuple(_beside(row, "accuracy", len(checks), (int, float), where)),
+            tuple(_beside(row, "back_translations", len(checks), str, where)),
         )
         ledger.enter("instructions")
         if instruction.lang not in recipe.langs:
@@ -45,12 +48,25 @@ def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
 
 def _instruction(value: object, where: str) -> Instruction:
     if isinstance(value, str) and value.strip():
-        return Instruction(value.strip(), origin="user")
+        text = value.strip()
+        return Instruction(text, lang=language({}, text), origin="user")
     if isinstance(value, dict) and isinstance(value.get("text"), str):
         names = ("text", "lang", "origin", "family", "benchmark_type")
-        parents = tuple(value.get("parents") or ())
-        return Instruction(**{k: value[k] for k in names if k in value}, parents=parents)
+        parents = value.get("parents") or ()
+        known = {k: value[k] for k in names if k in value}
+        if all(isinstance(v, str) for v in (*known.values(), *parents)):
+            return Instruction(**known, parents=tuple(parents))
     raise UsageError(f'{where}: "instruction" has to be its text')
+
+
+def _beside(row: Mapping[str, Any], column: str, n: int, kind: Any, where: str) -> list[Any]:
+    """A value for each check, or none at all."""
+    values = row.get(column) or []
+    if not isinstance(values, list) or len(values) not in (0, n):
+        raise UsageError(f'{where}: "{column}" has to be a list as long as "checks"')
+    if not all(isinstance(v, kind) for v in values):
+        raise UsageError(f'{where}: "{column}" holds something else than {kind}')
+    return values
 
 
 def _source(check: object, where: str) -> str:
@@ -65,4 +81,4 @@ def _case(case: object, where: str) -> Case:
     expected = parse_bool(case.get("expected")) if isinstance(case, dict) else None
     if not isinstance(case, dict) or not isinstance(case.get("text"), str) or expected is None:
         raise UsageError(f'{where}: a case is {{"text": ..., "expected": true or false}}')
-    return Case(case["text"], expected, case.get("origin", "user"), case.get("query", ""))
+    return Case(case["text"], expected, str(case.get("origin", "user")), str(case.get("query", "")))

@@ -18,10 +18,9 @@ from autoif.recipe import Instructions, Recipe
 from autoif.records import Instruction, content_id, seed_from
 from autoif.synth.parsing import parse_lines
 from autoif.synth.tools import Tools
-from autoif.tables import builtin, read_texts
+from autoif.tables import CJK, builtin, language, read_texts
 
 STAGE = "instructions"
-_CJK = re.compile(r"[\u3400-\u9fff]")
 
 
 def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
@@ -38,15 +37,15 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
         text = clean(row["text"])
         instruction = Instruction(
             text,
-            lang=row.get("lang") or ("zh" if _CJK.search(text) else "en"),
+            lang=language(row, text),
             origin="user" if part.own else "seed",
-            family=row.get("family") or "",
-            benchmark_type=row.get("benchmark_type") or "",
+            family=str(row.get("family") or ""),
+            benchmark_type=str(row.get("benchmark_type") or ""),
         )
-        if instruction.lang not in recipe.langs:
-            continue
         ledger.enter(STAGE)
-        if instruction.benchmark_type and part.benchmarks == "drop":
+        if instruction.lang not in recipe.langs:
+            reason = "other_language"
+        elif instruction.benchmark_type and part.benchmarks == "drop":
             reason = "benchmark_type"
         elif part.limit and len(found) >= part.limit:
             reason = "over_limit"
@@ -148,7 +147,7 @@ def _unwanted(new: Instruction, known: list[Instruction], part: Instructions) ->
             return "too_long"
         if new.text.endswith(("?", "？", ":", "：")):
             return "not_an_instruction"
-        if (new.lang == "zh") != bool(_CJK.search(new.text)):
+        if (new.lang == "zh") != bool(CJK.search(new.text)):
             return "wrong_language"
     words = normalise(new.text)
     others = [normalise(i.text) for i in known if i.lang == new.lang]

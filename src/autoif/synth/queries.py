@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping
 
 from autoif.errors import UsageError
 from autoif.recipe import Recipe
 from autoif.records import Instruction, Query, seed_from
-from autoif.tables import builtin, read_texts
+from autoif.tables import builtin, language, read_texts
 
-_CJK = re.compile(r"[\u3400-\u9fff]")
 DENSE = 2.5  # a Chinese character says about as much as so many Latin ones
 
 
@@ -27,7 +25,7 @@ def load(recipe: Recipe) -> dict[str, list[Query]]:
     found: dict[str, dict[str, Query]] = {str(lang): {} for lang in recipe.langs}
     for row in rows:
         text = row["text"].strip()
-        own = str(row.get("lang") or ("zh" if _CJK.search(text) else "en"))
+        own = language(row, text)
         source = ", ".join(str(row[k]) for k in ("source", "licence", "license") if row.get(k))
         query = Query(text, own, source)
         length = len(text) * (DENSE if own == "zh" else 1)
