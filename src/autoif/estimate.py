@@ -166,12 +166,12 @@ def _stage(
 def render(found: dict[str, Any]) -> str:
     """The plan as a table for a terminal."""
     lines = [
-        f"{'stage':<14}{'model':<38}{'calls':>16}{'tokens in':>20}{'tokens out':>20}",
-        f"{'':<14}{'':<38}{'likely / most':>16}{'likely / most':>20}{'likely / most':>20}",
+        f"{'stage':<14}{'model':<38}{'calls':>20}{'tokens in':>26}{'tokens out':>26}",
+        f"{'':<14}{'':<38}{'likely / most':>20}{'likely / most':>26}{'likely / most':>26}",
     ]
     for s in [*found["stages"], {"name": "total", "model": "", **found["total"]}]:
         cells = [f"{s[k]['likely']:,} / {s[k]['most']:,}" for k in KEYS]
-        lines.append(f"{s['name']:<14}{s['model']:<38}{cells[0]:>16}{cells[1]:>20}{cells[2]:>20}")
+        lines.append(f"{s['name']:<14}{s['model']:<38}{cells[0]:>20}{cells[1]:>26}{cells[2]:>26}")
     cost = found["total"]["cost"]
     if cost is None:
         lines.append("cost: unknown; give prices in the recipe: [models.prices]")
