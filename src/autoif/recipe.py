@@ -115,6 +115,12 @@ class Crossval(_Section):
         "function agrees; evidence: joint estimate over functions, programs and replies",
     )
     min_checks: int = Field(1, ge=1, description="functions that must survive")
+    min_witnesses: int = Field(
+        0,
+        ge=0,
+        description="evidence: programs written apart that must agree, surviving functions and "
+        "comply programs together",
+    )
     min_candidates: int = Field(1, ge=1, description="distinct functions needed to begin with")
     min_cases: int = Field(1, ge=0, description="distinct cases needed to begin with")
     accuracy: Share = Field(0.5, description="a function needs this accuracy over the kept cases")
@@ -283,6 +289,7 @@ STRICT: dict[str, Any] = {
     "crossval": {
         "rule": "evidence",
         "min_checks": 2,
+        "min_witnesses": 3,
         "accuracy": 0.8,
         "inclusive": True,
         "balanced": True,
@@ -290,7 +297,13 @@ STRICT: dict[str, Any] = {
         "max_plain": 0.6,
         "max_checks": 4,
     },
-    "responses": {"waves": (2, 2, 4), "enough": 2, "hopeless": 24},
+    "responses": {
+        "waves": (2, 2, 4),
+        "enough": 2,
+        "hopeless": 24,
+        "accuracy": 1.0,
+        "inclusive": True,
+    },
 }
 
 # What each preset changes in the one it stands on.
@@ -318,13 +331,15 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "strict",
         {
             "instructions": {
-                "limit": 20,
+                "limit": 24,
                 "rounds": 1,
-                "asks": 2,
-                "per_ask": 12,
-                "shown": 6,
-                "max_tokens": 420,
+                "asks": 3,
+                "per_ask": 10,
+                "shown": 8,
+                "max_tokens": 300,
             },
+            # One function will do where two comply programs, written apart, agree with it.
+            "crossval": {"min_checks": 1},
             "verifiers": {
                 "k": 5,
                 "comply": 3,
@@ -333,13 +348,13 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "temperature": 0.6,
             },
             "backtranslate": {"max_tokens": 48},
-            "queries": {"per_instruction": 7},
+            "queries": {"per_instruction": 8},
             "responses": {
                 "waves": (1, 1, 1),
                 "enough": 1,
-                "hopeless": 7,
-                "max_tokens": 140,
-                "max_words": 60,
+                "hopeless": 8,
+                "max_tokens": 150,
+                "max_words": 50,
                 "temperature": 0.7,
             },
             "judge": {"style": "number", "threshold": 7.0, "per_prompt": 1, "max_tokens": 12},

@@ -21,6 +21,7 @@ from autoif.records import Case
 from autoif.synth.consensus import estimate
 
 Said = Sequence[Sequence[bool | None]]
+AGREES = 0.8  # of a program's outputs are true, and it understood the instruction as well
 CONFIDENT = 0.8  # a label is taken where its probability is at least this
 
 
@@ -91,6 +92,9 @@ def _gates(found: Survivors, cases: Sequence[Case], rule: Crossval) -> Survivors
     elif rule.balanced and positive in (0, len(found.cases)):
         reason = "one_sided_cases"
         detail = f"all {len(found.cases)} kept cases are {positive > 0}"
+    elif len(found.checks) and _witnesses(found, cases) < rule.min_witnesses:
+        reason = "too_few_witnesses"
+        detail = f"{len(found.checks)} functions, {_witnesses(found, cases)} witnesses in all"
     elif len(found.checks) < rule.min_checks:
         best = max(found.accuracy, default=0.0)
         reason = "no_function_left" if not found.checks else "too_few_functions_left"
@@ -98,6 +102,17 @@ def _gates(found: Survivors, cases: Sequence[Case], rule: Crossval) -> Survivors
     if not reason:
         return found
     return Survivors([], found.cases, found.accuracy, found.labels, reason, detail)
+
+
+def _witnesses(found: Survivors, cases: Sequence[Case]) -> int:
+    """Programs, each written without sight of the others, that agree on what the instruction means:
+    the surviving functions, and the comply programs whose outputs were found to follow it."""
+    by_program: dict[str, list[bool]] = {}
+    for case, label in zip(cases, found.labels, strict=True):
+        if case.origin.startswith("comply:"):
+            by_program.setdefault(case.origin, []).append(label is True)
+    agreeing = sum(_share(labels) >= AGREES for labels in by_program.values())
+    return len(found.checks) + agreeing
 
 
 def _passing(accuracy: Sequence[float], rule: Crossval) -> list[int]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from autoif.calls import CallStore
 from autoif.chat import Chat
 from autoif.errors import CallFailed
 from autoif.recipe import Recipe
-from autoif.records import Check, Message, Query, Reply, Request, Verdict
+from autoif.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
 from autoif.sandbox import Sandbox, Transformed
 from autoif.synth.wording import Wording
-from autoif.verify import averify
+from autoif.verify import averify, momentary, steady
 
 Role = Literal["propose", "code", "respond", "judge"]
 Relate = Callable[[str, str], Awaitable[str]]  # premise, hypothesis -> entailment | ...
@@ -72,9 +73,25 @@ class Tools:
         return await averify(checks, texts, self.sandbox, store=self.store, check_order=check_order)
 
     async def transformed(self, program: str, texts: list[str]) -> list[Transformed]:
-        """What a `comply` program makes of each text."""
-        return await self.sandbox.atransform(program, texts)
+        """What a `comply` program makes of each text; the same whenever it is asked again."""
+        parts = "comply", program, texts, asdict(self.sandbox.limits)
+        key = bytes.fromhex(content_id(*parts))
+        if (known := await self.store.get_outcomes(key)) is not None:
+            return [Transformed(Status(s), text, detail) for s, text, detail in json.loads(known)]
+        done = [
+            Transformed(r.status, steady(_utf8(r.text)), steady(r.detail))
+            for r in await self.sandbox.atransform(program, texts)
+        ]
+        if momentary(program) or any(r.status.machine_dependent for r in done):
+            rows = [(r.status.value, r.text, r.detail) for r in done]
+            await self.store.put_outcomes(key, json.dumps(rows).encode())
+        return done
 
     async def plain_replies(self, lang: str) -> list[tuple[Query, str]]:
         """Answers to queries without any instruction: made once, shared by all instructions."""
         return await self.plain[lang]
+
+
+def _utf8(text: str) -> str:
+    """Lone surrogates, which a program can make, are no text."""
+    return text.encode("utf-8", "replace").decode()
