@@ -27,6 +27,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +160,19 @@ class CallStore:
         return Reply(text, finish_reason, Usage(prompt, cached, completion, reasoning))
 
     async def put(
-        self, key: bytes, request: Request, body: Mapping[str, Any], namespace: str, reply: Reply
+        self,
+        key: bytes,
+        request: Request,
+        body: Mapping[str, Any] | bytes,
+        namespace: str,
+        reply: Reply,
     ) -> None:
         """Returns when the reply is on disk. Raises StoreError where it cannot get there. The first
-        answer to a key stays."""
+        answer to a key stays. `body`: the wire body, or its canonical form."""
         number, self._next_id = self._next_id, self._next_id + 1
         self._touch(number)
-        row = call_row(number, key, namespace, request, canonical(body).decode(), reply)
+        wire = body if isinstance(body, bytes) else canonical(body)
+        row = call_row(number, key, namespace, request, wire.decode(), reply)
         await self._durably(PUT_CALL, row)
 
     async def put_pending(
@@ -252,7 +259,7 @@ class CallStore:
         try:
             db.execute("BEGIN IMMEDIATE")
             for statement, many in rows.items():
-                db.executemany(statement, many)
+                _insert(db, statement, many)
             db.execute("COMMIT")
         except sqlite3.Error as e:
             if db.in_transaction:
@@ -284,6 +291,18 @@ class CallStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _insert(db: sqlite3.Connection, statement: str, rows: list[tuple[Any, ...]]) -> None:
+    """Like executemany, but many rows a step: each step gives up the interpreter and has to wait
+    for it again, behind a busy event loop."""
+    head, values = statement.split(" VALUES")
+    at = 0
+    for size in (64, 16, 4, 1):
+        while len(rows) - at >= size:
+            many = f"{head} VALUES{','.join([values] * size)}"
+            db.execute(many, list(chain.from_iterable(rows[at : at + size])))
+            at += size
 
 
 def union(a: bytes, b: bytes) -> bytes:

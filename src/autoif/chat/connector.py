@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import select
 from typing import Any
 
@@ -20,6 +21,14 @@ class Connector(aiohttp.TCPConnector):
             if protocol is not None and not protocol.should_close and not _has_unread(connection):
                 return connection
             connection.close()
+
+
+def allow_connections() -> None:
+    """Lift this process's own limit on open files, often 1,024, to what the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _has_unread(connection: Connection) -> bool:

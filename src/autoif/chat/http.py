@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from autoif.calls import canonical
-from autoif.chat.connector import Connector
+from autoif.chat.connector import Connector, allow_connections
 from autoif.chat.limits import Gate, Limiter, Outcome
 from autoif.chat.wire import (
     checked_url,
@@ -308,6 +308,7 @@ class HttpBackend:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
+            allow_connections()
             headers = {"Content-Type": "application/json"}
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
@@ -315,6 +316,7 @@ class HttpBackend:
                 connector=Connector(limit=0, ttl_dns_cache=300),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
                 headers=headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=not all(urlsplit(url).hostname in LOOPBACK for url in self.urls),
             )
             self._watch = asyncio.create_task(self._watching(), name="silence-watch")

@@ -204,6 +204,9 @@ class Gate:
     ) -> None:
         """retry_after: seconds for which the endpoint asked for silence."""
         now, limiter = asyncio.get_running_loop().time(), permit.limiter
+        if outcome is Outcome.ANSWERED and not self._waiting and not limiter.is_open:
+            limiter.end(permit, now, outcome, overload=overload)
+            return  # as nearly every call ends
         was_open, since = limiter.is_open, limiter.trouble_since
         limiter.end(permit, now, outcome, overload=overload)
         if retry_after is not None:

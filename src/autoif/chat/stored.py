@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
-from autoif.calls import CallStore, call_key
+from autoif.calls import CallStore, canonical, key_of
 from autoif.chat import Backend
 from autoif.errors import CallFailed
 from autoif.records import Reply, Request, Usage
@@ -39,8 +39,8 @@ class StoredChat:
         self._asking: dict[bytes, asyncio.Future[None]] = {}
 
     async def __call__(self, request: Request) -> Reply:
-        body = self.backend.body(request)
-        key = call_key(self.backend.namespace, body, request.index)
+        namespace, body = self.backend.namespace, canonical(self.backend.body(request))
+        key = key_of(namespace, body, request.index)
         counts = self.counts[request.stage]
         while (ahead := self._asking.get(key)) is not None:
             await asyncio.wait((ahead,))
@@ -52,7 +52,7 @@ class StoredChat:
         self._asking[key] = asyncio.get_running_loop().create_future()
         try:
             reply = _encodable(await self.backend(request))
-            await self.store.put(key, request, body, self.backend.namespace, reply)
+            await self.store.put(key, request, body, namespace, reply)
         except CallFailed:
             counts.failed += 1
             raise

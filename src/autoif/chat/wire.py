@@ -13,14 +13,14 @@ import orjson
 
 from autoif.chat.thinking import count_thinking, strip_thinking
 from autoif.errors import UsageError
-from autoif.records import Reply, Request, Usage, to_json
+from autoif.records import Reply, Request, Usage
 
 
-def request_body(model: str, request: Request, extra: Mapping[str, Any]) -> dict[str, Any]:
+def request_body(model: str, request: Request, extra: dict[str, Any]) -> dict[str, Any]:
     """The canonical body: what the store's key is made of, and what goes over the wire."""
     body: dict[str, Any] = {
         "model": model,
-        "messages": to_json(request.messages),
+        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
         "temperature": request.temperature,
         "top_p": request.top_p,
         "max_tokens": request.max_tokens,
@@ -30,7 +30,7 @@ def request_body(model: str, request: Request, extra: Mapping[str, Any]) -> dict
     if request.schema is not None:
         schema = {"name": "answer", "strict": True, "schema": request.schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return body | dict(extra)
+    return body | extra if extra else body
 
 
 def parse_json(data: bytes) -> Any:
