@@ -254,7 +254,8 @@ def test_followbench_without_a_judge_is_its_rule_part(data_dir: Path) -> None:
     folder = data_dir / "followbench" / "data"
     scores = evaluate("followbench", responses=_targets(folder), data=folder)
     assert any("no judge: 470" in note for note in scores.notes)
-    assert scores["hsr"].n == 150
+    assert (scores["hsr"].n, scores["example_hsr"].n) == (150, 200)
+    assert (scores["csl"].n, scores["example_csl"].n) == (30, 40)
     groups = scores["hsr"].by_group
     assert groups["situation/1"] == 100  # the references themselves
     assert 0 <= (scores["csl"].value or 0) <= 5

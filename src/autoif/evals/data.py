@@ -138,7 +138,9 @@ def _from_hub(hub: _Hub) -> Iterable[Mapping[str, Any]]:
 def _download(name: str) -> Path:
     dataset = "YuxinJiang/FollowBench"
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import (  # type: ignore[import-not-found,unused-ignore]
+            hf_hub_download,
+        )
     except ImportError:
         raise SetupError(
             f'{dataset}: give --data, or `pip install "autoif[hub]"` to load it'

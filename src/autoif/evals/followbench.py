@@ -53,6 +53,7 @@ class FollowBench:
         """
         items: list[Item] = []
         path: list[str] = []
+        place = ("", 0)
         for row in rows:
             try:
                 kind, group, level = row["kind"], int(row["example_id"]), int(row["level"])
@@ -61,7 +62,8 @@ class FollowBench:
                 raise UsageError(f"FollowBench's data has no {missing} in a row") from None
             if kind not in KINDS:
                 raise UsageError(f"FollowBench has no constraints of kind {kind!r}")
-            path = [*path, instruction] if level else [instruction]
+            path = [*path, instruction] if level and (kind, group) == place else [instruction]
+            place = kind, group
             if not level or (self.lang == "zh" and kind == "format" and group == 30):
                 continue
             if kind in JUDGED_KINDS and len(path) != level + 1:
