@@ -65,12 +65,6 @@ def dumped(value: Any) -> str:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 leaves: st.SearchStrategy[tuple[dict[str, Any], st.SearchStrategy[Any]]] = st.one_of(
     st.just(({"type": "string"}, texts)),
-    st.just(
-        (
-            {"type": "string", "minLength": 2, "maxLength": 5},
-            st.text('ab\n"é', min_size=2, max_size=5),
-        )
-    ),
     st.just(({"type": "integer"}, st.integers())),
     st.just(({"type": "number"}, st.floats(allow_nan=False, allow_infinity=False))),
     st.just(({"type": "boolean"}, st.booleans())),
@@ -149,6 +143,7 @@ def test_the_answers_we_do_not_want(text: str) -> None:
         {"type": "nonsense"},
         {},
         {"type": "string", "pattern": "a"},
+        {"type": "string", "maxLength": 5},
         {"$ref": "#/x"},
         {"type": "array"},
         {"type": "array", "items": {"type": "null"}, "minItems": 2, "maxItems": 1},
