@@ -46,7 +46,8 @@ def evaluate(response):
         return state
     return hash(state + string.ascii_letters) % 2 == 0
 """
-_WITH_PACKAGES = "import regex, numpy\n"
+# What a function imports decides which zygote serves it: the neighbour lives beside each.
+BESIDE = ("", "import ast, statistics, difflib\n", "import regex, numpy\n")
 NEIGHBOUR_TEXTS = ("A quick brown fox", "raise the flag", "nonsense", "", "Straße 世界 @CANARY@")
 
 
@@ -105,12 +106,11 @@ class Scene:
         self._workers: set[int] = set()
         self._before = (self._family(), open_descriptors())
         with Sandbox(workers=1, limits=LIMITS, filter=self.filter) as alone:
-            self.expected = alone.evaluate(self.neighbour, self.texts)
-            self._packages = alone.evaluate(_WITH_PACKAGES + self.neighbour, self.texts)
-        assert {o.status for o in self.expected} >= {Status.ERROR}, self.expected
+            self._expected = [alone.evaluate(b + self.neighbour, self.texts) for b in BESIDE]
+        self.expected = self._expected[0]
+        assert {o.status for o in self.expected} > {Status.ERROR}, self.expected
         self.sandbox = Sandbox(workers=1, limits=LIMITS, filter=self.filter)
-        self.sandbox.evaluate(self.neighbour, self.texts)
-        self.sandbox.evaluate(_WITH_PACKAGES + self.neighbour, self.texts)
+        assert self._neighbours() == self._expected
         self._size = len(self._family())
         self._descriptors = open_descriptors()
         self._host = self._host_state()
@@ -127,13 +127,15 @@ class Scene:
         os.environ.pop("AUTOIF_TEST_API_KEY", None)
 
     def trial(self, attack: Attack) -> Trial:
-        """Run the attack between two good neighbours, on the worker that serves them too."""
+        """Run the attack on the workers that the good neighbours were just served by, and then the
+        neighbours again (which are also those before the next attack)."""
         trial = Trial(attack.name)
         start = time.monotonic()
         try:
-            self._neighbour(trial, attack, "before")
             self._attack(trial, attack)
-            self._neighbour(trial, attack, "after")
+            for outcomes, expected in zip(self._neighbours(), self._expected, strict=True):
+                if outcomes != expected:
+                    trial.breaches.append(f"the neighbour: {outcomes} is not {expected}")
         except Exception as error:
             trial.breaches.append(f"the sandbox raised {type(error).__name__}: {error}"[:500])
         trial.seconds = time.monotonic() - start
@@ -151,15 +153,8 @@ class Scene:
             left.append(f"{open_descriptors() - descriptors} descriptors")
         return left
 
-    def _neighbour(self, trial: Trial, attack: Attack, when: str) -> None:
-        # A neighbour is served by the same zygote, so he asks for the same packages.
-        packages = attack.family == "packages"
-        source = _WITH_PACKAGES + self.neighbour if packages else self.neighbour
-        expected = self._packages if packages else self.expected
-        outcomes = self.sandbox.evaluate(source, self.texts)
-        if outcomes != expected:
-            trial.breaches.append(f"the neighbour {when}: {outcomes} is not {expected}")
-        self._family()
+    def _neighbours(self) -> list[list[Outcome]]:
+        return [self.sandbox.evaluate(beside + self.neighbour, self.texts) for beside in BESIDE]
 
     def _attack(self, trial: Trial, attack: Attack) -> None:
         source = attack.armed(str(self.victim), os.getpid())
@@ -224,7 +219,7 @@ class Scene:
             [sorted(glob.glob(f"{place}/autoif-attack*")) for place in places],
             (victim, mtime),
             os.getcwd(),
-            dict(os.environ),
+            {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
             [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)],
         )
 
