@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,10 @@ from autoif.records import (
 from autoif.sandbox import Sandbox
 
 Write = Callable[[bytes], object]
+
+# What a function reads there is another tomorrow, or in the next process.
+_MOMENTARY = re.compile(r"\b(?:time|datetime|calendar|date|uuid|secrets|urandom|id)\b")
+_ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")
 
 
 class OutcomeStore(Protocol):
@@ -66,19 +71,32 @@ async def averify(
     store: OutcomeStore | None = None,
     check_order: bool = False,
 ) -> list[Verdict]:
-    """`verify` without blocking the loop. Outcomes that another machine, or a busier one, might
-    see otherwise are stored and looked up before anything runs."""
+    """`verify` without blocking the loop. Outcomes that another machine, a busier one or another
+    day might see otherwise are stored and looked up before anything runs."""
 
     async def one(check: Check) -> list[Outcome]:
         key = _key(check, texts, sandbox, check_order) if store else b""
         if store and (known := await store.get_outcomes(key)) is not None:
             return [outcome_from_json(row) for row in orjson.loads(known)]
-        outcomes = await sandbox.aevaluate(check.source, texts, check_order=check_order)
-        if store and any(o.status.machine_dependent for o in outcomes):
+        outcomes = [
+            Outcome(o.status, steady(o.detail))
+            for o in await sandbox.aevaluate(check.source, texts, check_order=check_order)
+        ]
+        if store and (momentary(check.source) or any(o.status.machine_dependent for o in outcomes)):
             await store.put_outcomes(key, orjson.dumps(to_json(outcomes)))
         return outcomes
 
     return _verdicts(await asyncio.gather(*map(one, checks)), len(texts))
+
+
+def momentary(source: str) -> bool:
+    """Whether it may say something else another time: it seems to read the clock, or chance."""
+    return bool(_MOMENTARY.search(source))
+
+
+def steady(text: str) -> str:
+    """Without the addresses of a forgotten `repr`, which differ from process to process."""
+    return _ADDRESS.sub("at 0x0", text)
 
 
 def _verdicts(columns: Sequence[Sequence[Outcome]], texts: int) -> list[Verdict]:
