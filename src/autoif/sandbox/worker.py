@@ -76,7 +76,12 @@ class Worker:
         self.profile = profile
         self.jobs = 0
         self.used = 0
-        self.maps, files = zip(*map(_shared, _REGIONS), strict=True)
+        try:
+            self.maps, files = zip(*map(_shared, _REGIONS), strict=True)
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"sealed memory is missing ({error.strerror}); use Linux 5.4 or later"
+            ) from None
         self.payload, self.results, self.outputs = self.maps
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         options = {
