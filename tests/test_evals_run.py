@@ -362,3 +362,15 @@ def test_the_harnesss_results_become_scores() -> None:
     score = from_harness("mmlu", "mmlu", results)["accuracy"]
     assert (score.value, score.n, score.by_group) == (50, 135, {"mmlu_anatomy": 25})
     assert score.low == pytest.approx(48.04)
+
+
+def test_the_page_on_evaluation_shows_what_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "evaluate.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    write(tmp_path / "input_data.jsonl", PROMPTS[:1])
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["scores"]["prompt_strict"].value == 100
