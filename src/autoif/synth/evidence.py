@@ -15,9 +15,8 @@ from autoif.ledger import Ledger
 from autoif.records import Case, Instruction, Query, Status, content_id, seed_from
 from autoif.synth.parsing import parse_code
 from autoif.synth.tools import Tools
-from autoif.synth.verifiers import CASES
 
-PROGRAMS = "programs"
+PROGRAMS, CASES = "programs", "cases"
 
 
 async def gather(tools: Tools, instruction: Instruction, ledger: Ledger) -> list[Case]:
