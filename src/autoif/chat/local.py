@@ -168,20 +168,20 @@ class LocalBackend:
         """Hand each line of the worker to whom it concerns, until the worker ends."""
         assert worker.stdout is not None
         failure = ""
-        async for line in worker.stdout:
-            message = orjson.loads(line)
-            if "key" in message:
-                answer = self._answers.get(message["key"])
-                if answer is not None and not answer.done():
-                    answer.set_result(message)
-            elif "notice" in message:
-                self._notice(message["notice"])
-            elif "fatal" in message:
-                failure = message["fatal"]
-            elif not ready.done():
-                ready.set_result(None)
-        code = await worker.wait()
         with log:
+            async for line in worker.stdout:
+                message = orjson.loads(line)
+                if "key" in message:
+                    answer = self._answers.get(message["key"])
+                    if answer is not None and not answer.done():
+                        answer.set_result(message)
+                elif "notice" in message:
+                    self._notice(message["notice"])
+                elif "fatal" in message:
+                    failure = message["fatal"]
+                elif not ready.done():
+                    ready.set_result(None)
+            code = await worker.wait()
             if not self._closed:
                 self._failure = failure or _last_words(code, log)
         waiting: list[asyncio.Future[Any]] = [ready, *self._answers.values()]
