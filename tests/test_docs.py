@@ -67,7 +67,7 @@ def environment() -> dict[str, str]:
 
 def run(command: list[str], where: Path) -> tuple[int, str]:
     done = subprocess.run(
-        command, cwd=where, env=environment(), stdin=subprocess.DEVNULL, timeout=100, text=True,
+        command, cwd=where, env=environment(), stdin=subprocess.DEVNULL, timeout=300, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.returncode, done.stdout
@@ -118,6 +118,7 @@ def fits(shown: str, said: str) -> bool:
     return end - len(last) >= at and stands(last, end - len(last))
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_happens(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest
