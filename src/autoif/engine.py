@@ -26,7 +26,7 @@ from autoif.chat.gate import Budget, Gate
 from autoif.chat.open import open_backend
 from autoif.chat.stored import StoredChat
 from autoif.errors import AutoIFError, CallPending, RunFailed
-from autoif.ledger import FILES, Ledger
+from autoif.ledger import Ledger
 from autoif.progress import Progress
 from autoif.recipe import Recipe
 from autoif.records import Usage, Verifier
@@ -161,11 +161,10 @@ class Run:
         head.check()
         progress.settle(head)
         progress.at_work.clear()  # what a target left behind is in no artefact
-        by_file = {
-            name: [d for d in head.drops if d.stage in stages] for name, stages in FILES.items()
-        }
-        self.out.write_lines("01-instructions.dropped", by_file["01-instructions"])
-        self.out.merge(parts, by_file["02-verifiers"])
+        self.out.write_lines("01-instructions.dropped", head.drops_in("01-instructions"))
+        # Plain replies of several languages come side by side.
+        shared = sorted(head.drops_in("02-verifiers"), key=lambda d: d.record_id)
+        self.out.merge(parts, shared)
         return await self._finish(tools)
 
     def _used(self) -> dict[str, Usage]:
@@ -257,11 +256,9 @@ class Run:
         for name in ("sft", "dpo", "rlvr"):
             part.write(f"data/{name}", getattr(product, name))
         for name in ("02-verifiers", "03-samples"):
-            drops = [d for d in product.ledger.drops if d.stage in FILES[name]]
-            part.write(f"{name}.dropped", drops)
+            part.write(f"{name}.dropped", product.ledger.drops_in(name))
         part.ledger.add(product.ledger)
         self.progress.settle(product.ledger)
-        self.progress.done += 1
         product.forget()
 
     async def _in_order(
@@ -283,6 +280,7 @@ class Run:
                 self.progress.at_work.append(job.ledger)
                 with suppress(CallPending):
                     await flow.process(tools, job)
+                self.progress.done += 1
                 return True
 
         try:

@@ -64,6 +64,14 @@ class Ledger:
         self.counts[stage].dropped[reason] += 1
         self.drops.append(Drop(stage, record_id, reason, detail[:400], parent))
 
+    def drops_in(self, file: str) -> list[Drop]:
+        """What belongs in `FILE.dropped.jsonl`, stage by stage: steps that ran side by side booked
+        in the order of their answers, which must not show."""
+        stages = FILES[file]
+        return sorted(
+            (d for d in self.drops if d.stage in stages), key=lambda d: stages.index(d.stage)
+        )
+
     def add(self, other: Ledger) -> None:
         """Counts alone: drops go to their file with the unit that made them."""
         for stage, count in other.counts.items():
