@@ -331,9 +331,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "strict",
         {
             "instructions": {
-                "limit": 24,
+                "limit": 36,
                 "rounds": 1,
-                "asks": 3,
+                "asks": 4,
                 "per_ask": 10,
                 "shown": 8,
                 "max_tokens": 300,
