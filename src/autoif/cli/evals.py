@@ -36,11 +36,21 @@ def add(commands: Any) -> None:
 
 
 def _eval(args: argparse.Namespace) -> int:
+    from autoif.evals.harness import HARNESS, evaluate_in_harness
+
     if bool(args.responses) == bool(args.model):
         raise UsageError("give --responses F or --model NAME")
+    if args.benchmark in HARNESS and args.model:
+        out = Path(args.out) if args.out else None
+        return _tell(
+            args, evaluate_in_harness(args.benchmark, args.model, out=out, limit=args.limit)
+        )
     if args.model and not (args.out or args.calls):
         raise UsageError("--model needs --out DIR (or --calls F): its answers are stored there")
-    scores = asyncio.run(_scores(args))
+    return _tell(args, asyncio.run(_scores(args)))
+
+
+def _tell(args: argparse.Namespace, scores: Any) -> int:
     if args.json:
         say_json(scores.to_json())
     elif not args.quiet:
