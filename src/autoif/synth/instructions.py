@@ -32,7 +32,7 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
     else:
         for lang in recipe.langs:
             rows += read_texts(builtin(part.seeds, f"seeds.{lang}.jsonl"), ("text",))
-    found: list[Instruction] = []
+    found = Known(part)
     for row in rows:
         text = clean(row["text"])
         instruction = Instruction(
@@ -47,36 +47,37 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
             reason = "other_language"
         elif instruction.benchmark_type and part.benchmarks == "drop":
             reason = "benchmark_type"
-        elif part.limit and len(found) >= part.limit:
+        elif part.limit and len(found.all) >= part.limit:
             reason = "over_limit"
         else:
-            reason = _unwanted(instruction, found, part)
+            reason = found.admit(instruction)
         if reason:
             ledger.drop(STAGE, instruction.id, reason, text)
         else:
             ledger.keep(STAGE)
-            found.append(instruction)
-    if not found:
+    if not found.all:
         raise UsageError(
             f"{part.own or part.seeds}: no instruction in {' or '.join(recipe.langs)} in it"
         )
-    return found
+    return found.all
 
 
 async def augment(tools: Tools, seeds: list[Instruction], ledger: Ledger) -> list[Instruction]:
     """Seeds and what the model proposed, without duplicates; the seeds stand first."""
     part = tools.recipe.instructions
-    known = list(seeds)
     if part.own:
-        return known
+        return seeds
+    known = Known(part)
+    for seed in seeds:
+        known.admit(seed)
     for round_ in range(part.rounds):
         for lang in sorted({s.lang for s in seeds}):
-            pool = [i for i in known if i.lang == lang]
+            pool = [i for i in known.all if i.lang == lang]
             asks = [_propose(tools, pool, lang, round_, ask) for ask in range(part.asks)]
             # Judged in the order of the asks, never in that of their completion.
             for answer in await asyncio.gather(*asks):
-                _admit(answer, known, lang, part, ledger)
-    return known
+                _admit(answer, known, lang, ledger)
+    return known.all
 
 
 async def _propose(
@@ -111,9 +112,8 @@ async def _propose(
 
 def _admit(
     answer: tuple[list[Instruction], list[str] | CallFailed],
-    known: list[Instruction],
+    known: Known,
     lang: str,
-    part: Instructions,
     ledger: Ledger,
 ) -> None:
     shown, lines = answer
@@ -130,36 +130,54 @@ def _admit(
             parents=tuple(sorted(i.id for i in shown)),
         )
         ledger.enter(STAGE)
-        reason = _unwanted(proposal, known, part)
+        reason = known.admit(proposal)
         if reason:
             ledger.drop(STAGE, proposal.id, reason, proposal.text)
         else:
             ledger.keep(STAGE)
-            known.append(proposal)
 
 
-def _unwanted(new: Instruction, known: list[Instruction], part: Instructions) -> str:
-    """Why it is not taken, or "". Lengths and languages bind proposals alone."""
-    if new.origin == "augmented":
+class Known:
+    """The instructions taken so far, in their order."""
+
+    def __init__(self, part: Instructions) -> None:
+        self.all: list[Instruction] = []
+        self._part = part
+        self._texts: dict[str, dict[str, None]] = {}  # by language, normalised, in their order
+
+    def admit(self, new: Instruction) -> str:
+        """Takes it, or says why not. Lengths, languages and likeness bind proposals alone."""
+        texts = self._texts.setdefault(new.lang, {})
+        text = normalise(new.text)
+        reason = "duplicate" if text in texts else ""
+        if new.origin == "augmented":
+            reason = reason or self._flaw(new) or self._likeness(text, texts)
+        if not reason:
+            texts[text] = None
+            self.all.append(new)
+        return reason
+
+    def _flaw(self, new: Instruction) -> str:
         if len(new.text) < (4 if new.lang == "zh" else 10):
             return "too_short"
-        if len(new.text) > part.max_chars:
+        if len(new.text) > self._part.max_chars:
             return "too_long"
         if new.text.endswith(("?", "？", ":", "：")):
             return "not_an_instruction"
         if (new.lang == "zh") != bool(CJK.search(new.text)):
             return "wrong_language"
-    words = normalise(new.text)
-    others = [normalise(i.text) for i in known if i.lang == new.lang]
-    if words in others:
-        return "duplicate"
-    if new.origin == "augmented" and part.near_duplicate < 1:
+        return ""
+
+    def _likeness(self, text: str, texts: dict[str, None]) -> str:
+        if self._part.near_duplicate == 1:
+            return ""
         near = process.extractOne(
-            words, others, scorer=fuzz.token_sort_ratio, score_cutoff=100 * part.near_duplicate
+            text,
+            texts.keys(),
+            scorer=fuzz.token_sort_ratio,
+            score_cutoff=100 * self._part.near_duplicate,
         )
-        if near:
-            return "near_duplicate"
-    return ""
+        return "near_duplicate" if near else ""
 
 
 def clean(text: str) -> str:
@@ -167,5 +185,6 @@ def clean(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """Lower case, words and numbers alone."""
-    return " ".join(re.findall(r"\w+", text.lower()))
+    """Lower case, without quotation marks and final stops. Other marks stay: a line that starts
+    with a hyphen is not one that starts with a star."""
+    return " ".join(re.sub(r"[\"'“”‘’「」]", " ", text.lower()).split()).rstrip(" .。!！")
