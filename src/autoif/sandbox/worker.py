@@ -110,7 +110,11 @@ class Worker:
             theirs.close()
             for file in files:
                 os.close(file)
-        self.layers = self._ready()
+        try:
+            self.layers = self._ready()
+        except BaseException:
+            self.close()
+            raise
 
     def _ready(self) -> dict[str, bool | str]:
         self.control.settimeout(START_SECONDS)
@@ -120,7 +124,6 @@ class Worker:
             said = {"error": f"it did not start within {START_SECONDS:.0f} s"}
         if "layers" in said:
             return dict(said["layers"])
-        self.close()
         raise SandboxUnavailable(
             f"the sandbox cannot hold here: {said.get('error')}; `autoif doctor` says what to do"
         )
@@ -189,9 +192,13 @@ class Worker:
         return [table[code] for code in codes], outputs
 
     def close(self) -> None:
+        """End the process: it goes when the socket closes, and is killed if it does not."""
         self.control.close()
-        self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         for region in self.maps:
             region.close()
 
