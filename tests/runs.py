@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from autoif.rundir import ARTEFACTS
+from autoif.rundir import ARTEFACTS, RunDir
 
 SMOKE = Path(str(files("autoif") / "data" / "smoke" / "script.jsonl"))
 Row = dict[str, Any]
@@ -39,7 +39,7 @@ def command(*args: object, env: Mapping[str, str] | None = None) -> subprocess.P
     )
 
 
-def autoif(*args: object, env: Mapping[str, str] | None = None, timeout: float = 60) -> Done:
+def autoif(*args: object, env: Mapping[str, str] | None = None, timeout: float = 100) -> Done:
     with command(*args, env=env) as process:
         out, err = process.communicate(timeout=timeout)
     return Done(process.returncode, out, err)
@@ -61,9 +61,8 @@ def write_rows(path: Path, content: Iterable[object]) -> Path:
 
 
 def report(out: Path) -> Row:
-    done = autoif("status", out, "--json")
-    assert done.code == 0, done.err
-    return dict(json.loads(done.out))
+    """What `autoif status OUT --json` says."""
+    return RunDir(out).report()
 
 
 def stages(found: Row) -> dict[str, Row]:

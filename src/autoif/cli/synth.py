@@ -163,7 +163,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         "queries.source": args.queries,
         "target": args.target,
         "seed": args.seed,
-        "langs": args.lang.split(",") if args.lang else None,
+        "langs": None if args.lang is None else args.lang.split(","),
     }
     settings |= {key: value for key, value in flags.items() if value is not None}
     return Recipe.load(args.preset, Path(args.recipe) if args.recipe else None, settings)
