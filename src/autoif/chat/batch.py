@@ -26,7 +26,7 @@ from autoif.calls import PUT_CALL, CallStore, call_key, call_row
 from autoif.calltools import import_row
 from autoif.chat import Backend
 from autoif.chat.wire import checked_url, complaint, parse_json, parse_reply
-from autoif.errors import CallFailed, CallPending, ModelUnavailable, UsageError
+from autoif.errors import CallPending, ModelUnavailable, UsageError
 from autoif.records import Reply, Request
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000  # of one batch file; OpenAI takes 200 MB
