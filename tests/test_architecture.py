@@ -37,7 +37,7 @@ CHAIN = {"flow"}  # the one stage that knows the others
 COMMON = {"tools", "parsing", "wording", "rows", "consensus", "nli", "card", "prompts"}
 # One stage that is a part of another one's work.
 PART_OF = {("responses", "judge"), ("rows", "responses")}
-TORCH = {"chat/hf.py", "synth/nli.py"}
+TORCH = {"chat/hf_model.py", "synth/nli.py"}
 
 
 def modules() -> list[Path]:

@@ -36,7 +36,7 @@ def examine() -> list[Finding]:
     ]
     for extra, module, does in (
         ("local", "openvino_genai", "the embedded model (local:)"),
-        ("nli", "transformers", "back-translations judged by a cross-encoder"),
+        ("hf", "transformers", "hf: models, and a cross-encoder as judge of back-translations"),
         ("hub", "datasets", "hf: seeds and queries"),
     ):
         there = importlib.util.find_spec(module) is not None

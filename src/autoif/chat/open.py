@@ -61,4 +61,6 @@ def open_backend(
         from autoif.chat.local import LocalBackend
 
         return LocalBackend(name, on_notice=on_notice)
-    raise UsageError(f"--model {spec!r}: hf: models do not serve synthesis yet")
+    from autoif.chat.hf import HFBackend
+
+    return HFBackend(name, on_notice=on_notice)

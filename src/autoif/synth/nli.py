@@ -1,12 +1,13 @@
 """An NLI cross-encoder as the judge of back-translations: loaded once, asked in batches.
 
-Needs `pip install "autoif[nli]"`. The default model is the one of the paper,
+Needs `pip install "autoif[hf]"`. The default model is the one of the paper,
 mDeBERTa-v3-base-xnli-multilingual-nli-2mil7.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from typing import Any
 
 from autoif.errors import ModelUnavailable
@@ -21,17 +22,15 @@ class CrossEncoder:
     """
 
     def __init__(self, model: str) -> None:
-        try:
-            from transformers import AutoModelForSequenceClassification, AutoTokenizer
-        except ImportError:
-            raise ModelUnavailable(
-                'backtranslate.judge = "nli" needs `pip install "autoif[nli]"`'
-            ) from None
+        if not all(importlib.util.find_spec(m) for m in ("torch", "transformers")):
+            raise ModelUnavailable('backtranslate.judge = "nli" needs `pip install "autoif[hf]"`')
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
             self._model: Any = AutoModelForSequenceClassification.from_pretrained(model).eval()
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # of many libraries' kinds: files, formats, what is missing
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ModelUnavailable(f"NLI model {model}: cannot be loaded: {reason}") from None
         names = self._model.config.id2label
         self._labels = [str(names[i]).lower() for i in range(len(names))]
@@ -55,7 +54,8 @@ class CrossEncoder:
                 labels = await asyncio.to_thread(self._classify, [(p, h) for p, h, _ in batch])
             except Exception as error:  # whoever waits has to hear of it
                 for _, _, answer in batch:
-                    answer.set_exception(ModelUnavailable(f"NLI model failed: {error}"))
+                    if not answer.done():
+                        answer.set_exception(ModelUnavailable(f"NLI model failed: {error}"))
                 continue
             for (_, _, answer), label in zip(batch, labels, strict=True):
                 if not answer.done():
