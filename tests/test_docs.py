@@ -188,7 +188,6 @@ def _parsers(
 # ---- every reason for a drop -------------------------------------------------------------------
 
 GIVES_REASONS = {"drop", "CallFailed", "_nothing", "Survivors", "_fail"}
-RETURNS_REASONS = {"_unwanted", "_tell"}
 WORD = re.compile(r"[a-z]+(_[a-z]+)*")
 
 
@@ -199,10 +198,12 @@ def emitted() -> set[str]:
     for file in (ROOT / "src/autoif").rglob("*.py"):
         if file.parent.name in ("evals", "checkers", "sandbox", "cli", "train"):
             continue
+        returns = file.parent.name == "synth" and file.stem != "parsing"  # words alone: a reason
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Return) and not returns:
+                continue
             found |= {word for value in _reasons(node) for word in _words(value)}
-    stages = set(STAGES) | {"instructions", "functions", "programs", "cases"}
-    return found - stages - {""}
+    return found - set(STAGES)
 
 
 def _reasons(node: ast.AST) -> list[ast.expr]:
@@ -215,9 +216,8 @@ def _reasons(node: ast.AST) -> list[ast.expr]:
         if name == "CallFailed":
             return [*node.args[:1], *named]
         return [*node.args, *named] if name in GIVES_REASONS else named
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in RETURNS_REASONS:
-        returned = [r.value for r in ast.walk(node) if isinstance(r, ast.Return) and r.value]
-        return [v.elts[0] if isinstance(v, ast.Tuple) else v for v in returned]
+    if isinstance(node, ast.Return) and node.value:
+        return [node.value.elts[0] if isinstance(node.value, ast.Tuple) else node.value]
     if isinstance(node, ast.Assign):
         for target in node.targets:
             if isinstance(target, ast.Name) and target.id == "reason":
