@@ -54,7 +54,9 @@ def _instruction(value: object, where: str) -> Instruction:
         names = ("text", "lang", "origin", "family", "benchmark_type")
         parents = value.get("parents") or []
         known = {k: value[k] for k in names if k in value}
-        if isinstance(parents, list) and all(isinstance(v, str) for v in (*known.values(), *parents)):
+        if isinstance(parents, list) and all(
+            isinstance(v, str) for v in (*known.values(), *parents)
+        ):
             return Instruction(**known, parents=tuple(parents))
     raise UsageError(f'{where}: "instruction" has to be its text')
 
