@@ -24,6 +24,7 @@ from autoif.records import Message, Reply, Request
 
 torch: Any = pytest.importorskip("torch", reason='needs `pip install "autoif[hf]"`')
 transformers: Any = pytest.importorskip("transformers", reason='needs `pip install "autoif[hf]"`')
+torch.set_num_threads(1)  # these models are too small to share the work
 
 LINES = [
     "the quick brown fox jumps over the lazy dog",
@@ -93,6 +94,20 @@ async def together(backend: HFBackend, requests: list[Request]) -> list[Reply]:
     return await asyncio.gather(*map(backend, requests))
 
 
+def likeliest(folder: Path, prompt: str, length: int) -> tuple[list[int], list[int]]:
+    """Ids of prompt and greedy answer, in the plainest way: the whole text through the model again
+    for each token."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    text = f"<|start|>user\n{prompt}<|end|>\n<|start|>assistant\n"
+    ids = list(tokenizer(text, add_special_tokens=False).input_ids)
+    new: list[int] = []
+    while len(new) < length and tokenizer.eos_token_id not in new:
+        with torch.inference_mode():
+            new.append(int(model(torch.tensor([ids + new])).logits[0, -1].argmax()))
+    return ids, new
+
+
 @contextmanager
 def before_each_step(backend: HFBackend, hook: Callable[[int], None]) -> Iterator[None]:
     """Calls `hook(rows in the batch)` before each step of the model."""
@@ -124,18 +139,11 @@ async def test_an_answer_does_not_depend_on_company_or_order(student: Path) -> N
 
 
 async def test_greedy_answers_are_the_likeliest_tokens(student: Path) -> None:
-    """Against the plainest way: the whole text through the model again for each token."""
     backend = HFBackend(str(student))
     tokenizer = transformers.AutoTokenizer.from_pretrained(student)
-    model = transformers.AutoModelForCausalLM.from_pretrained(student).eval()
     replies = await together(backend, [ask(p, max_tokens=12) for p in PROMPTS])
     for prompt, reply in zip(PROMPTS, replies, strict=True):
-        text = f"<|start|>user\n{prompt}<|end|>\n<|start|>assistant\n"
-        ids = tokenizer(text, add_special_tokens=False).input_ids
-        new: list[int] = []
-        while len(new) < 12 and tokenizer.eos_token_id not in new:
-            with torch.inference_mode():
-                new.append(int(model(torch.tensor([ids + new])).logits[0, -1].argmax()))
+        ids, new = likeliest(student, prompt, 12)
         assert reply.text == tokenizer.decode(new, skip_special_tokens=True)
         assert (reply.usage.prompt, reply.usage.completion) == (len(ids), len(new))
     await backend.close()
@@ -154,21 +162,25 @@ async def test_an_answer_ends_at_its_length_or_at_a_stop_string(student: Path) -
     await backend.close()
 
 
-async def test_either_end_token_ends_an_answer(student: Path, tmp_path: Path) -> None:
-    """The tokenizer's, and those of the generation config; its sampling habits are not used."""
-    plain = HFBackend(str(student))
-    whole = await plain(ask(LINES[0]))
-    tokenizer = transformers.AutoTokenizer.from_pretrained(student)
-    ids = tokenizer(whole.text, add_special_tokens=False).input_ids
+@pytest.mark.parametrize("names_it", ["generation config", "tokenizer"])
+async def test_either_end_token_ends_an_answer(
+    student: Path, tmp_path: Path, names_it: str
+) -> None:
+    """Those of the generation config, whose sampling habits are not used, and the tokenizer's."""
+    _, new = likeliest(student, LINES[0], 24)
     tuned = shutil.copytree(student, tmp_path / "tuned")
-    habits = {"eos_token_id": [ids[9]], "repetition_penalty": 9.0, "do_sample": True, "top_k": 3}
-    (tuned / "generation_config.json").write_text(json.dumps(habits))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(student)
+    if names_it == "tokenizer":
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(new[9])
+        tokenizer.save_pretrained(tuned)
+    else:
+        habits = {"eos_token_id": [new[9]], "repetition_penalty": 9.0, "top_k": 3}
+        (tuned / "generation_config.json").write_text(json.dumps(habits))
     backend = HFBackend(str(tuned))
     reply = await backend(ask(LINES[0]))
     assert reply.finish_reason == "stop"
-    assert reply.usage.completion == ids.index(ids[9]) + 1
-    assert whole.text.startswith(reply.text)
-    await plain.close()
+    assert reply.usage.completion == new.index(new[9]) + 1
+    assert tokenizer.decode(new).startswith(reply.text)
     await backend.close()
 
 
