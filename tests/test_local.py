@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.server
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from autoif.chat.local import LocalBackend, default_cache_tokens
 from autoif.errors import CallFailed, ModelUnavailable
 from autoif.records import Message, Reply, Request
 
+pytestmark = pytest.mark.timeout(300)  # a model on a busy machine
 pytest.importorskip("openvino_genai", reason='needs `pip install "autoif[local]"`')
 
 SMALL = "smollm2-135m-instruct"
@@ -81,6 +83,40 @@ async def test_every_caller_hears_that_the_weights_cannot_be_had(no_weights: Non
     assert [type(a) for a in answers] == [ModelUnavailable] * 3
     assert "cannot download" in str(answers[0])
     await backend.close()
+
+
+class EndlessHub(http.server.BaseHTTPRequestHandler):
+    """Sends what is asked for slowly; nobody here waits for the end."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                self.wfile.write(bytes(1 << 20))
+                time.sleep(0.01)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+async def test_a_download_is_heard_of_and_can_be_broken_off(
+    no_weights: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EndlessHub) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.server_address[1]}")
+        serving = asyncio.create_task(asyncio.to_thread(hub.serve_forever, 0.02))
+        notices: asyncio.Queue[str] = asyncio.Queue()
+        backend = LocalBackend(SMALL, on_notice=notices.put_nowait)
+        loading = asyncio.create_task(backend.load())
+        heard = [await notices.get(), await notices.get()]
+        await backend.close()
+        with pytest.raises(ModelUnavailable, match="closed"):
+            await loading
+        hub.shutdown()
+        await serving
+    assert heard == [f"downloading {SMALL}: {n}0% of 0.10 GB" for n in (1, 2)]
 
 
 async def test_closing_what_never_started_is_quiet() -> None:

@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 import orjson
@@ -38,8 +39,10 @@ class LocalBackend:
 
     threads: CPU threads, None for the engine's own choice (all physical cores it may use).
     cache_tokens: what the KV cache holds, about 16 KB each; None for `default_cache_tokens()`.
-    on_notice: hears one line when something takes long (the first load converts the weights).
-    progress: hears of the download, in bytes (done, in all); called from another thread.
+    on_notice: hears one line when something takes long: each tenth of the download, and the first
+    load, which converts the weights.
+    progress: hears of the download in place of `on_notice`, in bytes (done, in all), from another
+    thread.
     """
 
     def __init__(
@@ -137,14 +140,8 @@ class LocalBackend:
             with contextlib.suppress(ProcessLookupError):
                 self._worker.kill()  # it holds nothing worth saving
 
-    def _downloaded(self, done: int, size: int) -> None:
-        if self._closed:  # Ctrl-C: do not make the user wait for a gigabyte
-            raise ModelUnavailable(self._failure)
-        if self._progress is not None:
-            self._progress(done, size)
-
     async def _start(self) -> None:
-        path = await asyncio.to_thread(models.fetch, self.weights.name, progress=self._downloaded)
+        path = await self._fetch()
         if self._closed:
             raise ModelUnavailable(self._failure)
         settings = json.dumps(self._settings | {"gguf": str(path)})
@@ -161,6 +158,22 @@ class LocalBackend:
         self._reader = asyncio.create_task(self._read(self._worker, ready, log))
         self._end_if_closed()  # it may have been, meanwhile
         await ready
+
+    async def _fetch(self) -> Path:
+        loop, tenth = asyncio.get_running_loop(), 0
+
+        def heard(done: int, size: int) -> None:
+            nonlocal tenth
+            if self._closed:  # Ctrl-C: do not make the user wait for a gigabyte
+                raise ModelUnavailable(self._failure)
+            if self._progress is not None:
+                self._progress(done, size)
+            elif 10 * done // size > tenth:
+                tenth = 10 * done // size
+                line = f"downloading {self.weights.name}: {tenth}0% of {size / 1e9:.2f} GB"
+                loop.call_soon_threadsafe(self._notice, line)
+
+        return await asyncio.to_thread(models.fetch, self.weights.name, progress=heard)
 
     async def _read(
         self, worker: asyncio.subprocess.Process, ready: asyncio.Future[Any], log: IO[bytes]
