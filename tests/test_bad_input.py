@@ -1,0 +1,324 @@
+"""What goes wrong outside: one clear line on stderr, never a trace, the exit code that is promised,
+and what was paid for stays in the store."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autoif.cli import main
+from autoif.tables import BUILTIN
+from runs import SMOKE, artefacts, autoif, balanced, report, rows, stages, write_rows
+from server import Server
+
+Capture = pytest.CaptureFixture[str]
+
+
+def line(capsys: Capture, *args: object, code: int = 2) -> str:
+    """The one line of a command that fails."""
+    capsys.readouterr()
+    assert main([str(a) for a in args]) == code
+    said = capsys.readouterr()
+    (only,) = said.err.splitlines()
+    assert only.startswith("autoif: ")
+    assert "Traceback" not in said.err + said.out
+    return only.removeprefix("autoif: ")
+
+
+def synth(out: Path, *more: object) -> tuple[object, ...]:
+    return ("synth", "--preset", "smoke", "--quiet", "--out", out, *more)
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+FILES: dict[str, tuple[str, bytes, str]] = {
+    "empty text": ("f.txt", b"", "empty"),
+    "blank lines": ("f.txt", b"\n \n\n", "empty"),
+    "empty JSONL": ("f.jsonl", b"", "empty"),
+    "empty CSV": ("f.csv", b"", "empty"),
+    "empty Parquet": ("f.parquet", b"", "not a readable parquet"),
+    "Latin-1 text": ("f.txt", "Schöne Grüße".encode("latin-1"), "not UTF-8"),
+    "Latin-1 JSONL": ("f.jsonl", '{"text": "Schön"}'.encode("latin-1"), "not UTF-8"),
+    "Latin-1 CSV": ("f.csv", "text\nSchön\n".encode("latin-1"), "not a readable csv|not UTF-8"),
+    "UTF-16": ("f.txt", "text".encode("utf-16"), "not UTF-8"),
+    "no such column in JSONL": ("f.jsonl", b'{"titel": "x"}\n', "no column .*titel"),
+    "no such column in CSV": ("f.csv", b"titel\nx\n", "no column .*titel"),
+    "no text in the column": ("f.jsonl", b'{"text": 3}\n', "no column"),
+    "broken JSON": ("f.jsonl", b'{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
+    "no objects": ("f.jsonl", b'"a"\n', "line 1 is not a JSON object"),
+    "deep JSON": ("f.jsonl", b"[" * 100_000, "not JSON"),
+    "deep JSON in a row": ("f.jsonl", b'{"a":' * 100_000, "line 1 is not JSON"),
+    "no Parquet": ("f.parquet", b"PAR1 not really", "not a readable parquet"),
+    "only Chinese": ("f.txt", "请用三句话回答这个关于天气的问题。".encode(), "no "),
+    "another language": ("f.jsonl", b'{"text": "Sag etwas Langes dazu.", "lang": "de"}', "no "),
+    "chats without a user": ("f.jsonl", b'{"messages": [{"role": "system"}]}', "empty"),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+@pytest.mark.parametrize("option", ["--seeds", "--queries", "--instructions"])
+def test_a_file_that_is_none(what: str, option: str, tmp_path: Path, capsys: Capture) -> None:
+    name, content, wanted = FILES[what]
+    (tmp_path / name).write_bytes(content)
+    said = line(capsys, *synth(tmp_path / "run", option, tmp_path / name, "--dry-run"))
+    assert name in said
+    assert re.search(wanted, said), said
+
+
+VERIFIERS = {
+    "no checks": b'{"instruction": "Be brief."}',
+    "checks that are none": b'{"instruction": "Be brief.", "checks": [3]}',
+    "no instruction": b'{"checks": ["def evaluate(r): return True"]}',
+    "an instruction of numbers": b'{"instruction": {"text": "x", "lang": 3}, "checks": ["x"]}',
+    "odd parents": b'{"instruction": {"text": "x", "parents": 3}, "checks": ["x"]}',
+    "odd accuracy": b'{"instruction": "x", "checks": ["x"], "accuracy": 0.9}',
+    "too few accuracies": b'{"instruction": "x", "checks": ["x"], "accuracy": [1, 2]}',
+    "a case that is none": b'{"instruction": "x", "checks": ["x"], "cases": ["y"]}',
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("what", VERIFIERS)
+def test_verifiers_that_are_none(what: str, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "v.jsonl"
+    file.write_bytes(VERIFIERS[what])
+    assert "v.jsonl" in line(capsys, *synth(tmp_path / "run", "--verifiers", file, "--dry-run"))
+
+
+@pytest.mark.parametrize("source", ["absent.txt", "folder", "x" * 300, "hf:./absent-dataset"])
+def test_a_source_that_is_not_there(source: str, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "folder").mkdir()
+    wanted = source if source.startswith("hf:") else str(tmp_path / source)
+    args = synth(tmp_path / "run", "--seeds", wanted, "--dry-run")
+    line(capsys, *args, code=1 if len(source) == 300 else 2)
+
+
+def test_queries_that_are_all_too_short(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "q.txt").write_text("Why?\nHow?\n")
+    said = line(capsys, *synth(tmp_path / "run", "--queries", tmp_path / "q.txt"))
+    assert "queries.min_chars" in said
+
+
+def test_odd_files_that_will_do(tmp_path: Path) -> None:
+    """Repeated, huge, or with NUL in it: each line has its fate in the books."""
+    smoke = [row["text"] for row in rows(BUILTIN / "smoke" / "seeds.en.jsonl")]
+    lines = [*smoke, smoke[0].upper(), "Use \x00 somewhere.", "Say " + "very " * 50_000 + "much."]
+    (tmp_path / "s.txt").write_text("\n".join(lines))
+    out = tmp_path / "run"
+    done = autoif(*synth(out, "--seeds", tmp_path / "s.txt", "--set", "instructions.rounds=0"))
+    assert (done.code, done.err) == (0, "")
+    found = report(out)
+    assert balanced(found)
+    assert stages(found)["instructions"]["in"] == len(lines)
+    assert stages(found)["instructions"]["dropped"] == {"duplicate": 2}
+
+
+def test_one_instruction_is_enough(tmp_path: Path, capsys: Capture) -> None:
+    text = rows(BUILTIN / "smoke" / "seeds.en.jsonl")[0]["text"]
+    (tmp_path / "i.txt").write_text(text)
+    assert main([str(a) for a in synth(tmp_path / "r", "--instructions", tmp_path / "i.txt")]) == 0
+    assert stages(report(tmp_path / "r"))["instructions"] == {
+        "name": "instructions", "in": 1, "kept": 1, "dropped": {},
+    }  # fmt: skip
+
+
+# ---- recipe ------------------------------------------------------------------------------------
+
+WRONG = {
+    ("--preset", "nonsense"): "unknown preset 'nonsense'; there are",
+    ("--set", "nonsense=1"): "unknown key 'nonsense'",
+    ("--set", "judge.nonsense=1"): "unknown key 'judge.nonsense'",
+    ("--set", "judge.threshold=11"): "judge.threshold: ",
+    ("--set", "judge.threshold=high"): "judge.threshold: ",
+    ("--set", "judge=3"): "judge: ",
+    ("--set", "judge"): "--set wants key=value",
+    ("--set", "=3"): "--set wants key=value",
+    ("--set", "responses.waves=[]"): "responses.waves",
+    ("--target", "-1"): "target: ",
+    ("--lang", "de"): "langs",
+    ("--lang", ""): "langs",
+    ("--model", "gpt-4"): "none of the kinds known",
+    ("--model", "nonsense:x"): "none of the kinds known",
+    ("--model", "scripted:absent.jsonl"): "cannot read the script absent.jsonl",
+    ("--model", "openai:x", "--base-url", "localhost:8000"): "is no base URL",
+    ("--budget", "much"): "say it like 5USD or 2Mtok",
+    ("--set", 'prompts={nonsense="x"}'): "prompts.nonsense: no such prompt",
+    ("--set", 'prompts={judge="absent.md"}'): "prompt file absent.md",
+}
+
+
+@pytest.mark.parametrize("args", WRONG, ids=" ".join)
+def test_a_wrong_setting_is_named(args: tuple[str, ...], tmp_path: Path, capsys: Capture) -> None:
+    said = line(capsys, "synth", "--quiet", "--out", tmp_path / "run",
+                *(() if args[0] == "--preset" else ("--preset", "smoke")), *args)  # fmt: skip
+    assert WRONG[args] in said
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"[judge", "not a TOML recipe"),
+        (b"\xff\xfe", "not a TOML recipe"),
+        (b'preset = "nonsense"', "unknown preset"),
+        (b"preset = 3", "unknown preset"),
+        (b"[judge]\nthreshhold = 3", "unknown key 'judge.threshhold'"),
+    ],
+)
+def test_a_broken_recipe(content: bytes, wanted: str, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_bytes(content)
+    said = line(capsys, "synth", file, "--out", tmp_path / "run")
+    assert "recipe.toml" in said or "preset" in said
+    assert wanted in said
+
+
+def test_target_0_means_all(tmp_path: Path, capsys: Capture) -> None:
+    assert main([str(a) for a in synth(tmp_path / "run", "--target", "0")]) == 0
+
+
+# ---- directories and disks ---------------------------------------------------------------------
+
+
+def test_an_out_that_is_a_file(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "f").write_text("mine")
+    assert "cannot be written" in line(capsys, *synth(tmp_path / "f"), code=1)
+    assert "cannot be written" in line(capsys, *synth(tmp_path / "f" / "run"), code=1)
+    assert (tmp_path / "f").read_text() == "mine"
+
+
+def test_an_out_that_cannot_be_written(capsys: Capture) -> None:
+    assert "cannot be written" in line(capsys, *synth(Path("/proc/autoif")), code=1)
+
+
+def test_a_directory_with_a_broken_recipe_or_report(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "01-instructions.jsonl").touch()
+    (tmp_path / "recipe.toml").write_text("[")
+    assert "not a TOML recipe" in line(capsys, *synth(tmp_path))
+    (tmp_path / "progress.json").write_text("{")
+    assert "progress.json" in line(capsys, "status", tmp_path)
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+from autoif.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("size", [20_000, 90_000, 200_000])
+def test_a_disk_that_is_full(size: int, tmp_path: Path) -> None:
+    """No file may grow beyond `size`; then the disk is larger, and nothing has been lost."""
+    assert resource.RLIMIT_FSIZE
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    args = [str(a) for a in synth(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(size), *args],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("autoif: ")
+    assert main(args) == 0
+    assert main([str(a) for a in synth(whole)]) == 0
+    assert artefacts(out) == artefacts(whole)
+
+
+# ---- servers -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Server]:
+    with Server(SMOKE) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: Server) -> Iterator[Server]:
+    shared.chaos()
+    yield shared
+    shared.chaos()
+
+
+def remote(out: Path, url: str, *more: object) -> tuple[object, ...]:
+    return synth(out, "--model", "openai:any", "--base-url", url, *more)
+
+
+SERVERS: dict[str, tuple[dict[str, object], str]] = {
+    "a wrong key": ({"key": "another"}, "401"),
+    "another model": ({"model": "mine"}, "404.*it has mine"),
+    "no credit": ({"status": 402, "says": "pay first"}, "402"),
+    "a long wait": ({"busy": 1.0, "retry_after": "9999"}, "429"),
+    "429 for ever": ({"busy": 1.0}, "429|has not answered"),
+    "500 for ever": ({"error": 1.0}, "500|has not answered"),
+    "truncated bodies": ({"truncate": 1.0}, "no chat completion|has not answered"),
+    "web pages": ({"html": 1.0}, "no chat completion|has not answered"),
+    "no answer": ({"hang": 1.0}, "has not answered"),
+}
+
+
+@pytest.mark.parametrize("what", SERVERS)
+def test_a_server_that_will_not(what: str, server: Server, tmp_path: Path) -> None:
+    chaos, wanted = SERVERS[what]
+    server.chaos(**chaos)
+    quick = ("--set", "models.patience=1.5", "--set", "models.timeout=1")
+    done = autoif(*remote(tmp_path / "run", server.url, *quick), env={"OPENAI_API_KEY": "sk-no"})
+    assert done.code == 1, done.err
+    assert "Traceback" not in done.err
+    assert "never retrieved" not in done.err
+    last = done.err.splitlines()[-1]
+    assert last.startswith("autoif: ")
+    assert re.search(wanted, last), last
+    assert "sk-no" not in done.err
+    # The way on is the way that was meant.
+    server.chaos()
+    done = autoif(*remote(tmp_path / "run", server.url), env={"OPENAI_API_KEY": "sk-no"})
+    assert (done.code, done.err) == (0, "")
+
+
+def test_no_server_there(tmp_path: Path) -> None:
+    done = autoif(*remote(tmp_path / "run", "http://127.0.0.1:9/v1"))
+    assert done.code == 1
+    (said,) = done.err.splitlines()
+    assert "no server at http://127.0.0.1:9/v1" in said
+
+
+def test_a_server_that_stops_answering_in_mid_run(server: Server, tmp_path: Path) -> None:
+    server.chaos(dead_after=server.stats()["answered"] + 60)
+    quick = ("--set", "models.patience=2", "--set", "models.timeout=1")
+    out = tmp_path / "run"
+    done = autoif(*remote(out, server.url, *quick))
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    assert "never retrieved" not in done.err
+    assert report(out)["state"] == "failed"
+    asked = report(out)["calls"]["asked"]
+    assert asked == 60
+    server.chaos()
+    done = autoif(*remote(out, server.url))
+    assert done.code == 0, done.err
+    assert main([str(a) for a in synth(tmp_path / "whole")]) == 0
+    whole = report(tmp_path / "whole")["calls"]["asked"]
+    assert report(out)["calls"]["asked"] == whole - asked
+    assert artefacts(out, card=False) == artefacts(tmp_path / "whole", card=False)
+
+
+@pytest.mark.parametrize("reply", ["colourless green ideas", "", "{" * 500, "10"])
+def test_a_model_that_talks_nonsense(reply: str, tmp_path: Path, capsys: Capture) -> None:
+    script = write_rows(tmp_path / "s.jsonl", [{"contains": [], "replies": [reply]}])
+    out = tmp_path / "run"
+    args = ["synth", "--preset", "smoke", "--out", out, "--model", f"scripted:{script}"]
+    assert main([str(a) for a in args]) == 1
+    said = capsys.readouterr()
+    assert "no sample survived" in said.err.splitlines()[-1]
+    assert "functions" in said.out
+    assert "unparseable" in said.out or "no_answer" in said.out
+    assert balanced(report(out))
+    assert all(not rows(out / f"data/{name}.jsonl") for name in ("sft", "dpo", "rlvr"))
