@@ -80,6 +80,9 @@ def _rows(
     top = min(samples, per_wave * j.per_prompt) if j.per_prompt else samples
     waves = YIELD["waves"] if r.enough else 1.0
     responses = verified * samples * waves
+    # Pairs of case texts: the chosen one is judged, one for each query that plain replies answer.
+    tried = v.plain if recipe.pairs.instruction_level else 0
+    wanted = min(tried, recipe.pairs.instruction_level)
     return [
         ("instructions", "propose", (asks, asks), size("augment") + 8 * line, 1024),
         (
@@ -128,7 +131,10 @@ def _rows(
         (
             "judge",
             "judge",
-            (2 * found[0] * top * judged, min(top / samples, YIELD["passes"]) * responses * judged),
+            (
+                2 * found[0] * (top + tried) * judged,
+                (min(top / samples, YIELD["passes"]) * responses + verified * wanted) * judged,
+            ),
             size("judge_number" if j.style == "number" else "judge") + query + line + answer,
             j.max_tokens,
         ),
