@@ -49,7 +49,7 @@ def kill(process: subprocess.Popen[str]) -> None:
         pytest.fail("something that the run had started outlived it")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kills", [3, pytest.param(24, marks=pytest.mark.slow)])
 def test_kill_9_loses_nothing_and_pays_nothing_twice(kills: int, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(10**6)
@@ -86,7 +86,7 @@ def test_kill_9_loses_nothing_and_pays_nothing_twice(kills: int, tmp_path: Path)
     assert len(asked) == len(committed(out)) == report(tmp_path / "undisturbed")["calls"]["asked"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_kill_9_while_files_are_written(kills: int, tmp_path: Path) -> None:
     """All answers are there: every kill strikes the sandbox, the shards or the merge."""
