@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -344,6 +346,12 @@ def test_humaneval_body_ends_where_other_code_begins() -> None:
 
 
 # ---- elsewhere ---------------------------------------------------------------------------------
+
+
+def test_a_virtual_environment_below_the_working_directory_is_as_good_as_any() -> None:
+    code = "from autoif.evals.text import sentences, tokens; print(sentences('One. Two.'))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=sys.prefix, capture_output=True)
+    assert ran.returncode == 0, ran.stderr.decode()
 
 
 def test_the_harness_needs_a_model_with_likelihoods() -> None:

@@ -12,8 +12,9 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,9 +34,14 @@ _TAGGER = "taggers/averaged_perceptron_tagger_eng"
 @contextmanager
 def from_extra() -> Iterator[None]:
     """Around an import that the extra `[evals]` brings."""
+    # nltk refuses to load what lies below the working directory, as everything in a project's own
+    # .venv does; what was loaded before, it takes.
+    for needed in ("regex", "defusedxml.ElementTree"):
+        with suppress(ModuleNotFoundError):
+            import_module(needed)
     try:
         yield
-    except ImportError as missing:
+    except ModuleNotFoundError as missing:
         raise SetupError(f'{missing.name} is missing: `pip install "autoif[evals]"`') from None
 
 
