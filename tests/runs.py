@@ -52,7 +52,7 @@ def artefacts(out: Path, *, card: bool = True) -> dict[str, bytes]:
 
 
 def rows(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
 
 
 def write_rows(path: Path, content: Iterable[object]) -> Path:
