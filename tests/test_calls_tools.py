@@ -28,7 +28,7 @@ from autoif.chat.batch import PendingBackend, batch_lines, forget_pending, impor
 from autoif.chat.http import HttpBackend
 from autoif.chat.scripted import ScriptedBackend
 from autoif.chat.stored import StoredChat
-from autoif.errors import CallFailed, ModelUnavailable, StoreError, UsageError
+from autoif.errors import CallPending, ModelUnavailable, StoreError, UsageError
 from autoif.records import Message, Request
 from server import Server
 
@@ -371,7 +371,7 @@ async def pend(path: Path, server: Server, numbers: range) -> int:
         backend = PendingBackend(HttpBackend("any", [server.url]), store)
         chat = StoredChat(backend, store)
         for i in numbers:
-            with suppress(CallFailed):
+            with suppress(CallPending):
                 await chat(ask(i // 4, index=i % 4, record=f"r{i}"))
         return backend.noted
 

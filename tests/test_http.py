@@ -70,7 +70,7 @@ async def test_a_server_and_the_script_in_process_answer_alike(server: Server) -
 
 FAULTS: dict[str, dict[str, Any]] = {
     "half of all fail": {"error": 0.5},
-    "429 storm": {"busy": 0.5},
+    "429 storm": {"busy": 0.4},
     "a quota of 200 calls a second": {"rate": 200},
     "429 storm, Retry-After in seconds": {"busy": 0.2, "retry_after": "0.05"},
     "429 storm, Retry-After as a date": {"busy": 0.02, "retry_after": "date:1"},
@@ -104,14 +104,14 @@ async def test_every_call_gets_its_own_answer_whatever_the_server_does(
     async with backend(server, timeout=0.5, patience=60) as http:
         with CallStore.open(tmp_path / "calls.sqlite") as store:
             chat = StoredChat(http, store)
-            requests = [ask(f"{fault} {i // 4}", index=i % 4) for i in range(200)]
+            requests = [ask(f"{fault} {i // 4}", index=i % 4) for i in range(120)]
             replies = await asyncio.gather(*(chat(r) for r in requests))
-            assert [r.text for r in replies] == [f"reply {i % 4}" for i in range(200)]
-            assert chat.counts["s"].asked == 200
+            assert [r.text for r in replies] == [f"reply {i % 4}" for i in range(120)]
+            assert chat.counts["s"].asked == 120
             again = await asyncio.gather(*(chat(r) for r in requests))
             assert again == replies
     asked = server.stats()["chats"] - before["chats"]
-    assert asked <= 200 + http.load().retried  # a stray reply can come before its request is read
+    assert asked <= 120 + http.load().retried  # a stray reply can come before its request is read
 
 
 # ---- one clear line ----------------------------------------------------------------------------
@@ -215,8 +215,9 @@ async def test_a_server_that_is_restarted_in_mid_run_costs_a_pause() -> None:
     notices: list[str] = []
     with Server(latency=0.01) as server:
         async with backend(server, on_notice=notices.append, patience=30) as http:
+            await http(ask())
             calls = [asyncio.create_task(http(ask(str(i)))) for i in range(600)]
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
             await asyncio.to_thread(server.kill)
             await asyncio.sleep(0.3)
             assert http.load().paused

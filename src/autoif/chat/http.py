@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from autoif.calls import canonical
-from autoif.chat.connector import Connector, allow_connections
+from autoif.chat.connector import Connector, allow_connections, spare_collector
 from autoif.chat.limits import Gate, Limiter, Outcome
 from autoif.chat.wire import (
     checked_url,
@@ -309,6 +309,7 @@ class HttpBackend:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             allow_connections()
+            spare_collector()
             headers = {"Content-Type": "application/json"}
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
