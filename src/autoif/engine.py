@@ -230,9 +230,9 @@ class Run:
                             self._commit(part, product, kept)
                             if self._full(kept + part.ledger.counts["samples"].kept):
                                 break
-                    # A shard that was cut short, or whose calls were refused, is not finished; one
-                    # that the target ended is: it will always end there.
-                    cut = self.gate.reason not in ("", "target")
+                    # A shard that was cut short, or some of whose calls got no answer, is not
+                    # finished; one that the target ended is: it will always end there.
+                    cut = self.gate.failed or self.gate.reason not in ("", "target")
                     if not cut:
                         await tools.store.mark(self._name)
                     merged.append(part.end() if cut else part.finish())

@@ -68,6 +68,7 @@ class Gate:
         self.prices, self.budget, self.spent = prices, budget, spent
         self.reason = ""  # why it is shut
         self.refused = 0  # calls that found it shut
+        self.failed = 0  # calls that the server gave no answer to: another start asks them again
         self._reserved = 0.0
 
     def shut(self, reason: str) -> None:
@@ -81,7 +82,7 @@ class Gate:
     async def ask(self, model: str, backend: Backend, request: Request) -> Reply:
         if not self.budget:
             self._enter()
-            return await backend(request)
+            return await self._call(backend, request)
         chars = sum(len(m.content) for m in request.messages)
         most = self.budget.of(
             self.prices, model, Usage(int(chars / CHARS_PER_TOKEN) + 16, 0, request.max_tokens)
@@ -91,11 +92,18 @@ class Gate:
         self._enter()
         self._reserved += most
         try:
-            reply = await backend(request)
+            reply = await self._call(backend, request)
         finally:
             self._reserved -= most
         self.spent += self.budget.of(self.prices, model, reply.usage)
         return reply
+
+    async def _call(self, backend: Backend, request: Request) -> Reply:
+        try:
+            return await backend(request)
+        except CallFailed:
+            self.failed += 1
+            raise
 
     def _enter(self) -> None:
         if self.reason:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from autoif.cli.common import command, err, say, say_json
+from autoif.cli.common import command, err, output, say, say_json
 
 
 def add(commands: Any) -> None:
@@ -69,10 +67,8 @@ def _inspect(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from autoif.calltools import export_calls
 
-    with ExitStack() as stack:
-        out = stack.enter_context(Path(args.out).open("wb")) if args.out else sys.stdout.buffer
+    with output(args.out, _path(args)) as out:
         out.writelines(export_calls(_path(args)))
-        out.flush()
     return 0
 
 

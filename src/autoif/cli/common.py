@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 import orjson
 from rich.console import Console
+
+from autoif.errors import UsageError
 
 err = Console(stderr=True, highlight=False)
 
@@ -24,6 +28,40 @@ def say(text: str) -> None:
 
 def say_json(value: Any) -> None:
     say(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+@contextmanager
+def output(path: str | None, *inputs: str | Path | None) -> Iterator[IO[bytes]]:
+    """The file to write, or stdout. It gets its name when it is whole; an input is never it."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = Path(path)
+    for source in inputs:
+        if source and Path(source).exists() and target.exists() and target.samefile(source):
+            raise UsageError(f"--out {path} is the file that is read; choose another name")
+    if target.exists() and not target.is_file():  # a device, a pipe
+        with target.open("wb") as out:
+            yield out
+        return
+    fresh = target.with_name(f"{target.name}.tmp")
+    try:
+        with fresh.open("wb") as out:
+            yield out
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def urls(text: str | None) -> list[str] | None:
+    """--base-url: one URL, or several separated by commas."""
+    if text is None:
+        return None
+    found = [url.strip() for url in text.split(",") if url.strip()]
+    if not found:
+        raise UsageError("--base-url is empty; give it like http://127.0.0.1:8000/v1")
+    return found
 
 
 def command(

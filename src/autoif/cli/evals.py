@@ -10,7 +10,7 @@ from typing import Any
 from autoif.calls import CallStore
 from autoif.chat.open import open_backend
 from autoif.chat.stored import StoredChat
-from autoif.cli.common import command, err, say, say_json
+from autoif.cli.common import command, err, say, say_json, urls
 from autoif.errors import UsageError
 
 
@@ -80,7 +80,7 @@ async def _scores(args: argparse.Namespace) -> Any:
         for spec in {args.model, args.judge} - {None}:
             backend = open_backend(
                 spec,
-                base_url=args.base_url,
+                base_url=urls(args.base_url),
                 api_key_env=args.api_key_env,
                 on_notice=lambda line: err.print(line, markup=False),
             )

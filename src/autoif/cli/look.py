@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from autoif.cli.common import command, err, say, say_json
+from autoif.cli.common import command, err, output, say, say_json
 from autoif.errors import RunFailed, UsageError
 
 
@@ -68,13 +66,11 @@ def _verify(args: argparse.Namespace) -> int:
             raise UsageError("--rows stands alone: its rows carry their verifiers")
     elif not (args.verifiers and args.responses):
         raise UsageError("give --verifiers F and --responses F, or --rows F")
-    with ExitStack() as stack:
-        out = stack.enter_context(Path(args.out).open("wb")) if args.out else sys.stdout.buffer
+    with output(args.out, args.rows, args.verifiers, args.responses) as out:
         if args.rows:
             counts = verify_rows(Path(args.rows), out)
         else:
             counts = verify_files(Path(args.verifiers), Path(args.responses), out)
-        out.flush()
     if not args.quiet:
         err.print(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
     return 0

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from autoif.cli.common import command, err, fail, say, say_json
+from autoif.cli.common import command, err, fail, output, say, say_json, urls
 from autoif.errors import RunFailed
 from autoif.recipe import PRESETS, Recipe, parse_settings
 
@@ -78,7 +78,7 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     run = Run(recipe, out, Path(args.calls) if args.calls else None)
     noted = asyncio.run(run.collect())
     if noted:
-        with Path(args.batch).open("wb") as file:
+        with output(args.batch, run.store_path) as file:
             file.writelines(batch_lines(run.store_path))
         err.print(
             f"{noted:,} calls in {args.batch}. When they are answered: autoif calls import "
@@ -155,7 +155,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         "models.code": args.model_code,
         "models.respond": args.model_respond,
         "models.judge": args.model_judge,
-        "models.base_url": args.base_url.split(",") if args.base_url else None,
+        "models.base_url": urls(args.base_url),
         "models.api_key_env": args.api_key_env,
         "instructions.seeds": args.seeds,
         "instructions.own": args.instructions,

@@ -67,7 +67,7 @@ async def _relate(tools: Tools, instruction: Instruction, told: str) -> str | No
         tools.wording.messages("nli", instruction.lang, premise=instruction.text, hypothesis=told),
         stage=STAGE,
         record=instruction.id,
-        max_tokens=8,
+        max_tokens=tools.recipe.backtranslate.max_tokens,
         partial=True,
     )
     return parse_relation(reply.text)

@@ -24,10 +24,12 @@ async def gather(tools: Tools, instruction: Instruction, ledger: Ledger) -> list
     part = tools.recipe.verifiers
     if not part.plain:
         return []
-    programs = asyncio.gather(*(_program(tools, instruction, n) for n in range(part.comply)))
-    plain = await tools.plain_replies(instruction.lang)
+    programs, plain = await asyncio.gather(
+        asyncio.gather(*(_program(tools, instruction, n) for n in range(part.comply))),
+        tools.plain_replies(instruction.lang),
+    )
     cases = [Case(text, False, "plain", query.text) for query, text in plain]
-    for number, program in enumerate(await programs):
+    for number, program in enumerate(programs):
         cases += await _run(tools, instruction, number, program, cases[: len(plain)], ledger)
     ledger.enter(CASES, len(cases))
     return cases
