@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -322,3 +323,34 @@ def test_a_model_that_talks_nonsense(reply: str, tmp_path: Path, capsys: Capture
     assert "unparseable" in said.out or "no_answer" in said.out
     assert balanced(report(out))
     assert all(not rows(out / f"data/{name}.jsonl") for name in ("sft", "dpo", "rlvr"))
+
+
+@pytest.mark.parametrize("chaos", [{"status": 400, "says": "too long"}, {"status": 402}])
+def test_a_server_that_is_mended(chaos: dict[str, Any], server: Server, tmp_path: Path) -> None:
+    """Whatever failed without an answer is asked again; finished work is not."""
+    own = tmp_path / "own.txt"
+    own.write_text("End every line of your reply with a semicolon.\n")
+    args = remote(tmp_path / "run", server.url, "--instructions", own)
+    server.chaos(**chaos)
+    done = autoif(*args, env={"OPENAI_API_KEY": "sk-no"})
+    assert done.code == 1, done.err
+    assert "Traceback" not in done.err
+    assert "never retrieved" not in done.err
+    server.chaos()
+    done = autoif(*args, env={"OPENAI_API_KEY": "sk-no"})
+    assert (done.code, done.err) == (0, "")
+    assert (tmp_path / "run/data/sft.jsonl").read_text()
+
+
+def test_an_output_that_is_the_input(tmp_path: Path, capsys: Capture) -> None:
+    assert main([str(a) for a in synth(tmp_path)]) == 0
+    capsys.readouterr()
+    rows = tmp_path / "data" / "sft.jsonl"
+    before = rows.read_bytes()
+    assert "the file that is read" in line(capsys, "verify", "--rows", rows, "--out", rows)
+    assert rows.read_bytes() == before
+
+
+@pytest.mark.parametrize("url", ["", " , "])
+def test_no_base_url(url: str, tmp_path: Path, capsys: Capture) -> None:
+    assert "--base-url is empty" in line(capsys, *remote(tmp_path, url))
