@@ -85,7 +85,7 @@ class Run:
                 return await self._synthesise(tools)
             except (AutoIFError, OSError) as error:
                 if not isinstance(error, (Stopped, RunFailed)):
-                    self._write_progress("failed")
+                    self._write_progress("failed", error=str(error))
                 raise
             finally:
                 ticker.cancel()
@@ -144,9 +144,9 @@ class Run:
             self._write_progress("running")
             await asyncio.sleep(1)
 
-    def _write_progress(self, state: str) -> None:
+    def _write_progress(self, state: str, **more: str) -> None:
         with suppress(OSError):  # a full disk must not hide the error that matters
-            write_json(self.out.path / "progress.json", self.progress.report(state))
+            write_json(self.out.path / "progress.json", self.progress.report(state) | more)
 
     async def _synthesise(self, tools: Tools) -> dict[str, Any]:
         progress = self.progress

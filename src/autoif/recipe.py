@@ -25,6 +25,7 @@ from autoif.records import content_id
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Lang = Literal["en", "zh"]
+MOST_ASKS = 1024  # of one kind for one instruction or prompt: more is a slip of the finger
 
 
 class _Section(BaseModel):
@@ -97,11 +98,13 @@ class Verifiers(_Section):
         description="together: one JSON object with function and cases, as published; "
         "apart: functions and cases by prompts that have not seen each other",
     )
-    k: int = Field(8, ge=1, description="functions asked for per instruction")
+    k: int = Field(8, ge=1, le=MOST_ASKS, description="functions asked for per instruction")
     case_asks: int = Field(1, ge=0, description="requests for cases, where asked apart")
     temperature: float = Field(0.8, ge=0, description="of functions, programs and cases")
     max_tokens: int = Field(1024, ge=16, description="longest function, program or set of cases")
-    comply: int = Field(0, ge=0, description="programs that make a text comply; 0 = none")
+    comply: int = Field(
+        0, ge=0, le=MOST_ASKS, description="programs that make a text comply; 0 = none"
+    )
     plain: int = Field(0, ge=0, description="plain replies run through every function; 0 = none")
     repair: int = Field(0, ge=0, description="rounds in which failing functions go back")
 
@@ -162,7 +165,7 @@ class Queries(_Section):
 class Responses(_Section):
     """How responses are sampled and what passes."""
 
-    waves: tuple[int, ...] = Field(
+    waves: tuple[Annotated[int, Field(ge=1, le=MOST_ASKS)], ...] = Field(
         (8,), min_length=1, description="responses asked for, wave by wave"
     )
     enough: int = Field(

@@ -39,7 +39,8 @@ def _status(args: argparse.Namespace) -> int:
         say_json(report)
         return 0
     console = Console(highlight=False)
-    console.print(f"{args.dir}: {report['state']}", markup=False)
+    why = f": {report['error']}" if "error" in report else ""
+    console.print(f"{args.dir}: {report['state']}{why}", markup=False)
     console.print(display.funnel(report))
     console.print(display.totals(report))
     return 0
@@ -73,6 +74,8 @@ def _verify(args: argparse.Namespace) -> int:
             counts = verify_files(Path(args.verifiers), Path(args.responses), out)
     if not args.quiet:
         err.print(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
+    if args.rows and counts.disagreed:
+        raise RunFailed(f"{counts.disagreed:,} texts of {args.rows} are not what their rows claim")
     return 0
 
 
