@@ -76,7 +76,10 @@ def _kind(kind: str) -> str:
         return " or ".join(f"`{c}`" for c in choices)
     names = {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}
     if kind.startswith("tuple"):
-        return "list of " + (" or ".join(f"`{c}`" for c in choices) or names[kind[6:9]] + "s")
+        return "list of " + (
+            " or ".join(f"`{c}`" for c in choices)
+            or names[kind.replace("Annotated[", "")[6:9]] + "s"
+        )
     return "table" if kind.startswith("dict") else names[kind]
 
 
