@@ -26,7 +26,7 @@ from enum import Enum, auto
 
 from autoif.errors import ModelUnavailable
 
-START = 32
+START = 64
 CEILING = 1024
 FAILURES_TO_OPEN = 10
 LONGEST_PROBE_WAIT = 15.0
