@@ -60,7 +60,7 @@ class PrefixQueue:
             prompt = self._waiting[key]
             warm = len(prompt.blocks) - self._need(key)
             cold = prompt.blocks[warm:]
-            if cold and cold[0] in self._underway:
+            if not self._underway.isdisjoint(cold):
                 continue
             for block in prompt.blocks[:warm]:
                 self._ready.move_to_end(block)
