@@ -152,10 +152,23 @@ class Part:
         self.ledger = Ledger()
 
     def finished(self) -> bool:
+        """Whole and as it was left; what was damaged since is made again from the call store."""
         if not self.path.is_dir():
             return False
-        self.ledger = Ledger.from_json(orjson.loads((self.path / "ledger.json").read_bytes()))
-        return True
+        try:
+            left = orjson.loads((self.path / "ledger.json").read_bytes())
+            if left["bytes"] == self._sizes(self.path):
+                self.ledger = Ledger.from_json(left["stages"])
+                return True
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        shutil.rmtree(self.path)
+        return False
+
+    @staticmethod
+    def _sizes(path: Path) -> dict[str, int]:
+        names = (name for name in ARTEFACTS if not name.startswith("01-"))
+        return {name: (path / f"{name}.jsonl").stat().st_size for name in names}
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -181,7 +194,8 @@ class Part:
         for file in self._files.values():
             file.close()
         self._files = {}
-        (self._open / "ledger.json").write_bytes(orjson.dumps(self.ledger.to_json()))
+        left = {"stages": self.ledger.to_json(), "bytes": self._sizes(self._open)}
+        (self._open / "ledger.json").write_bytes(orjson.dumps(left))
         return self._open
 
     def finish(self) -> Path:
