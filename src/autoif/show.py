@@ -74,8 +74,14 @@ def _rows(out: RunDir) -> Iterator[tuple[str, Row]]:
         path = out.artefact(name)
         if path.is_file():
             with path.open("rb") as lines:
-                for line in lines:
-                    yield name, orjson.loads(line)
+                for number, line in enumerate(lines, 1):
+                    try:
+                        yield name, orjson.loads(line)
+                    except orjson.JSONDecodeError:
+                        raise UsageError(
+                            f"{path}: line {number} is broken; the run's own command makes the "
+                            "file again"
+                        ) from None
 
 
 def _ids(row: Row) -> list[str]:

@@ -45,7 +45,10 @@ def read_file(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     if path.suffix != ".gz":
-        return list(read_jsonl(path))
+        try:
+            return list(read_jsonl(path))
+        except UnicodeDecodeError as wrong:
+            raise UsageError(f"{path}: not UTF-8 text (byte {wrong.start})") from None
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return [json.loads(line) for line in file if line.strip()]
