@@ -124,7 +124,7 @@ def main() -> int:
         source = str(HERE / "mock_server.c")
         subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", str(binary), source], check=True)
         found: dict[str, Any] = {"command": "python benchmarks/calls.py"}
-        calls, rounds = (6000, 3) if args.check else (10_000, 5)
+        calls, rounds = (4000, 5) if args.check else (10_000, 5)
         found["store_on_vs_bare"] = {
             str(n): store_on_vs_bare(binary, n, calls, rounds) for n in (256, 1024)
         }
