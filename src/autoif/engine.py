@@ -34,7 +34,7 @@ from autoif.rundir import Part, RunDir, write_json, write_whole
 from autoif.sandbox import Limits, Sandbox
 from autoif.shards import Todo, trim
 from autoif.synth import brought, card, evidence, flow, instructions, queries
-from autoif.synth.flow import Product
+from autoif.synth.product import Product
 from autoif.synth.tools import Relate, Tools
 from autoif.synth.wording import Wording
 from autoif.tables import builtin

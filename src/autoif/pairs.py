@@ -1,6 +1,7 @@
 """Verdicts in, preferences out: for synthesis and for self-play alike.
 
-A rejected text needs every check to have concluded FALSE; an error or a timeout proves nothing.
+A rejected text needs every check of a verifier to have concluded FALSE (where constraints are
+composed, of one of them); an error or a timeout proves nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ def query_pairs(samples: Sequence[Sample], per_prompt: int, seed: int = 0) -> li
     samples: the concluded responses of ONE prompt. Which are taken is drawn by content, not order.
     """
     chosen = [s for s in samples if s.kept]
-    rejected = [s for s in samples if all(v.all_false for v in s.verdicts)]
+    rejected = [s for s in samples if any(v.all_false for v in s.verdicts)]
     return [
         Pair(good.messages, good.response, bad.response, "query", good.verifiers)
         for good in _draw(chosen, per_prompt, seed)

@@ -165,6 +165,53 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn of the user demands beside what is in force already, as ids of verifiers;
+    `change`: in place of the last that is."""
+
+    verifiers: tuple[str, ...]
+    change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Several verified constraints in one prompt, at once or turn by turn.
+
+    `opening`: the first turn with a reply that passed it, where there are several turns.
+    `soft`: constraints that no program decides, asked for beside the others.
+    """
+
+    query: Query
+    turns: tuple[Turn, ...]
+    opening: tuple[Message, ...] = ()
+    soft: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        turns = [(t.verifiers, t.change) for t in self.turns]
+        opening = [m.content for m in self.opening]
+        return content_id("composition", self.query.id, turns, opening, self.soft)
+
+    @property
+    def in_force(self) -> tuple[tuple[str, ...], ...]:
+        """Ids of the verifiers that hold after each turn."""
+        held: list[tuple[str, ...]] = []
+        for turn in self.turns:
+            before = held[-1] if held else ()
+            held.append((before[:-1] if turn.change else before) + turn.verifiers)
+        return tuple(held)
+
+
+@dataclass(frozen=True, slots=True)
+class Soft:
+    """A constraint that no program decides (tone, audience), and a model's 0-10 for one response;
+    None where there is no response to score, or no score was understood."""
+
+    instruction: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One concluded response: the prompt it answers, what its verifiers said, what the judge said.
 
@@ -182,10 +229,13 @@ class Sample:
     reason: str = ""
     source: str = ""  # where the query comes from, with its licence
     index: int = 0  # which of the K responses it was
+    composition: str = ""  # id, where constraints are put together
+    soft: tuple[Soft, ...] = ()
 
     @property
     def id(self) -> str:
-        return content_id("sample", self.verifiers, self.query, self.response, self.index)
+        where = (self.composition, len(self.messages)) if self.composition else ()
+        return content_id("sample", self.verifiers, self.query, self.response, self.index, *where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +377,17 @@ def sample_from_json(row: Mapping[str, Any]) -> Sample:
             "verifiers": tuple(row["verifiers"]),
             "messages": tuple(Message(**m) for m in row["messages"]),
             "verdicts": tuple(verdict_from_json(v) for v in row["verdicts"]),
+            "soft": tuple(Soft(**s) for s in row.get("soft", ())),
         }
+    )
+
+
+def composition_from_json(row: Mapping[str, Any]) -> Composition:
+    return Composition(
+        Query(**_known(Query, row["query"])),
+        tuple(Turn(tuple(t["verifiers"]), t["change"]) for t in row["turns"]),
+        tuple(Message(**m) for m in row["opening"]),
+        tuple(row["soft"]),
     )
 
 

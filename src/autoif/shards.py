@@ -9,7 +9,7 @@ import orjson
 
 from autoif.records import Instruction, Verifier, content_id, instruction_from_json
 from autoif.rundir import Part, RunDir
-from autoif.synth.flow import Product
+from autoif.synth.product import Product
 from autoif.synth.tools import Tools
 
 MOST_SHARDS = 1000  # files and directories cost time too
@@ -67,5 +67,5 @@ def trim(product: Product, room: int) -> None:
             product.samples[n] = replace(sample, kept=False, reason="over_target")
             count.kept -= 1
             product.ledger.drop(
-                "samples", sample.id, "over_target", sample.response, product.instruction.id
+                "samples", sample.id, "over_target", sample.response, product.unit.id
             )

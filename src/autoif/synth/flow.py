@@ -10,50 +10,32 @@ the call store answers what was asked before.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 
 from autoif.errors import CallFailed
 from autoif.ledger import Ledger
-from autoif.pairs import query_pairs, text_pairs
+from autoif.pairs import text_pairs
 from autoif.records import (
     Case,
     Check,
     Instruction,
     Pair,
-    Sample,
     Status,
     Verdict,
     Verifier,
 )
 from autoif.synth import backtranslate, evidence, judge, queries, responses, rows, verifiers
 from autoif.synth.crossval import Survivors, cross_validate
+from autoif.synth.product import Product
+from autoif.synth.responses import Prompt, Task, user_message
 from autoif.synth.tools import Tools
 
 REPAIRABLE = ("no_function_left", "too_few_functions_left", "no_case_left")
 
 
-@dataclass(eq=False)
-class Product:
-    """What one instruction came to."""
-
-    instruction: Instruction
-    verifier: Verifier | None = None
-    samples: list[Sample] = field(default_factory=list)
-    sft: list[rows.Row] = field(default_factory=list)
-    dpo: list[rows.Row] = field(default_factory=list)
-    rlvr: list[rows.Row] = field(default_factory=list)
-    ledger: Ledger = field(default_factory=Ledger)
-
-    def forget(self) -> None:
-        """Lets go of what has been written, so that memory stays flat."""
-        self.verifier = None
-        self.samples, self.sft, self.dpo, self.rlvr = [], [], [], []
-        self.ledger = Ledger()
-
-
 async def process(tools: Tools, product: Product) -> None:
     """Fills the product; one that comes with a verifier keeps it as it is."""
-    instruction, ledger = product.instruction, product.ledger
+    instruction, ledger = product.unit, product.ledger
+    assert isinstance(instruction, Instruction)
     ledger.enter("verifiers")
     verifier = product.verifier or await _verifier(tools, instruction, ledger)
     product.verifier = verifier
@@ -61,10 +43,15 @@ async def process(tools: Tools, product: Product) -> None:
         ledger.check()
         return
     ledger.keep("verifiers")
-    prompts = await responses.sample(
-        tools, verifier, queries.pair(tools.recipe, tools.queries, instruction), ledger
-    )
-    await _finish(tools, verifier, prompts, product)
+    task = Task.single(verifier)
+    prompts = [
+        Prompt(query, (user_message(query.text, task.verifiers),), instruction.text)
+        for query in queries.pair(tools.recipe, tools.queries, instruction)
+    ]
+    product.take(tools, task, await responses.sample(tools, task, prompts, ledger))
+    for pair in await _instruction_pairs(tools, verifier):
+        product.dpo.append(rows.dpo_row(pair, task, tools.recipe.responses))
+    product.dpo = rows.sorted_rows(product.dpo)
     ledger.check()
 
 
@@ -216,26 +203,6 @@ def _relabelled(case: Case, label: bool | None) -> Case:
 # ---- the rows ----------------------------------------------------------------------------------
 
 
-async def _finish(
-    tools: Tools, verifier: Verifier, prompts: list[responses.Prompt], product: Product
-) -> None:
-    part = tools.recipe
-    for prompt in prompts:
-        product.samples += prompt.samples
-        kept = [s for s in prompt.samples if s.kept]
-        if not kept:
-            continue
-        product.ledger.enter("samples", len(kept))
-        product.ledger.keep("samples", len(kept))
-        product.sft += [rows.sft_row(s, verifier, part.responses) for s in kept]
-        product.rlvr.append(rows.rlvr_row(prompt, verifier, part.responses))
-        found = query_pairs(prompt.samples, part.pairs.per_prompt, part.seed)
-        product.dpo += [rows.dpo_row(p, verifier, part.responses) for p in found]
-    found = await _instruction_pairs(tools, verifier)
-    product.dpo += [rows.dpo_row(p, verifier, part.responses) for p in found]
-    product.dpo = rows.sorted_rows(product.dpo)
-
-
 async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[Pair]:
     """Pairs of case texts. Texts that answer a query pair within it: they differ only in the
     constraint, and the judge has to find the chosen one good, since a program may have maimed it.
@@ -251,11 +218,12 @@ async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[Pair]:
     for query in sorted(by_query):
         if len(pairs) >= limit:
             break
-        prompt = (responses.user_message(query, verifier),)
+        prompt = (user_message(query, (verifier,)),)
         room = 1 if query else limit
         for pair in text_pairs(prompt, by_query[query], (verifier.id,), room):
             if query and tools.recipe.judge.style != "off":
-                value = await judge.score(tools, verifier.instruction, query, pair.chosen)
+                told = verifier.instruction
+                value = await judge.score(tools, told.lang, query, told.text, pair.chosen, told.id)
                 if isinstance(value, CallFailed) or not judge.good(tools, value):
                     continue
             pairs.append(pair)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 
 from autoif.errors import CallFailed
-from autoif.records import Instruction
 from autoif.synth.parsing import parse_score
 from autoif.synth.tools import Tools
 
@@ -16,12 +15,13 @@ STAGE = "judge"
 
 
 async def score(
-    tools: Tools, instruction: Instruction, query: str, response: str
+    tools: Tools, lang: str, query: str, demanded: str, response: str, record: str
 ) -> float | CallFailed:
-    """The mean of the votes that were understood."""
+    """The mean of the votes that were understood. `demanded`: what the reply had to follow.
+    `record`: id of the instruction or composition on whose behalf it is asked."""
     part = tools.recipe.judge
     votes = await asyncio.gather(
-        *(_vote(tools, instruction, query, response, n) for n in range(part.votes))
+        *(_vote(tools, lang, query, demanded, response, record, n) for n in range(part.votes))
     )
     understood = [v for v in votes if not isinstance(v, CallFailed)]
     if understood:
@@ -35,12 +35,12 @@ def good(tools: Tools, value: float) -> bool:
 
 
 async def _vote(
-    tools: Tools, instruction: Instruction, query: str, response: str, number: int
+    tools: Tools, lang: str, query: str, demanded: str, response: str, record: str, number: int
 ) -> float | CallFailed:
     part = tools.recipe.judge
     prompt = "judge" if part.style == "analysis" else "judge_number"
     messages = tools.wording.messages(
-        prompt, instruction.lang, query=query, instruction=instruction.text, response=response
+        prompt, lang, query=query, instruction=demanded, response=response
     )
     failed = CallFailed("no_score")
     for again in range(2):
@@ -49,7 +49,7 @@ async def _vote(
                 "judge",
                 messages,
                 stage=STAGE,
-                record=instruction.id,
+                record=record,
                 # The first vote is the model's best guess; more votes, and second tries, vary.
                 temperature=0.0 if number == again == 0 else 0.7,
                 max_tokens=part.max_tokens,

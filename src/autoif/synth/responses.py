@@ -8,6 +8,7 @@ the indices: the same answers give the same samples whatever order they came in.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from autoif.errors import CallFailed
@@ -20,12 +21,48 @@ from autoif.synth.tools import Tools
 PROMPTS, RESPONSES = "prompts", "responses"
 
 
+@dataclass(frozen=True)
+class Task:
+    """What holds for every prompt that is sampled together.
+
+    verifiers: in force; a response has to pass each. stated: all that the prompt names, where a
+    later turn put one in place of another. composition: its id, or "" for a single instruction.
+    """
+
+    verifiers: tuple[Verifier, ...]
+    stated: tuple[Verifier, ...]
+    composition: str = ""
+
+    @classmethod
+    def single(cls, verifier: Verifier) -> Task:
+        return cls((verifier,), (verifier,))
+
+    @property
+    def owner(self) -> str:
+        """The record on whose behalf calls are made and drops are booked."""
+        return self.composition or self.verifiers[0].instruction.id
+
+    @property
+    def lang(self) -> str:
+        return self.verifiers[0].instruction.lang
+
+    @property
+    def demanded(self) -> str:
+        """What is in force, a line for each constraint."""
+        return "\n".join(v.instruction.text for v in self.verifiers)
+
+    def passes(self, verdicts: Sequence[Verdict], part: Responses) -> bool:
+        return all(passes(v.fraction, part) for v in verdicts)
+
+
 @dataclass
 class Prompt:
-    """One query with the instruction, and what became of it so far."""
+    """What is asked, and what became of it so far. `messages` as in the data rows; `opening`: the
+    instructions of the first turn as the model is shown them."""
 
     query: Query
     messages: tuple[Message, ...]
+    opening: str
     samples: list[Sample] = field(default_factory=list)  # every concluded response
     asked: int = 0
 
@@ -34,12 +71,12 @@ class Prompt:
         return sum(s.kept for s in self.samples)
 
 
-def user_message(query: str, verifier: Verifier) -> Message:
-    """The query, then the instruction and a full stop: the prompt of every data row."""
-    text = verifier.instruction.text.rstrip(" .。")
-    if verifier.instruction.lang == "zh":
-        return Message("user", f"{query}{text}。")
-    return Message("user", f"{query} {text}.".strip())
+def user_message(query: str, verifiers: Sequence[Verifier]) -> Message:
+    """The query, then each instruction and a full stop: the prompt of every data row."""
+    texts = [v.instruction.text.rstrip(" .。") for v in verifiers]
+    if verifiers[0].instruction.lang == "zh":
+        return Message("user", query + "".join(f"{text}。" for text in texts))
+    return Message("user", " ".join([query, *(f"{text}." for text in texts)]).strip())
 
 
 def passes(fraction: float | None, part: Responses) -> bool:
@@ -48,18 +85,15 @@ def passes(fraction: float | None, part: Responses) -> bool:
     return fraction >= part.accuracy if part.inclusive else fraction > part.accuracy
 
 
-async def sample(
-    tools: Tools, verifier: Verifier, queries: list[Query], ledger: Ledger
-) -> list[Prompt]:
-    """Every prompt of the verifier with its concluded responses, kept or not."""
+async def sample(tools: Tools, task: Task, prompts: list[Prompt], ledger: Ledger) -> list[Prompt]:
+    """The prompts, each with its concluded responses, kept or not."""
     part = tools.recipe.responses
-    prompts = [Prompt(q, (user_message(q.text, verifier),)) for q in queries]
     ledger.enter(PROMPTS, len(prompts))
     hopeless = False
     for size in part.waves:
         open_ = [p for p in prompts if not part.enough or p.kept < part.enough]
-        await _wave(tools, verifier, open_, size, ledger)
-        passed = sum(passes(s.verdicts[0].fraction, part) for p in prompts for s in p.samples)
+        await _wave(tools, task, open_, size, ledger)
+        passed = sum(task.passes(s.verdicts, part) for p in prompts for s in p.samples)
         if part.hopeless and sum(p.asked for p in prompts) >= part.hopeless and not passed:
             hopeless = True
             break
@@ -69,67 +103,67 @@ async def sample(
             continue
         if hopeless:
             reason = "hopeless"
-        elif any(passes(s.verdicts[0].fraction, part) for s in prompt.samples):
+        elif any(task.passes(s.verdicts, part) for s in prompt.samples):
             reason = "none_judged_good"
         else:
             reason = "none_passed"
-        name = content_id("prompt", verifier.id, prompt.query.text)
-        ledger.drop(PROMPTS, name, reason, prompt.query.text, verifier.instruction.id)
+        name = content_id("prompt", task.owner, [m.content for m in prompt.messages])
+        ledger.drop(PROMPTS, name, reason, prompt.query.text, task.owner)
     return prompts
 
 
-async def _wave(
-    tools: Tools, verifier: Verifier, prompts: list[Prompt], size: int, ledger: Ledger
-) -> None:
+async def _wave(tools: Tools, task: Task, prompts: list[Prompt], size: int, ledger: Ledger) -> None:
     asks = [(p, p.asked + n) for p in prompts for n in range(size)]
     for prompt in prompts:
         prompt.asked += size
-    answers = await asyncio.gather(*(_respond(tools, verifier, p, index) for p, index in asks))
+    answers = await asyncio.gather(*(_respond(tools, task, p, index) for p, index in asks))
     ledger.enter(RESPONSES, len(asks))
+    names = tuple(v.id for v in task.verifiers)
     concluded: list[tuple[Prompt, Sample]] = []
     for (prompt, index), answer in zip(asks, answers, strict=True):
-        name = content_id("response", verifier.id, prompt.query.text, index)
-        parent = verifier.instruction.id
+        asked = [m.content for m in prompt.messages]
+        name = content_id("response", task.owner, asked, index)
         if isinstance(answer, CallFailed):
-            ledger.drop(RESPONSES, name, answer.reason, answer.detail, parent)
+            ledger.drop(RESPONSES, name, answer.reason, answer.detail, task.owner)
             continue
         known = [*prompt.samples, *(s for p, s in concluded if p is prompt)]
         if any(s.response == answer for s in known):
-            ledger.drop(RESPONSES, name, "duplicate", answer, parent)
+            ledger.drop(RESPONSES, name, "duplicate", answer, task.owner)
             continue
-        made = Sample((verifier.id,), prompt.query.text, prompt.messages, answer, (), index=index)
-        concluded.append((prompt, replace(made, source=prompt.query.source)))
-    verdicts = await tools.verdicts(verifier.checks, [s.response for _, s in concluded])
+        made = Sample(names, prompt.query.text, prompt.messages, answer, (), index=index)
+        made = replace(made, source=prompt.query.source, composition=task.composition)
+        concluded.append((prompt, made))
+    texts = [s.response for _, s in concluded]
+    columns = await asyncio.gather(*(tools.verdicts(v.checks, texts) for v in task.verifiers))
     passed: list[tuple[Prompt, Sample]] = []
-    for (prompt, made), verdict in zip(concluded, verdicts, strict=True):
-        made = replace(made, verdicts=(verdict,))
-        if passes(verdict.fraction, tools.recipe.responses):
+    for n, (prompt, made) in enumerate(concluded):
+        made = replace(made, verdicts=tuple(column[n] for column in columns))
+        if task.passes(made.verdicts, tools.recipe.responses):
             ledger.keep(RESPONSES)
             passed.append((prompt, made))
             continue
-        reason = "unconcluded" if verdict.fraction is None else "failed_check"
-        ledger.drop(RESPONSES, made.id, reason, _said(verdict), verifier.instruction.id)
+        reason = _failure(made.verdicts, tools.recipe.responses)
+        ledger.drop(RESPONSES, made.id, reason, _said(made.verdicts), task.owner)
         prompt.samples.append(replace(made, reason=reason))
-    await _judge(tools, verifier, passed, ledger)
+    await _judge(tools, task, passed, ledger)
 
 
-async def _respond(
-    tools: Tools, verifier: Verifier, prompt: Prompt, index: int
-) -> str | CallFailed:
-    part, instruction = tools.recipe.responses, verifier.instruction
+async def _respond(tools: Tools, task: Task, prompt: Prompt, index: int) -> str | CallFailed:
+    part = tools.recipe.responses
     brief = part.max_words
+    opening = tools.wording.messages(
+        "respond",
+        task.lang,
+        brief=tools.wording.text("brief", task.lang, words=brief) if brief else "",
+        query=prompt.query.text,
+        instruction=prompt.opening,
+    )
     try:
         reply = await tools.ask(
             "respond",
-            tools.wording.messages(
-                "respond",
-                instruction.lang,
-                brief=tools.wording.text("brief", instruction.lang, words=brief) if brief else "",
-                query=prompt.query.text,
-                instruction=instruction.text,
-            ),
+            opening + prompt.messages[1:],
             stage=RESPONSES,
-            record=instruction.id,
+            record=task.owner,
             temperature=part.temperature,
             top_p=part.top_p,
             max_tokens=part.max_tokens,
@@ -141,43 +175,52 @@ async def _respond(
 
 
 async def _judge(
-    tools: Tools, verifier: Verifier, passed: list[tuple[Prompt, Sample]], ledger: Ledger
+    tools: Tools, task: Task, passed: list[tuple[Prompt, Sample]], ledger: Ledger
 ) -> None:
     """Scores what passed; adds it to its prompt, kept or with the reason why not."""
-    part, parent = tools.recipe.judge, verifier.instruction.id
+    part = tools.recipe.judge
     chosen: list[tuple[Prompt, Sample]] = []
     for prompt, made in passed:
         ledger.enter(judge.STAGE)
         taken = sum(p is prompt for p, _ in chosen)
         if part.per_prompt and taken >= part.per_prompt:
-            ledger.drop(judge.STAGE, made.id, "surplus", made.response, parent)
+            ledger.drop(judge.STAGE, made.id, "surplus", made.response, task.owner)
             prompt.samples.append(replace(made, reason="surplus"))
         else:
             chosen.append((prompt, made))
     if part.style == "off":
         scores: list[float | CallFailed | None] = [None] * len(chosen)
     else:
-        scores = list(
-            await asyncio.gather(
-                *(
-                    judge.score(tools, verifier.instruction, p.query.text, s.response)
-                    for p, s in chosen
-                )
-            )
-        )
+        scores = list(await asyncio.gather(*(_score(tools, task, p, s) for p, s in chosen)))
     for (prompt, made), value in zip(chosen, scores, strict=True):
         if isinstance(value, CallFailed):
-            ledger.drop(judge.STAGE, made.id, value.reason, value.detail, parent)
+            ledger.drop(judge.STAGE, made.id, value.reason, value.detail, task.owner)
             prompt.samples.append(replace(made, reason=value.reason))
         elif value is None or judge.good(tools, value):
             ledger.keep(judge.STAGE)
             prompt.samples.append(replace(made, quality=value, kept=True))
         else:
-            ledger.drop(judge.STAGE, made.id, "low_score", f"{value:g} of 10", parent)
+            ledger.drop(judge.STAGE, made.id, "low_score", f"{value:g} of 10", task.owner)
             prompt.samples.append(replace(made, quality=value, reason="low_score"))
 
 
-def _said(verdict: Verdict) -> str:
-    return ", ".join(
-        f"{o.status.value}: {o.detail}" if o.detail else o.status.value for o in verdict.outcomes
+async def _score(tools: Tools, task: Task, prompt: Prompt, made: Sample) -> float | CallFailed:
+    return await judge.score(
+        tools, task.lang, prompt.query.text, task.demanded, made.response, task.owner
+    )
+
+
+def _failure(verdicts: Sequence[Verdict], part: Responses) -> str:
+    """What was concluded counts; only where nothing that failed was, is it unscored."""
+    failed = [v for v in verdicts if not passes(v.fraction, part)]
+    return "unconcluded" if all(v.fraction is None for v in failed) else "failed_check"
+
+
+def _said(verdicts: Sequence[Verdict]) -> str:
+    """What each function said; a bar between constraints."""
+    return " | ".join(
+        ", ".join(
+            f"{o.status.value}: {o.detail}" if o.detail else o.status.value for o in v.outcomes
+        )
+        for v in verdicts
     )

@@ -6,12 +6,12 @@ re-runs the checks of a row compares with `>=` whatever the recipe's threshold w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from autoif.recipe import Responses
-from autoif.records import Message, Pair, Sample, Verifier, content_id, to_json
-from autoif.synth.responses import Prompt, passes
+from autoif.records import Message, Pair, Sample, Soft, Verifier, content_id, to_json
+from autoif.synth.responses import Prompt, Task, passes
 
 Row = dict[str, Any]
 
@@ -26,58 +26,70 @@ def verifier_row(verifier: Verifier, part: Responses) -> Row:
     }
 
 
-def sft_row(sample: Sample, verifier: Verifier, part: Responses) -> Row:
+def sft_row(sample: Sample, task: Task, part: Responses) -> Row:
     messages = [*sample.messages, Message("assistant", sample.response)]
     return {
         "id": sample.id,
         "messages": to_json(messages),
         "query": sample.query,
-        "instruction": verifier.instruction.text,
+        "instruction": task.demanded,
         "quality": sample.quality,
-        "verifiers": [verifier_row(verifier, part)],
-        **_lineage(verifier),
+        "verifiers": [verifier_row(v, part) for v in task.verifiers],
+        **_lineage(task, sample.messages, sample.soft),
         "source": sample.source,
     }
 
 
-def dpo_row(pair: Pair, verifier: Verifier, part: Responses) -> Row:
+def dpo_row(pair: Pair, task: Task, part: Responses, soft: Sequence[Soft] = ()) -> Row:
+    """`soft`: the scores of the chosen response."""
     return {
         "id": pair.id,
         "prompt": to_json(pair.prompt),
         "chosen": to_json([Message("assistant", pair.chosen)]),
         "rejected": to_json([Message("assistant", pair.rejected)]),
         "kind": pair.kind,
-        "instruction": verifier.instruction.text,
-        "verifiers": [verifier_row(verifier, part)],
-        **_lineage(verifier),
+        "instruction": task.demanded,
+        "verifiers": [verifier_row(v, part) for v in task.verifiers],
+        **_lineage(task, pair.prompt, soft),
     }
 
 
-def rlvr_row(prompt: Prompt, verifier: Verifier, part: Responses) -> Row:
+def rlvr_row(prompt: Prompt, task: Task, part: Responses, soft: Sequence[Soft] = ()) -> Row:
     """A prompt that at least one kept response solves; `pass_rate` is over concluded responses."""
-    passed = sum(passes(s.verdicts[0].fraction, part) for s in prompt.samples)
+    passed = sum(task.passes(s.verdicts, part) for s in prompt.samples)
+    ids = [v.id for v in task.verifiers]
     return {
-        "id": content_id("rlvr", verifier.id, prompt.query.text),
+        "id": content_id("rlvr", ids, [m.content for m in prompt.messages]),
         "prompt": to_json(prompt.messages),
         "query": prompt.query.text,
-        "instruction": verifier.instruction.text,
-        "verifiers": [verifier_row(verifier, part)],
+        "instruction": task.demanded,
+        "verifiers": [verifier_row(v, part) for v in task.verifiers],
         "pass_rate": round(passed / len(prompt.samples), 4),
-        **_lineage(verifier),
+        **_lineage(task, prompt.messages, soft),
         "source": prompt.query.source,
     }
 
 
-def _lineage(verifier: Verifier) -> Row:
-    instruction = verifier.instruction
+def _lineage(task: Task, messages: Sequence[Message], soft: Sequence[Soft]) -> Row:
+    """`level` counts the constraints in force; marks and ids name all that the prompt states."""
+    stated = [v.instruction for v in task.stated]
     return {
-        "verifier_ids": [verifier.id],
-        "instruction_ids": [instruction.id],
-        "lang": instruction.lang,
-        "family": instruction.family,
-        "origin": instruction.origin,
-        "benchmark_type": instruction.benchmark_type,
+        "level": len(task.verifiers),
+        "turns": sum(m.role == "user" for m in messages),
+        "soft": to_json(list(soft)),
+        "composition": task.composition,
+        "verifier_ids": [v.id for v in task.verifiers],
+        "instruction_ids": [i.id for i in stated],
+        "lang": task.lang,
+        "family": _joined(i.family for i in stated),
+        "origin": _joined(i.origin for i in stated),
+        "benchmark_type": _joined(i.benchmark_type for i in stated),
     }
+
+
+def _joined(words: Iterable[str]) -> str:
+    """Each once, in the order of their appearance."""
+    return ", ".join(dict.fromkeys(word for word in words if word))
 
 
 def sorted_rows(rows: Sequence[Row]) -> list[Row]:
