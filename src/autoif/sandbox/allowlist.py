@@ -77,15 +77,15 @@ def imports(code: CodeType) -> list[str]:
         code = pending.pop()
         pending += [c for c in code.co_consts if isinstance(c, CodeType)]
         raw = code.co_code
-        if import_name not in raw[::2]:
-            continue
-        argument = 0
-        for i in range(0, len(raw), 2):
-            argument = argument << 8 | raw[i + 1]
-            if raw[i] == import_name:
+        at = raw.find(import_name)
+        while at >= 0:
+            if at % 2 == 0:  # an instruction, not the argument of one
+                argument, before = raw[at + 1], at - 2
+                while before >= 0 and raw[before] == extended:
+                    argument |= raw[before + 1] << 4 * (at - before)
+                    before -= 2
                 found.append(code.co_names[argument])
-            if raw[i] != extended:
-                argument = 0
+            at = raw.find(import_name, at + 1)
     return found
 
 

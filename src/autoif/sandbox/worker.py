@@ -237,6 +237,7 @@ def _libraries() -> list[str]:
 def _environment() -> dict[str, str]:
     """All that the zygote's interpreter is told. None of the caller's secrets."""
     fixed = {"PYTHONHASHSEED": "0", "TZ": "UTC0", "LC_ALL": "C.UTF-8"}
+    fixed["LD_BIND_NOW"] = "1"  # else every child looks the same symbols up again
     threads = ("OPENBLAS", "OMP", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     fixed |= {f"{name}_NUM_THREADS": "1" for name in threads}
     passed = ("LD_LIBRARY_PATH", "NLTK_DATA")

@@ -86,6 +86,8 @@ class Zygote:
             runner(wire.unpack_job(payload), 0)
             results[:] = bytes(wire.RESULTS)
             re.purge()
+        for pattern in _PATTERNS:
+            re.compile(pattern)
         self.runner = child.Runner(self.payload, self.results, self.outputs, self.profile)
         sys.meta_path.append(self.runner)
         random.seed(0)
@@ -282,6 +284,17 @@ _WARM_TEXTS = [
     "",
     "\u4f60\u597d\uff0c\u4e16\u754c. It is fine? Yes",
 ]
+
+
+# What verifiers ask `re` for most often: compiled once here, found in its cache by every child.
+_PATTERNS = (
+    *(r"\w+", r"\b\w+\b", r"[A-Za-z]+", r"[a-zA-Z]+", r"\b[a-zA-Z]+\b", r"[A-Za-z']+", r"\S+"),
+    *(r"\s+", r"\W+", r"\d+", r"\b\d+\b", r"\d", r"[A-Z]", r"[a-z]", r"[A-Z]+", r"[^\w\s]", r"\n+"),
+    *(r"[.!?]", r"[.!?]+", r"[.!?]\s*", r"(?<=[.!?])\s+", r"[.!?]+\s+", r"\n\s*\n", r"\n\n+"),
+    *(r"\(.*?\)", r"\([^)]*\)", r"\[.*?\]", r"\[[^\]]*\]", r"\{.*?\}", r'"[^"]*"', r'"([^"]*)"'),
+    *(r"\*\*.*?\*\*", r"\*\*[^*]+\*\*", r"^\s*[-*]\s+", r"^\s*\d+\.\s+", r"^\d+\.", r"<[^>]+>"),
+    *(r"[\u4e00-\u9fff]", r"[\u4e00-\u9fff]+", r"[。！？]", r"[。！？]+", r"https?://\S+"),
+)
 
 
 def _cpu_clock(pid: int) -> int:
