@@ -6,8 +6,8 @@
     python benchmarks/calls.py --check         a subset within 50 s; exit 1 where a floor is missed
 
 The server is `mock_server.c` in its own process (a C compiler is needed), each client runs in its
-own process too, and what is compared is run in turns. Figures of other rows in the results file
-(the engine's) are left as they are.
+own process too, and what is compared is run in turns. The file's other rows come from `engine.py`
+(rss_mb_at_1m) and `waves.py` (tokens_per_kept_vs_fixed_k).
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from results_file import record
+
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "calls.json"
 FLOORS = {"store_on_vs_bare": 0.75, "replay_calls_per_s": 25_000, "slots_busy": 0.95}
 PEERS = {  # environment: what is installed, and the clients it holds
     "openai": (["openai[aiohttp]"], ["openai", "openai-aiohttp"]),
@@ -142,9 +143,7 @@ def main() -> int:
             found["cpu_ms_per_call"] = cpu
     print(json.dumps(found, indent=2))
     if not args.check:
-        RESULTS.parent.mkdir(exist_ok=True)
-        before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        RESULTS.write_text(json.dumps(before | found, indent=2) + "\n")
+        record("calls", found)
     missed = [
         f"{name} {key}: {value:.3g} < {floor}"
         for name, floor in FLOORS.items()

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from results_file import record
+
 from autoif.chat.scripted import ScriptedBackend
 from autoif.engine import Run
 from autoif.errors import RunFailed
@@ -101,6 +103,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(measure(Path(folder), CHECK_N if args.check else args.n))
     print(json.dumps(found, indent=2))
+    if args.n == 1_000_000 and not args.check:
+        record("calls", {"rss_mb_at_1m": found["rss_mb_at_end"], "engine": found})
     return 0 if found["rss_mb_at_end"] <= FLAT_MB else 1
 
 

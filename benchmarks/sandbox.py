@@ -20,9 +20,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from results_file import record
 
 from autoif.sandbox import Limits, Sandbox, worker
 
@@ -344,8 +345,6 @@ def main() -> int:
     for what, value, floor, holds in found:
         print(f"{what:34} {value:7.2f}  floor {floor:5.2f}  {'ok' if holds else 'MISSED'}")
     if not check:
-        results = Path(__file__).parent / "results" / "sandbox.json"
-        results.parent.mkdir(exist_ok=True)
         report = {
             "command": "python benchmarks/sandbox.py",
             "shapes": table,
@@ -354,7 +353,7 @@ def main() -> int:
             "two_zygotes_ratio": round(scale, 3),
             "ratios": {what: round(value, 3) for what, value, _, _ in found},
         }
-        results.write_text(json.dumps(report, indent=1) + "\n")
+        record("sandbox", report)
     return 0 if all(holds for *_, holds in found) else 1
 
 

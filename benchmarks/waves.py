@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from results_file import record
+
 from autoif.engine import Run
 from autoif.recipe import Recipe
 from autoif.rundir import RunDir
@@ -81,6 +83,8 @@ def main() -> int:
         calls = args.calls or folder / "calls.sqlite"
         found = asyncio.run(measure(folder, args.verifiers, args.model, args.queries, calls))
     print(json.dumps(found, indent=2))
+    key = "tokens_per_kept_vs_fixed_k"
+    record("calls", {key: found[key], "waves": found})
     return 0 if found["tokens_per_kept_vs_fixed_k"] <= FLOOR else 1
 
 
