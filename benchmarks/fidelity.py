@@ -49,11 +49,11 @@ DATA = HERE.parent.parent / "shared" / "data"
 OWN, SAME_TYPE, OTHERS = 8, 20, 20  # responses per constraint
 GOOD = 0.9  # balanced accuracy of a usable verifier
 
-# One size for all; what differs is the profile's rule. The model's answers are short.
+# About the same number of tokens for each; what differs is the rule.
 PROFILES: dict[str, dict[str, Any]] = {
-    "reference": {"verifiers.k": 8, "verifiers.max_tokens": 400},
-    "paper": {"verifiers.k": 8, "verifiers.max_tokens": 400},
-    "strict": {"verifiers.max_tokens": 300},
+    "reference": {"verifiers.k": 5, "verifiers.max_tokens": 400},
+    "paper": {"verifiers.k": 5, "verifiers.max_tokens": 400},
+    "strict": {"verifiers.k": 10, "verifiers.comply": 6, "verifiers.max_tokens": 300},
 }
 
 Row = dict[str, Any]

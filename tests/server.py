@@ -60,6 +60,8 @@ class Chaos:
     model: str = ""  # the only model it knows
     no_schema: bool = False  # 400 for response_format
     no_max_tokens: bool = False  # 400 for max_tokens
+    no_temperature: bool = False  # 400 for temperature, as reasoning models do
+    odd_usage: bool = False  # counts that are none
     clock: float = 0.0  # seconds its clock is wrong by
     think: bool = False  # <think> before each answer
     echo_key: bool = False  # puts the key it got into error messages
@@ -222,6 +224,10 @@ class Handler:
             return 400, {"error": {"message": "response_format is not supported here"}}
         if chaos.no_max_tokens and "max_tokens" in body:
             return 400, {"error": {"message": "use max_completion_tokens instead of max_tokens"}}
+        if chaos.no_temperature and "temperature" in body:
+            return 400, {
+                "error": {"message": "Unsupported value: 'temperature' does not support 0"}
+            }
         return None
 
     def retry_after(self) -> str:
@@ -246,6 +252,8 @@ class Handler:
         text = f"<think>hm, let me see</think>{raw.text}" if self.chaos.think else raw.text
         usage = {"prompt_tokens": raw.usage.prompt, "completion_tokens": raw.usage.completion}
         message = {"role": "assistant", "content": text}
+        if self.chaos.odd_usage:
+            usage = {"prompt_tokens": "many", "completion_tokens": [2], "prompt_tokens_details": 3}  # type: ignore[dict-item]
         return {
             "object": "chat.completion",
             "model": body["model"],

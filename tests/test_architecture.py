@@ -34,7 +34,19 @@ ROOMS = LAYERS[5]
 SHARED = {"autoif"}  # the package itself: its version
 CHAIN = {"flow"}  # the one stage that knows the others
 # Of a room: what is no stage but is used by stages.
-COMMON = {"tools", "parsing", "wording", "rows", "consensus", "nli", "card", "prompts", "product"}
+COMMON = {
+    "examples",
+    "grounding",
+    "tools",
+    "parsing",
+    "wording",
+    "rows",
+    "consensus",
+    "nli",
+    "card",
+    "prompts",
+    "product",
+}
 # One stage that is a part of another one's work.
 PART_OF = {("responses", "judge"), ("rows", "responses"), ("product", "responses")}
 TORCH = {"chat/hf_model.py", "synth/nli.py"}

@@ -124,11 +124,13 @@ def test_own_verifiers_cost_no_functions(smoke: Path, tmp_path: Path, capsys: Ca
                 "checks": ["def evaluate(r):\n    return r.rstrip().endswith(';')"],
             },
             {"instruction": "Auf Deutsch.", "checks": ["x"], "lang": "de"},
+            {"instruction": "Be brief.", "checks": ["def evaluate(r) return True"]},
         ],
     )
     assert synth("--out", tmp_path / "run", "--verifiers", own) == 0
     found = stages(told(capsys, "status", tmp_path / "run"))
     assert found["functions"]["in"] == found["cases"]["in"] == 0
+    assert found["verifiers"]["dropped"]["broken"] == 1  # and no response was paid for it
     assert rows(tmp_path / "run/data/sft.jsonl")[0]["verifiers"][0]["checks"] == [
         "def evaluate(r):\n    return r.rstrip().endswith(';')"
     ]

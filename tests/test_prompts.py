@@ -13,6 +13,7 @@ import pytest
 from autoif.cli import main
 from autoif.records import Check
 from autoif.sandbox import Sandbox
+from autoif.synth.examples import shown
 from autoif.synth.wording import Wording
 from autoif.verify import verify
 
@@ -57,34 +58,52 @@ def sandbox() -> Iterator[Sandbox]:
         yield opened
 
 
+TEXTS = {
+    "en": [
+        "Tides come from the moon. However, the quiet sun adds a part of its own every time.\n\n"
+        "Extraordinarily large ones follow a full moon. Nobody has to ask why that is so, for once "
+        "you have seen it you know.",
+        "One plain sentence about a queen, long enough to go over any short line. " * 4,
+    ],
+    "zh": [
+        "潮汐主要来自月亮的引力，但是太阳也有一份，所以每个月总有那么几天水位涨得特别高。\n"
+        "满月之后的潮水最大。这一点不需要多问，看过一次就明白。",
+        "这是一句很普通的话，但是写得够长，足以超过任何一行的限制。" * 3,
+    ],
+}
+
+
 @pytest.mark.parametrize("lang", ["en", "zh"])
-@pytest.mark.parametrize("name", ["function.md", "backtranslate.md"])
-def test_example_functions_conclude_and_tell_texts_apart(
-    lang: str, name: str, sandbox: Sandbox
-) -> None:
-    long = "这句话一直写下去没有停顿也没有标点所以它比二十个字长得多" * 2
-    texts = {
-        "en": ["What? Why?", "word " * 40, "No question. No.\nShort.", '{"a": [1]}', "<b>x</b>"],
-        "zh": ["为什么？怎么办？", long + "？？", "很短。", long + "。", "《书》"],
-    }[lang]
-    shown = examples(lang, name)
-    assert len(shown) >= 2
-    for source in shown:
-        verdicts = verify([Check(source)], texts, sandbox=sandbox)
+@pytest.mark.parametrize("index", range(12))
+def test_the_examples_shown_are_right(lang: str, index: int, sandbox: Sandbox) -> None:
+    """The program makes a text follow what the function checks, and plain text does not."""
+    function = shown(lang, "evaluate", index)
+    programs = {
+        filled["example_1"]: filled["code_1"]
+        for filled in (shown(lang, "comply", n) for n in range(12))
+    }
+    check = [Check(function["code_1"])]
+    plain = verify(check, TEXTS[lang], sandbox=sandbox)
+    assert any(v.fraction == 0 for v in plain), function["example_1"]
+    assert all(v.fraction is not None for v in verify(check, ["", "\n", "x"], sandbox=sandbox))
+    if program := programs.get(function["example_1"]):
+        done = [r.text for r in sandbox.transform(program, TEXTS[lang])]
+        assert all(v.fraction == 1 for v in verify(check, done, sandbox=sandbox)), done
+
+
+def test_no_two_asks_in_a_row_show_the_same_example() -> None:
+    for kind in ("evaluate", "comply"):
+        for n in range(12):
+            one, two = shown("en", kind, n), shown("en", kind, n + 1)
+            assert one["example_1"] != one["example_2"]
+            assert one["example_1"] != two["example_1"]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_functions_in_prompts_conclude(lang: str, sandbox: Sandbox) -> None:
+    for source in examples(lang, "backtranslate.md"):
+        verdicts = verify([Check(source)], TEXTS[lang], sandbox=sandbox)
         assert all(v.fraction is not None for v in verdicts), source
-    told = [verify([Check(s)], texts, sandbox=sandbox) for s in shown]
-    assert any(len({v.fraction for v in row}) == 2 for row in told)
-
-
-@pytest.mark.parametrize("lang", ["en", "zh"])
-def test_example_programs_change_text_and_stay_text(lang: str, sandbox: Sandbox) -> None:
-    text = {"en": "One plain sentence. " * 6, "zh": "这是一句很普通的话。" * 6}[lang]
-    shown = examples(lang, "comply.md")
-    assert len(shown) >= 2
-    for source in shown:
-        (done,) = sandbox.transform(source, [text])
-        assert done.text.strip(), source
-        assert done.text != text, source
 
 
 @pytest.mark.parametrize("langs", ["zh", "en,zh"])

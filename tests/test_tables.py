@@ -46,6 +46,12 @@ def test_formats(name: str, content: bytes, tmp_path: Path) -> None:
     assert texts(tmp_path / name, content) == ["one", "two"]
 
 
+def test_a_row_without_a_text_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"query": null}\n{"query": "How do tides work?"}\n')
+    assert [row["text"] for row in read_texts(str(path), ("query",))] == ["How do tides work?"]
+
+
 def test_a_quoted_line_break_stays(tmp_path: Path) -> None:
     assert texts(tmp_path / "f.csv", b'text\n"one\n  two"\n') == ["one\n  two"]
 

@@ -61,7 +61,9 @@ def rescue(path: Path) -> Rescued:
                 f"SELECT {counts}, (SELECT coalesce(max(id), 0) FROM calls)"
             ).fetchone()
         if calls == outcomes == 0:
-            raise StoreError(f"nothing in {path} can be read; it is left as it was")
+            raise StoreError(
+                f"nothing in {path} can be read; it is left as it was: move it away to begin anew"
+            )
         damaged = path.with_name(path.name + ".damaged")
         number = 1
         while damaged.exists():

@@ -80,7 +80,7 @@ class Watch:
         self._last = (time.monotonic(), 0)
 
     def notice(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     async def __aenter__(self) -> Watch:
         if not self._quiet:

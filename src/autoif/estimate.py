@@ -11,7 +11,7 @@ from typing import Any
 
 from autoif.ledger import Ledger
 from autoif.recipe import Recipe
-from autoif.synth import brought, instructions, queries
+from autoif.synth import brought, examples, instructions, queries
 from autoif.synth.wording import Wording
 
 CHARS_PER_TOKEN = {"en": 4.0, "zh": 1.6}
@@ -64,6 +64,7 @@ def _rows(
 
     def size(prompt: str, **values: object) -> float:
         holes: dict[str, object] = dict.fromkeys(_HOLES, "") | values
+        holes |= examples.shown(lang, "evaluate", 0)
         text = "".join(m.content for m in wording.messages(prompt, lang, **holes))
         return len(text) / CHARS_PER_TOKEN[lang]
 
@@ -114,6 +115,13 @@ def _rows(
             v.max_tokens,
         ),
         ("cases", "respond", (min(most, 1) * v.plain,) * 2, size("plain") + query, r.max_tokens),
+        (
+            "cases",
+            "respond",
+            (most * v.instructed, likely * v.instructed),
+            size("respond") + query + line,
+            r.max_tokens,
+        ),
         (
             "backtranslate",
             "code",

@@ -106,6 +106,12 @@ class Verifiers(_Section):
         0, ge=0, le=MOST_ASKS, description="programs that make a text comply; 0 = none"
     )
     plain: int = Field(0, ge=0, description="plain replies run through every function; 0 = none")
+    instructed: int = Field(
+        0, ge=0, le=MOST_ASKS, description="first responses taken as evidence; 0 = none"
+    )
+    grounded: bool = Field(
+        False, description="a function has to name the numbers and quoted words of its instruction"
+    )
     repair: int = Field(0, ge=0, description="rounds in which failing functions go back")
 
 
@@ -286,6 +292,8 @@ STRICT: dict[str, Any] = {
         "case_asks": 1,
         "comply": 4,
         "plain": 12,
+        "instructed": 4,
+        "grounded": True,
         "repair": 1,
         "max_tokens": 512,
     },
@@ -347,6 +355,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "k": 5,
                 "comply": 3,
                 "plain": 8,
+                "instructed": 3,
                 "max_tokens": 260,
                 "temperature": 0.6,
             },
@@ -374,7 +383,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "per_ask": 6,
                 "shown": 4,
             },
-            "verifiers": {"k": 3, "comply": 2, "plain": 6},
+            "verifiers": {"k": 3, "comply": 2, "plain": 6, "instructed": 0},
             "queries": {"source": "builtin:smoke", "per_instruction": 3},
             "responses": {"waves": (2, 2), "enough": 1, "hopeless": 6},
             "judge": {"style": "number"},

@@ -117,6 +117,8 @@ def _text(row: Mapping[str, Any], columns: tuple[str, ...]) -> str | None:
     for name in columns:
         if isinstance(row.get(name), str):
             return str(row[name])
+        if name in row and row[name] is None:
+            return ""  # a row without a text is no text, and no reason to refuse the others
     for name in CHAT_COLUMNS:
         turns = row.get(name)
         if isinstance(turns, list):

@@ -38,6 +38,7 @@ NO_COMPLETIONS = 8  # replies that are none, before any that is one: this is ano
 LONGEST_BACKOFF = 20.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ABOUT_SCHEMAS = ("response_format", "json_schema", "structured output", "guided", "grammar")
+SAMPLING = {"temperature", "top_p"}
 STORED = "every answer so far is stored; run the same command again"
 
 
@@ -179,6 +180,8 @@ class HttpBackend:
             body.pop("response_format", None)
         if "max_tokens" in self._without and "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
+        for name in SAMPLING & self._without:
+            body.pop(name, None)
         self._attempts += 1
         attempt_id = f"{self._id}-{self._attempts}"
         headers = {"X-Sample-Index": str(request.index), "X-Request-Id": attempt_id}
@@ -282,6 +285,12 @@ class HttpBackend:
         if "max_tokens" in body and "max_completion_tokens" in words:
             self._without.add("max_tokens")
             return Retry(Outcome.ANSWERED, said, after=0.0)
+        for name in SAMPLING:  # reasoning models take their own temperature alone
+            if name in body and name in words and "support" in words:
+                if name not in self._without:
+                    self._without.add(name)
+                    self._notice(f"{url} takes no {name}; it is asked without it from now on")
+                return Retry(Outcome.ANSWERED, said, after=0.0)
         return CallFailed("refused" if status == 403 else "bad_request", f"{status} {said}")
 
     async def _missing(self, url: str) -> ModelUnavailable:

@@ -65,13 +65,20 @@ def parse_reply(document: Any) -> Reply:
 
 
 def parse_usage(usage: Any) -> Usage:
+    """What a server counted; what it counted badly reads as zero, for the answer is good."""
+
+    def count(name: str, details: str = "") -> int:
+        part = usage.get(details) if details else usage
+        value = part.get(name) if isinstance(part, dict) else None
+        return int(value) if isinstance(value, (int, float)) and 0 <= value < 1 << 53 else 0
+
     if not isinstance(usage, dict):
         return Usage()
     return Usage(
-        prompt=int(usage.get("prompt_tokens") or 0),
-        cached=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
-        completion=int(usage.get("completion_tokens") or 0),
-        reasoning=int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
+        prompt=count("prompt_tokens"),
+        cached=count("cached_tokens", "prompt_tokens_details"),
+        completion=count("completion_tokens"),
+        reasoning=count("reasoning_tokens", "completion_tokens_details"),
     )
 
 

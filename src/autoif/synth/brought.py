@@ -22,7 +22,7 @@ def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
     found: dict[str, Verifier] = {}
     for number, row in enumerate(read_rows(source, "instruction"), 1):
         where = f"{source}: row {number}"
-        instruction = _instruction(row.get("instruction"), where)
+        instruction = _instruction(row, where)
         checks = row.get("checks")
         if not isinstance(checks, list) or not checks:
             raise UsageError(f'{where}: "checks" has to be a list of function sources')
@@ -46,10 +46,11 @@ def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
     return list(found.values())
 
 
-def _instruction(value: object, where: str) -> Instruction:
+def _instruction(row: dict[str, Any], where: str) -> Instruction:
+    value = row.get("instruction")
     if isinstance(value, str) and value.strip():
         text = value.strip()
-        return Instruction(text, lang=language({}, text), origin="user")
+        return Instruction(text, lang=language(row, text), origin="user")
     if isinstance(value, dict) and isinstance(value.get("text"), str):
         names = ("text", "lang", "origin", "family", "benchmark_type")
         parents = value.get("parents") or []

@@ -22,6 +22,7 @@ from autoif.synth.consensus import estimate
 
 Said = Sequence[Sequence[bool | None]]
 AGREES = 0.8  # of a program's outputs are true, and it understood the instruction as well
+NEARLY_BEST = 0.1  # all survivors have to pass a response, so the worst of them decides
 CONFIDENT = 0.8  # a label is taken where its probability is at least this
 
 
@@ -73,7 +74,9 @@ def _by_evidence(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors
             _share(row[t] is label for t in kept if labels[t] is label) for label in (True, False)
         ]
         accuracy.append(sum(rates) / 2)
-    found = Survivors(_passing(accuracy, rule), kept, accuracy, labels)
+    least = max(accuracy, default=0.0) - NEARLY_BEST
+    passing = [f for f in _passing(accuracy, rule) if accuracy[f] >= least]
+    found = Survivors(passing, kept, accuracy, labels)
     plain = [labels[t] for t, c in enumerate(cases) if c.origin == "plain"]
     easy = _share(label is True for label in plain)
     if plain and easy > rule.max_plain:

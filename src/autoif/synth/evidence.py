@@ -13,6 +13,7 @@ import random
 from autoif.errors import CallFailed
 from autoif.ledger import Ledger
 from autoif.records import Case, Instruction, Query, Status, content_id, seed_from
+from autoif.synth import examples
 from autoif.synth.parsing import parse_code
 from autoif.synth.tools import Tools
 
@@ -74,7 +75,12 @@ async def _program(tools: Tools, instruction: Instruction, number: int) -> str |
     try:
         reply = await tools.ask(
             "code",
-            tools.wording.messages("comply", instruction.lang, instruction=instruction.text),
+            tools.wording.messages(
+                "comply",
+                instruction.lang,
+                instruction=instruction.text,
+                **examples.shown(instruction.lang, "comply", number),
+            ),
             stage=PROGRAMS,
             record=instruction.id,
             temperature=part.temperature,
@@ -83,7 +89,10 @@ async def _program(tools: Tools, instruction: Instruction, number: int) -> str |
         )
     except CallFailed as failed:
         return failed
-    return parse_code(reply.text, "comply") or CallFailed("unparseable", reply.text)
+    program = parse_code(reply.text, "comply")
+    if program and examples.is_copy(instruction.lang, "comply", program):
+        return CallFailed("copied", program)
+    return program or CallFailed("unparseable", reply.text)
 
 
 async def _run(

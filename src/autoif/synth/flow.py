@@ -37,7 +37,10 @@ async def process(tools: Tools, product: Product) -> None:
     instruction, ledger = product.unit, product.ledger
     assert isinstance(instruction, Instruction)
     ledger.enter("verifiers")
-    verifier = product.verifier or await _verifier(tools, instruction, ledger)
+    if product.verifier:
+        verifier = await _working(tools, product.verifier, ledger)
+    else:
+        verifier = await _verifier(tools, instruction, ledger)
     product.verifier = verifier
     if verifier is None:
         ledger.check()
@@ -58,12 +61,28 @@ async def process(tools: Tools, product: Product) -> None:
 # ---- the verifier ------------------------------------------------------------------------------
 
 
+async def _working(tools: Tools, brought: Verifier, ledger: Ledger) -> Verifier | None:
+    """The user's own verifier, unless it says nothing of any text: known before a call is paid."""
+    probes = [*(case.text for case in brought.cases), "", "One sentence. Then, another one!\n- a"]
+    verdicts = await tools.verdicts(brought.checks, list(dict.fromkeys(probes)))
+    if any(verdict.fraction is not None for verdict in verdicts):
+        return brought
+    why = verdicts[0].outcomes[0]
+    detail = f"{why.status.value}: {why.detail}"
+    ledger.drop("verifiers", brought.instruction.id, "broken", detail, brought.instruction.id)
+    return None
+
+
 async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> Verifier | None:
     """Functions that survived one another, the evidence and their own back-translation."""
-    (checks, cases), gathered = await asyncio.gather(
-        verifiers.write(tools, instruction, ledger), evidence.gather(tools, instruction, ledger)
+    (checks, cases), gathered, instructed = await asyncio.gather(
+        verifiers.write(tools, instruction, ledger),
+        evidence.gather(tools, instruction, ledger),
+        responses.instructed(
+            tools, instruction, queries.pair(tools.recipe, tools.queries, instruction), ledger
+        ),
     )
-    cases = _distinct(cases, gathered, instruction, ledger)
+    cases = _distinct(cases, gathered + instructed, instruction, ledger)
     said, table = await _table(tools, checks, cases)
     found = cross_validate(said, cases, tools.recipe.crossval)
     for _ in range(tools.recipe.verifiers.repair):

@@ -14,11 +14,20 @@ from dataclasses import dataclass, field, replace
 from autoif.errors import CallFailed
 from autoif.ledger import Ledger
 from autoif.recipe import Responses
-from autoif.records import Message, Query, Sample, Verdict, Verifier, content_id
+from autoif.records import (
+    Case,
+    Instruction,
+    Message,
+    Query,
+    Sample,
+    Verdict,
+    Verifier,
+    content_id,
+)
 from autoif.synth import judge
 from autoif.synth.tools import Tools
 
-PROMPTS, RESPONSES = "prompts", "responses"
+CASES, PROMPTS, RESPONSES = "cases", "prompts", "responses"
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,9 @@ async def _wave(tools: Tools, task: Task, prompts: list[Prompt], size: int, ledg
     asks = [(p, p.asked + n) for p in prompts for n in range(size)]
     for prompt in prompts:
         prompt.asked += size
-    answers = await asyncio.gather(*(_respond(tools, task, p, index) for p, index in asks))
+    answers = await asyncio.gather(
+        *(_respond(tools, task.lang, task.owner, p, index) for p, index in asks)
+    )
     ledger.enter(RESPONSES, len(asks))
     names = tuple(v.id for v in task.verifiers)
     concluded: list[tuple[Prompt, Sample]] = []
@@ -148,13 +159,36 @@ async def _wave(tools: Tools, task: Task, prompts: list[Prompt], size: int, ledg
     await _judge(tools, task, passed, ledger)
 
 
-async def _respond(tools: Tools, task: Task, prompt: Prompt, index: int) -> str | CallFailed:
+async def instructed(
+    tools: Tools, instruction: Instruction, queries: Sequence[Query], ledger: Ledger
+) -> list[Case]:
+    """First responses, before there is a verifier: evidence, and noisy. Where one comes to be, the
+    same calls are its first wave, and are not paid again."""
+    part = tools.recipe.verifiers
+    prompts = [Prompt(q, (), instruction.text) for q in queries[: part.instructed]]
+    answers = await asyncio.gather(
+        *(_respond(tools, instruction.lang, instruction.id, p, 0, CASES) for p in prompts)
+    )
+    ledger.enter(CASES, len(answers))
+    found = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        if isinstance(answer, CallFailed):
+            name = content_id(instruction.id, "instructed", prompt.query.text)
+            ledger.drop(CASES, name, answer.reason, answer.detail, instruction.id)
+        else:
+            found.append(Case(answer, True, "instructed", prompt.query.text))
+    return found
+
+
+async def _respond(
+    tools: Tools, lang: str, owner: str, prompt: Prompt, index: int, stage: str = RESPONSES
+) -> str | CallFailed:
     part = tools.recipe.responses
     brief = part.max_words
     opening = tools.wording.messages(
         "respond",
-        task.lang,
-        brief=tools.wording.text("brief", task.lang, words=brief) if brief else "",
+        lang,
+        brief=tools.wording.text("brief", lang, words=brief) if brief else "",
         query=prompt.query.text,
         instruction=prompt.opening,
     )
@@ -162,8 +196,8 @@ async def _respond(tools: Tools, task: Task, prompt: Prompt, index: int) -> str 
         reply = await tools.ask(
             "respond",
             opening + prompt.messages[1:],
-            stage=RESPONSES,
-            record=task.owner,
+            stage=stage,
+            record=owner,
             temperature=part.temperature,
             top_p=part.top_p,
             max_tokens=part.max_tokens,

@@ -15,6 +15,8 @@ from typing import Any
 from autoif.errors import CallFailed
 from autoif.ledger import Ledger
 from autoif.records import Case, Check, Instruction, content_id
+from autoif.synth import examples
+from autoif.synth.grounding import ungrounded
 from autoif.synth.parsing import parse_bool, parse_code, parse_json
 from autoif.synth.tools import Tools
 
@@ -61,6 +63,7 @@ async def write(
     )
     # Copies but for comments and white space are one function: their agreement is no evidence.
     checks = _distinct_checks((_code(a) for a in functions), instruction, ledger, same=normalise)
+    checks = _grounded(tools, checks, instruction, ledger)
     return checks, _distinct_cases(map(_apart, cases), instruction, ledger)
 
 
@@ -90,7 +93,8 @@ async def repair(
             for check, failure in failing
         )
     )
-    return _distinct_checks((_code(a) for a in answers), instruction, ledger, same=normalise)
+    checks = _distinct_checks((_code(a) for a in answers), instruction, ledger, same=normalise)
+    return _grounded(tools, checks, instruction, ledger)
 
 
 async def _ask(
@@ -105,6 +109,8 @@ async def _one(
     tools: Tools, instruction: Instruction, prompt: str, index: int, schema: Any, **values: str
 ) -> str | CallFailed:
     part = tools.recipe.verifiers
+    if prompt == "function":
+        values = examples.shown(instruction.lang, "evaluate", index)
     try:
         reply = await tools.ask(
             "code",
@@ -189,6 +195,26 @@ def _distinct_checks(
             continue
         kept[same(source)] = check
     return list(kept.values())
+
+
+def _grounded(
+    tools: Tools, checks: list[Check], instruction: Instruction, ledger: Ledger
+) -> list[Check]:
+    """Without those that do not name what the instruction names, or are an example they saw."""
+    if not tools.recipe.verifiers.grounded:
+        return checks
+    kept = []
+    for check in checks:
+        flaw = ungrounded(instruction.text, check.source)
+        if examples.is_copy(instruction.lang, "evaluate", check.source):
+            flaw = "it is an example that was shown"
+        if flaw:
+            ledger.drop(
+                FUNCTIONS, check.id, "ungrounded", f"{flaw}\n{check.source}", instruction.id
+            )
+        else:
+            kept.append(check)
+    return kept
 
 
 def _distinct_cases(

@@ -1,0 +1,77 @@
+"""Does a function name what the instruction names? Words alone; nothing is parsed or run.
+
+"Use the word 'time' at least 3 times" is measured by no function without "time" and without a 3.
+What weak models write instead (a copied example, three times the same test, the placeholder that
+stood in the instruction as an example) is found here before anything is run, and for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+_EXAMPLE = re.compile(
+    r"(?:\b(?:such as|as in|like|for example|e\.g\.|for instance|including)\b"
+    r"|例如|比如|譬如|如[“「\"'‘])"
+    r"[:\s]*(.*?)(?=[;.](?:\s|$)|[。；]|$)",
+    re.IGNORECASE | re.DOTALL,
+)
+_QUOTED = re.compile(r"\"([^\"\n]{1,60})\"|“([^”\n]{1,60})”|「([^」\n]{1,60})」|`([^`\n]{1,60})`")
+_WORDS = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "eleven": 11,
+    "twelve": 12,
+    "twenty": 20,
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "hundred": 100,
+    "twice": 2,
+}
+_CHINESE = dict(zip("二三四五六七八九十", range(2, 11), strict=True)) | {"两": 2}
+_NUMBER = re.compile(r"\d+|" + "|".join(rf"\b{word}\b" for word in _WORDS), re.IGNORECASE)
+_CHINESE_NUMBER = re.compile(r"[二三四五六七八九十两](?=[个句段行条次处字词项种点篇])")
+
+
+def ungrounded(instruction: str, source: str) -> str:
+    """What the instruction names and the function does not, or "". `source` is the function's text.
+
+    Every quoted phrase has to be there, and where numbers above one are named, one of them (or its
+    neighbours: `> 2` says "at least 3"). What follows "such as" need not be there; where it is one
+    example with marks or digits, it must not be: any other would do as well.
+    """
+    stated = _EXAMPLE.sub(" ", instruction)
+    code = source.lower()
+    for example in _EXAMPLE.findall(instruction):
+        if _is_one_of_many(example) and example.lower() in code:
+            return f"it asks for the example {example}"
+    for groups in _QUOTED.findall(stated):
+        phrase = next(filter(None, groups)).strip().lower()
+        pieces = re.findall(r"\w+", phrase) or [phrase]
+        if not all(piece in code for piece in pieces):
+            return f'it does not name "{phrase}"'
+    numbers = _numbers(stated)
+    found = {int(n) for n in re.findall(r"(?<![\w.])\d{1,6}(?![\w.])", source)}
+    if numbers and not any({n - 1, n, n + 1} & found for n in numbers):
+        return f"it names no {' or '.join(map(str, sorted(numbers)))}"
+    return ""
+
+
+def _is_one_of_many(example: str) -> bool:
+    """Neither a list of what may be used nor plain words."""
+    return bool(re.search(r"[\d<>\[\]{}#@]", example)) and not re.search(r",\s| or | and ", example)
+
+
+def _numbers(text: str) -> set[int]:
+    """Numbers above one that the words ask for; not those inside quotation marks."""
+    text = _QUOTED.sub(" ", text)
+    said = {n.lower() for n in _NUMBER.findall(text)}
+    found = {int(n) if n.isdigit() else _WORDS[n] for n in said}
+    return {n for n in found | {_CHINESE[c] for c in _CHINESE_NUMBER.findall(text)} if n > 1}
