@@ -26,7 +26,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("ledger", "recipe", "tables"),
     ("synth", "train", "evals", "export", "report"),  # the rooms
     ("progress", "rundir", "shards"),
-    ("engine", "estimate", "show", "doctor"),
+    ("engine", "training", "estimate", "show", "doctor"),
     ("display", "api"),
     ("cli", "__main__"),
 ]

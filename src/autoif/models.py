@@ -138,6 +138,15 @@ def named(name: str) -> Weights:
         raise ModelUnavailable(f"no weights named {name!r}; there are: {known}") from None
 
 
+def own(path: Path) -> Weights:
+    """A GGUF file of the user's, as it is: nothing is downloaded. Raises ModelUnavailable."""
+    path = path.expanduser().absolute()
+    if not path.is_file():
+        raise ModelUnavailable(f"{path}: no such file")
+    size, digest = path.stat().st_size, _sha256(path)
+    return Weights(path.stem, str(path), size, digest, "", 8_192, "", "", (), 0)
+
+
 def fetch(name: str, *, progress: Progress | None = None) -> Path:
     """The path of this model's file, sha256 proved, downloaded where the cache lacks it.
 

@@ -35,7 +35,7 @@ _LINE_LIMIT = 1 << 26
 
 
 class LocalBackend:
-    """A `Backend` over weights named in `autoif.models`. Raises ModelUnavailable.
+    """A `Backend` over weights named in `autoif.models`, or a GGUF file. Raises ModelUnavailable.
 
     threads: CPU threads, None for the engine's own choice (all physical cores it may use).
     cache_tokens: what the KV cache holds, about 16 KB each; None for `default_cache_tokens()`.
@@ -55,14 +55,14 @@ class LocalBackend:
         on_notice: Callable[[str], None] | None = None,
         progress: models.Progress | None = None,
     ) -> None:
-        self.weights = models.named(name)
+        self.weights = models.own(Path(name)) if name.endswith(".gguf") else models.named(name)
         if self.weights.student:
             raise ModelUnavailable(
                 f"{name} is here to be trained; the embedded engine cannot run it"
             )
         if importlib.util.find_spec("openvino_genai") is None:
             raise ModelUnavailable('the embedded model needs `pip install "autoif[local]"`')
-        self.namespace = f"local:{name}@{self.weights.sha256[:16]}"
+        self.namespace = f"local:{self.weights.name}@{self.weights.sha256[:16]}"
         self._settings = {
             "threads": threads,
             "cache_tokens": cache_tokens or default_cache_tokens(),
@@ -173,7 +173,7 @@ class LocalBackend:
                 line = f"downloading {self.weights.name}: {tenth}0% of {size / 1e9:.2f} GB"
                 loop.call_soon_threadsafe(self._notice, line)
 
-        return await asyncio.to_thread(models.fetch, self.weights.name, progress=heard)
+        return await asyncio.to_thread(models.fetch_weights, self.weights, progress=heard)
 
     async def _read(
         self, worker: asyncio.subprocess.Process, ready: asyncio.Future[Any], log: IO[bytes]

@@ -165,6 +165,8 @@ def _load(settings: dict[str, Any], emit: Emit) -> Any:
     properties = {"INFERENCE_NUM_THREADS": settings["threads"]} if settings["threads"] else {}
     try:
         with locked(folder, lambda: None):
+            if folder.exists() and folder.stat().st_mtime < gguf.stat().st_mtime:
+                shutil.rmtree(folder)  # of an older file of this name
             if not folder.exists():
                 emit(
                     {"notice": f"preparing {gguf.name} for this machine, once: about half a minute"}

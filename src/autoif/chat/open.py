@@ -13,7 +13,7 @@ from autoif.chat.scripted import ScriptedBackend
 from autoif.errors import UsageError
 
 KINDS = {
-    "local": "local:NAME, the embedded model",
+    "local": "local:NAME or local:FILE.gguf, the embedded model",
     "openai": "openai:NAME, any OpenAI-compatible server (--base-url, key from the environment)",
     "hf": "hf:DIR-or-ID, transformers",
     "scripted": "scripted:FILE, prepared answers",

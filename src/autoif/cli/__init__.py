@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from autoif import __version__
-from autoif.cli import calls, evals, look, synth
+from autoif.cli import calls, evals, look, synth, train
 from autoif.cli.common import fail
 from autoif.errors import AutoIFError
 
@@ -42,6 +42,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"autoif {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for part in (synth, look, evals, calls):
+    for part in (synth, look, evals, train, calls):
         part.add(commands)
     return parser

@@ -1,0 +1,34 @@
+"""`autoif train`: data to weights."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import Any
+
+from autoif.cli.common import command, err, say, say_json
+
+
+def add(commands: Any) -> None:
+    train = command(commands, "train", _train, "train a model; run again to resume")
+    train.add_argument("method", choices=("sft", "dpo", "selfplay", "grpo"))
+    train.add_argument("config", metavar="CONFIG.toml")
+
+
+def _train(args: argparse.Namespace) -> int:
+    from autoif.train.config import TrainConfig
+    from autoif.train.plots import read
+    from autoif.training import train
+
+    config = TrainConfig.load(args.method, Path(args.config))
+    with warnings.catch_warnings():  # of the libraries, about one another
+        warnings.simplefilter("ignore")
+        model = train(config, lambda line: None if args.quiet else err.print(line, markup=False))
+    out = Path(config.out)
+    history = read(out / ("rounds.jsonl" if args.method == "selfplay" else "metrics.jsonl"))
+    if args.json:
+        say_json({"model": str(model), "last": history[-1] if history else {}})
+    elif not args.quiet:
+        say(str(model))
+    return 0

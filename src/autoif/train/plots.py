@@ -1,0 +1,76 @@
+"""metrics.jsonl and rounds.jsonl as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+History = list[dict[str, Any]]
+# File name -> the metrics it shows, those that there are.
+STEPS = {
+    "loss": ("loss",),
+    "reward": ("reward", "rewards/margins", "rewards/accuracies"),
+    "kl": ("kl",),
+    "length": ("completions/mean_length",),
+}
+ROUNDS = {
+    "rounds": ("pass_rate",),
+    "guards": ("words_median", "repetition", "drift", "refusals", "empty", "kl"),
+}
+
+
+def read(path: Path) -> History:
+    """Its rows; none where there is no file. A last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_bytes().splitlines():
+        try:
+            rows.append(orjson.loads(line))
+        except orjson.JSONDecodeError:
+            break
+    return rows
+
+
+def steps(history: History, out: Path) -> None:
+    """loss.png and, where there are such metrics, reward.png, kl.png, length.png."""
+    for name, keys in STEPS.items():
+        draw(history, "step", keys, out / f"{name}.png")
+
+
+def rounds(history: History, out: Path) -> None:
+    """rounds.png (pass rate and benchmarks) and guards.png."""
+    known = {"round", "kept", "pairs", *ROUNDS["guards"], "words"}
+    scores = [k for k in (history[-1] if history else {}) if k not in known]
+    draw(history, "round", scores, out / "rounds.png")
+    draw(history, "round", ROUNDS["guards"], out / "guards.png")
+
+
+def draw(history: Sequence[Mapping[str, Any]], x: str, keys: Sequence[str], path: Path) -> None:
+    """A panel for each of the keys that occur; no file where none does."""
+    series = {
+        key: [(row[x], row[key]) for row in history if isinstance(row.get(key), (int, float))]
+        for key in keys
+    }
+    series = {key: points for key, points in series.items() if points}
+    if not series:
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        len(series), 1, sharex=True, squeeze=False, figsize=(7, 1 + 2 * len(series))
+    )
+    for axis, (key, points) in zip(axes[:, 0], series.items(), strict=True):
+        axis.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else "")
+        axis.set_ylabel(key, fontsize=8)
+        axis.grid(alpha=0.3)
+    axes[-1, 0].set_xlabel(x)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,119 @@
+"""A policy that answers: a model directory as a `Chat`, through the fastest thing that is there.
+
+On a GPU or without more, transformers (`chat/hf.py`); for students that came from a GGUF file, the
+embedded engine; else any server that a command of the user's starts. Every answer goes through the
+call store: a round that was killed asks only what it had not yet heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import orjson
+
+from autoif.calls import CallStore
+from autoif.chat.open import open_backend
+from autoif.chat.stored import StoredChat
+from autoif.errors import SetupError
+from autoif.train import weights
+from autoif.train.config import Sampling
+from autoif.train.gguf_file import write_gguf
+
+STARTING = 900.0  # seconds that a server may take to load
+
+
+@contextlib.asynccontextmanager
+async def policy(
+    model: Path, sampling: Sampling, store: CallStore, notice: Callable[[str], None]
+) -> AsyncIterator[StoredChat]:
+    """A stored chat with the model in this directory, closed at the end."""
+    with contextlib.ExitStack() as ends:
+        url = None
+        if sampling.serve:
+            url, name = ends.enter_context(_served(model, sampling.serve))
+            spec = f"openai:{name}"
+        else:
+            spec = await asyncio.to_thread(spec_of, model, sampling)
+        chat = StoredChat(open_backend(spec, base_url=url, on_notice=notice), store)
+        try:
+            yield chat
+        finally:
+            await chat.close()
+
+
+def spec_of(model: Path, sampling: Sampling) -> str:
+    """`local:FILE.gguf`, which is written beside the model where it is not there yet, or
+    `hf:DIR`."""
+    origin = str(weights.lineage(model).get("origin", ""))
+    if sampling.engine == "hf" or (sampling.engine == "auto" and not _embedded(origin)):
+        return f"hf:{model}"
+    if not origin:
+        raise SetupError(
+            f"{model} did not come from a GGUF file, which the embedded engine needs: set "
+            'sampling.engine = "hf"'
+        )
+    file = model.with_name("model.gguf")
+    if not file.exists() or file.stat().st_mtime < model.stat().st_mtime:
+        write_gguf(model, weights.origin_file(origin), file)
+    return f"local:{file}"
+
+
+def _embedded(origin: str) -> bool:
+    import torch
+
+    has = importlib.util.find_spec("openvino_genai") and importlib.util.find_spec("gguf")
+    return bool(origin and has and not torch.cuda.is_available())
+
+
+@contextlib.contextmanager
+def _served(model: Path, command: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """URL and model name of a server that `command` starts; it is ended at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [w.replace("{model}", str(model)).replace("{port}", str(port)) for w in command]
+    url = f"http://127.0.0.1:{port}/v1"
+    with tempfile.TemporaryFile() as log:
+        try:
+            server = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        except OSError as error:
+            raise SetupError(f"sampling.serve: {words[0]}: {error.strerror}") from None
+        try:
+            yield url, _first_model(server, url, words[0])
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+
+def _first_model(server: subprocess.Popen[bytes], url: str, name: str) -> str:
+    """What the server calls its model, when it answers."""
+    end = time.monotonic() + STARTING
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise SetupError(f"sampling.serve: {name} ended with code {server.returncode}")
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError, ValueError, LookupError),
+            urllib.request.urlopen(f"{url}/models", timeout=5) as answer,
+        ):
+            return str(orjson.loads(answer.read())["data"][0]["id"])
+        time.sleep(0.5)
+    raise SetupError(f"sampling.serve: {name} did not answer within {STARTING:.0f} s")

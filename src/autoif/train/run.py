@@ -1,0 +1,237 @@
+"""What all trainings share: arguments, checkpoints and resume, metrics, guards, and what is saved.
+
+OUT/config.toml   the whole configuration; another one is refused here
+OUT/checkpoints/  what a killed run goes on from
+OUT/metrics.jsonl a row per step
+OUT/*.png         the same as pictures
+OUT/adapter/      LoRA: the adapters alone
+OUT/model/        the trained model, plain; written last
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoif.errors import RunFailed, SetupError, UsageError
+from autoif.records import dump_line
+from autoif.train import card, plots, weights
+from autoif.train.config import TrainConfig
+from autoif.train.data import Rows
+from autoif.train.guards import Diverged, Guard
+
+Notice = Callable[[str], None]
+
+
+class Run:
+    """One training in its directory. `origin`: the GGUF its model came from, or ""."""
+
+    def __init__(self, config: TrainConfig, notice: Notice) -> None:
+        weights.need_extra()
+        self.config = config
+        self.out = Path(config.out)
+        self.notice = notice
+        self.model = self.out / "model"
+        self.where, self.origin = weights.find(config.model)
+        self._claim()
+        quiet(config)
+
+    @property
+    def done(self) -> bool:
+        return self.model.is_dir()
+
+    def _claim(self) -> None:
+        """The directory is of this configuration, or new."""
+        file, mine = self.out / "config.toml", self.config.toml()
+        if file.exists() and file.read_text("utf-8") != mine:
+            there = dict(
+                line.split(" = ", 1) for line in file.read_text().splitlines() if "=" in line
+            )
+            here = dict(line.split(" = ", 1) for line in mine.splitlines() if "=" in line)
+            keys = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
+            raise UsageError(
+                f"{self.out} is of another configuration ({', '.join(keys)} differ): choose "
+                "another `out`, or delete it"
+            )
+        self.out.mkdir(parents=True, exist_ok=True)
+        file.write_text(mine, "utf-8")
+
+    def arguments(self) -> dict[str, Any]:
+        """For any of TRL's configurations."""
+        import torch
+
+        part = self.config.train
+        on_gpu = torch.cuda.is_available()
+        share = part.micro_batch * int(os.environ.get("WORLD_SIZE", "1"))
+        if part.batch % share:
+            raise UsageError(
+                f"train.batch ({part.batch}) is no multiple of train.micro_batch x devices "
+                f"({share})"
+            )
+        return {
+            "output_dir": str(self.out / "checkpoints"),
+            "learning_rate": part.lr,
+            "lr_scheduler_type": part.schedule,
+            "warmup_steps": part.warmup,
+            "weight_decay": part.weight_decay,
+            "max_grad_norm": part.grad_norm,
+            "num_train_epochs": part.epochs,
+            "max_steps": part.max_steps or -1,
+            "per_device_train_batch_size": part.micro_batch,
+            "gradient_accumulation_steps": part.batch // share,
+            "bf16": has_bf16() if part.bf16 == "auto" else part.bf16 == "on",
+            "use_cpu": not on_gpu,
+            "dataloader_pin_memory": on_gpu,
+            "activation_checkpointing": part.gradient_checkpointing,
+            "activation_checkpointing_kwargs": {"use_reentrant": False},
+            "save_strategy": "steps",
+            "save_steps": part.save_steps,
+            "save_total_limit": part.keep,
+            "logging_steps": 1,
+            "logging_nan_inf_filter": False,  # the guard is to see them
+            "report_to": "none",
+            "disable_tqdm": True,
+            "seed": self.config.seed,
+        }
+
+    def load(self) -> tuple[Any, Any, Any]:
+        """Tokenizer, model, and LoRA's configuration or None."""
+        tokenizer = weights.load_tokenizer(self.where, self.config.chat_template)
+        model = weights.load_model(self.where)
+        context = weights.context_of(model)
+        if context is not None and self.config.train.max_length > context:
+            raise UsageError(
+                f"train.max_length ({self.config.train.max_length}) is over the {context} tokens "
+                f"that {self.config.model} can read"
+            )
+        return tokenizer, model, lora(self.config)
+
+    def train(self, trainer: Any, rows: Rows) -> None:
+        """Trains from the last checkpoint, if there is one, and saves. Raises RunFailed where a
+        guard ends it, SetupError where memory does not suffice."""
+        import torch
+        from transformers import PrinterCallback
+
+        trainer.remove_callback(PrinterCallback)  # stdout is the command's
+        trainer.add_callback(_recorder(self.out / "metrics.jsonl", Guard(self.config.guards)))
+        last = last_checkpoint(self.out / "checkpoints")
+        if last is not None:
+            self.notice(f"going on from {last}")
+        try:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        except Diverged as stopped:
+            kept = last_checkpoint(self.out / "checkpoints")
+            good = f"the last good checkpoint is {kept}" if kept else "no checkpoint before that"
+            raise RunFailed(f"{stopped}; {good}") from None
+        except torch.OutOfMemoryError:
+            raise SetupError(out_of_memory(self.config)) from None
+        self._save(trainer, rows)
+
+    def _save(self, trainer: Any, rows: Rows) -> None:
+        tokenizer = trainer.processing_class
+        about = {"origin": self.origin, "base": self.config.model, "method": self.config.method}
+        adapted = self.config.lora.rank > 0
+        raw = self.out / ("adapter" if adapted else "trained")
+        trainer.save_model(str(raw))  # gathers what is spread over devices
+        if not trainer.is_world_process_zero():
+            return
+        if adapted:
+            weights.save_plain(weights.load_model(str(raw)), tokenizer, self.model, about)
+        else:
+            (raw / weights.LINEAGE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+            for extra in raw.glob("training_args.bin"):
+                extra.unlink()
+            raw.replace(self.model)
+        history = plots.read(self.out / "metrics.jsonl")
+        plots.steps(history, self.out)
+        (self.model / "README.md").write_text(card.card(self.config, rows, history), "utf-8")
+
+
+def quiet(config: TrainConfig) -> None:
+    """The libraries' bars and advice are not the user's; threads as asked for."""
+    import datasets
+    import torch
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+
+
+def has_bf16() -> bool:
+    """Whether the device that trains computes in bfloat16 by itself."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def lora(config: TrainConfig) -> Any:
+    if config.lora.rank == 0:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.lora.rank,
+        lora_alpha=config.lora.alpha,
+        lora_dropout=config.lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def out_of_memory(config: TrainConfig) -> str:
+    """One line: which key to turn first."""
+    part = config.train
+    if part.micro_batch > 1:
+        knob = f"lower train.micro_batch (now {part.micro_batch})"
+    elif not part.gradient_checkpointing:
+        knob = "set train.gradient_checkpointing = true"
+    elif config.lora.rank == 0:
+        knob = "train adapters (lora.rank = 32) or spread the model (docs/train.md, ZeRO-3)"
+    else:
+        knob = f"lower train.max_length (now {part.max_length})"
+    return f"the GPU's memory does not suffice: {knob}; the same command goes on from there"
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest that was written to its end: `trainer_state.json` comes last."""
+    whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
+    return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def _recorder(path: Path, guard: Guard) -> Any:
+    """A callback: a row of metrics.jsonl per step, heard by the guard before it is written."""
+    from transformers import TrainerCallback
+
+    class Recorder(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            """What was logged after the checkpoint will be logged again."""
+            self.start = time.perf_counter()
+            if state.is_world_process_zero:
+                kept = [r for r in plots.read(path) if r["step"] <= state.global_step]
+                path.write_bytes(b"".join(map(dump_line, kept)))
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            figures = {k: float(v) for k, v in logs.items() if isinstance(v, (int, float))}
+            if "train_runtime" in figures:  # the summary at the end
+                return
+            if (waited := figures.get("verifier/seconds")) and figures.get("step_time"):
+                figures["verifier/share"] = waited / figures["step_time"]
+            if state.is_world_process_zero:
+                seconds = round(time.perf_counter() - self.start, 3)
+                row = {"step": state.global_step, **figures, "seconds": seconds}
+                row = {k: v if math.isfinite(v) else None for k, v in row.items()}
+                with path.open("ab") as file:
+                    file.write(dump_line(row))
+            guard.hear(state.global_step, figures)
+
+    return Recorder()

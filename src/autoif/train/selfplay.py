@@ -1,0 +1,309 @@
+"""`autoif train selfplay`: iterative online DPO on what the policy itself says.
+
+A round: the policy answers K times each prompt, the rows' own verifiers decide, what holds is
+preferred to what does not (`pairs.py`), and DPO is run against the policy that the round began
+with. The policy after each round is measured on prompts held out; the best one is the result, which
+may be the start.
+
+    OUT/calls.sqlite          every answer; a killed round asks none of them again
+    OUT/round-N/dpo.jsonl     its pairs
+    OUT/round-N/model/        the policy after it
+    OUT/rounds.jsonl          figures of each round; 0 is the start
+    OUT/model                 -> the best policy
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autoif.calls import CallStore
+from autoif.chat import Chat
+from autoif.errors import CallFailed, RunFailed
+from autoif.pairs import query_pairs
+from autoif.records import (
+    Check,
+    Message,
+    Pair,
+    Request,
+    Sample,
+    Verdict,
+    dump_line,
+    seed_from,
+    to_json,
+)
+from autoif.sandbox import Sandbox
+from autoif.train import data, dpo, guards, plots, weights
+from autoif.train.config import TrainConfig
+from autoif.train.policy import policy
+from autoif.train.run import Notice, Run
+from autoif.verify import averify, shared_sandbox
+
+Row = dict[str, Any]
+Evaluate = Callable[[Chat, Path], Any]  # (policy, directory) -> awaitable figures
+KL_ROWS = 32  # answers that the KL is estimated on
+
+
+async def no_benchmarks(chat: Chat, out: Path) -> Mapping[str, float]:
+    return {}
+
+
+def train(
+    config: TrainConfig,
+    notice: Notice = lambda line: None,
+    evaluate: Evaluate = no_benchmarks,
+) -> Path:
+    """The directory of the best policy. `evaluate(chat, directory)` gives further figures of a
+    policy (percent, by name). Run again, it goes on where it was stopped."""
+    run = Run(config, notice)
+    if run.done:
+        return run.model
+    found = data.load("selfplay", config.data)
+    rows, heldout = split(found.rows, config)
+    notice(f"{found.account()}: {len(rows)} to play with, {len(heldout)} held out")
+    start = run.out / "round-0" / "model"
+    if not start.is_dir():
+        start.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer = weights.load_tokenizer(run.where, config.chat_template)
+        about = {"origin": run.origin, "base": config.model, "method": "start"}
+        weights.save_plain(weights.load_model(run.where), tokenizer, start, about)
+    history: list[Row] = []
+    with CallStore.open(run.out / "calls.sqlite") as store:
+        game = _Game(config, run.out, store, notice, evaluate)
+        history.append(game.measure(0, start, start, heldout, {}))
+        model = start
+        for number in range(1, config.selfplay.rounds + 1):
+            pairs, seen = game.play(number, model, draw(rows, config, number))
+            if not pairs:
+                notice(f"round {number}: no pairs; every prompt was always met, or never")
+                break
+            model = game.learn(number, model)
+            history.append(game.measure(number, model, start, heldout, seen))
+            plots.rounds(history, run.out)
+            if problem := harm(history, config):
+                notice(f"round {number} is the last one: {problem}")
+                break
+    if len(history) == 1:
+        raise RunFailed("self-play made no pairs: use prompts that are met now and then")
+    best = best_round(history, config)
+    notice(f"round {best['round']} is the best: {100 * best['pass_rate']:.1f}% of the held out")
+    run.model.symlink_to(f"round-{best['round']}/model")
+    return run.model
+
+
+def split(rows: Sequence[Row], config: TrainConfig) -> tuple[list[Row], list[Row]]:
+    """(to play with, held out): by the hash of each row's id, at least one of each where there are
+    two."""
+    ranked = sorted(rows, key=lambda row: seed_from("heldout", config.seed, row["id"]))
+    held = min(len(rows) - 1, max(1, round(len(rows) * config.selfplay.heldout)))
+    return ranked[held:], ranked[:held]
+
+
+def draw(rows: Sequence[Row], config: TrainConfig, number: int) -> list[Row]:
+    """The prompts of a round: others in each, as far as they go."""
+    wanted = config.selfplay.prompts or len(rows)
+    ranked = sorted(rows, key=lambda row: seed_from("round", config.seed, row["id"]))
+    at = (number - 1) * wanted % max(1, len(rows))
+    return (ranked[at:] + ranked[:at])[:wanted]
+
+
+class _Game:
+    def __init__(
+        self,
+        config: TrainConfig,
+        out: Path,
+        store: CallStore,
+        notice: Notice,
+        evaluate: Evaluate,
+    ) -> None:
+        self._config, self._out, self._store = config, out, store
+        self._notice, self._evaluate = notice, evaluate
+        self._sandbox = shared_sandbox()
+
+    def play(self, number: int, model: Path, rows: Sequence[Row]) -> tuple[list[Pair], Row]:
+        """A round's pairs, written to `round-N/dpo.jsonl`, and figures of its samples."""
+        asked = asyncio.run(self._ask(model, rows, self._config.sampling.k, f"round-{number}"))
+        per_prompt, seed = self._config.selfplay.per_prompt, self._config.seed
+        pairs, lines = [], []
+        for row, samples in zip(rows, asked, strict=True):
+            for pair in query_pairs(samples, per_prompt, seed):
+                pairs.append(pair)
+                lines.append(pair_row(pair, row))
+        folder = self._out / f"round-{number}"
+        folder.mkdir(exist_ok=True)
+        (folder / "dpo.jsonl").write_bytes(b"".join(map(dump_line, lines)))
+        samples = [s for some in asked for s in some]
+        kept = sum(s.kept for s in samples)
+        self._notice(f"round {number}: {kept} of {len(samples)} responses hold; {len(pairs)} pairs")
+        return pairs, {"samples": len(samples), "kept": kept, "pairs": len(pairs)}
+
+    def learn(self, number: int, model: Path) -> Path:
+        """DPO on the round's pairs, against `model`."""
+        folder = self._out / f"round-{number}"
+        config = self._config.model_copy(
+            update={"method": "dpo", "model": str(model), "data": (str(folder / "dpo.jsonl"),),
+                    "out": str(folder)}
+        )  # fmt: skip
+        return dpo.train(config, self._notice)
+
+    def measure(
+        self, number: int, model: Path, start: Path, heldout: Sequence[Row], seen: Row
+    ) -> Row:
+        """A row of rounds.jsonl: pass rate on the held out, guards, KL from the start, and what
+        `evaluate` gives. A round that was measured before is read back."""
+        file = self._out / "rounds.jsonl"
+        known: list[Row] = plots.read(file)
+        if number < len(known):
+            return known[number]
+        folder = self._out / f"round-{number}"
+
+        async def ask() -> tuple[list[list[Sample]], Mapping[str, float]]:
+            async with policy(model, self._config.sampling, self._store, self._notice) as chat:
+                answers = await self._samples(chat, heldout, 1, f"heldout-{number}")
+                return answers, await self._evaluate(chat, folder)
+
+        answers, scores = asyncio.run(ask())
+        samples = [s for some in answers for s in some]
+        row = {
+            "round": number,
+            "pass_rate": sum(s.kept for s in samples) / max(1, len(heldout)),
+            "heldout": len(heldout),
+            **seen,
+            **guards.describe([s.query for s in samples], [s.response for s in samples]),
+            "kl": 0.0 if number == 0 else kl(model, start, samples[:KL_ROWS]),
+            **scores,
+        }
+        with file.open("ab") as out:
+            out.write(dump_line(row))
+        self._notice(f"round {number}: {100 * row['pass_rate']:.1f}% of the held out hold")
+        return row
+
+    async def _ask(
+        self, model: Path, rows: Sequence[Row], k: int, stage: str
+    ) -> list[list[Sample]]:
+        async with policy(model, self._config.sampling, self._store, self._notice) as chat:
+            return await self._samples(chat, rows, k, stage)
+
+    async def _samples(
+        self, chat: Chat, rows: Sequence[Row], k: int, stage: str
+    ) -> list[list[Sample]]:
+        """For each row its concluded responses, up to k. The chat bounds what is in flight."""
+        part = self._config.sampling
+
+        async def one(row: Row, index: int) -> str | None:
+            messages = tuple(Message(m["role"], m["content"]) for m in row["prompt"])
+            request = Request(
+                messages,
+                temperature=part.temperature,
+                top_p=part.top_p,
+                max_tokens=part.max_tokens,
+                index=index,
+                stage=stage,
+                record=row["id"],
+            )
+            try:
+                return (await chat(request)).text
+            except CallFailed:
+                return None
+
+        async def of_row(row: Row) -> list[Sample]:
+            answers = await asyncio.gather(*(one(row, n) for n in range(k)))
+            texts = [text for text in answers if text is not None]
+            return await judged(row, texts, self._sandbox, self._store)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(of_row(row)) for row in rows]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+
+async def judged(
+    row: Row, texts: Sequence[str], sandbox: Sandbox, store: CallStore | None = None
+) -> list[Sample]:
+    """The texts as samples, kept where every verifier of the row accepts them; without those that
+    one of the verifiers says nothing about."""
+    columns = [
+        await averify([*map(Check, v["checks"])], texts, sandbox, store=store)
+        for v in row["verifiers"]
+    ]
+    messages = tuple(Message(m["role"], m["content"]) for m in row["prompt"])
+    samples = []
+    for index, text in enumerate(texts):
+        verdicts: tuple[Verdict, ...] = tuple(column[index] for column in columns)
+        fractions = [v.fraction for v in verdicts]
+        if None in fractions:
+            continue
+        holds = all(
+            f is not None and f >= v["min_fraction"]
+            for f, v in zip(fractions, row["verifiers"], strict=True)
+        )
+        samples.append(
+            Sample((row["id"],), messages[-1].content, messages, text, verdicts, kept=holds,
+                   reason="" if holds else "verifier", index=index)
+        )  # fmt: skip
+    return samples
+
+
+def pair_row(pair: Pair, row: Row) -> Row:
+    return {
+        "id": pair.id,
+        "prompt": to_json(pair.prompt),
+        "chosen": to_json([Message("assistant", pair.chosen)]),
+        "rejected": to_json([Message("assistant", pair.rejected)]),
+        "kind": pair.kind,
+        "verifiers": row["verifiers"],
+    }
+
+
+def harm(history: Sequence[Row], config: TrainConfig) -> str:
+    """Why the last round goes too far, or ""."""
+    first, last, limits = history[0], history[-1], config.guards
+    if last.get("kl", 0.0) > limits.max_kl:
+        return f"KL from the start is {last['kl']:.2f} nats per token, over guards.max_kl"
+    if last.get("words_median", 0.0) < limits.min_length * first.get("words_median", 0.0):
+        return (
+            f"answers shrank from {first['words_median']:.0f} to {last['words_median']:.0f} words, "
+            "under guards.min_length"
+        )
+    return ""
+
+
+def best_round(history: Sequence[Row], config: TrainConfig) -> Row:
+    """The highest pass rate on the held out among rounds that do no harm; the earlier of equals."""
+    sound = [row for row in history if not harm([history[0], row], config)]
+    return max(sound, key=lambda row: (row["pass_rate"], -row["round"]))
+
+
+def kl(model: Path, start: Path, samples: Sequence[Sample]) -> float:
+    """Nats per token by which the policy left the start: the mean of log p(model) - log p(start)
+    over the tokens of answers that the policy gave (a one-sided estimate at their temperature)."""
+    import torch
+
+    tokenizer = weights.load_tokenizer(str(model))
+    sums = []
+    for where in (model, start):
+        net = weights.load_model(str(where)).eval()
+        total, count = 0.0, 0
+        for sample in samples:
+            messages = to_json(sample.messages)
+            head = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+            prompt = tokenizer(head, add_special_tokens=False).input_ids
+            answer = tokenizer(sample.response, add_special_tokens=False).input_ids
+            if not answer:
+                continue
+            ids = torch.tensor([prompt + answer])
+            with torch.inference_mode():
+                logits = net(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
+            total += float(logits.gather(1, ids[0, len(prompt) :, None]).sum())
+            count += len(answer)
+        sums.append(total / max(1, count))
+        del net
+    found = sums[0] - sums[1]
+    return found if math.isfinite(found) else 0.0

@@ -1,0 +1,146 @@
+"""Weights in and out: from a Hugging Face directory, a GGUF file or a name; to a plain directory.
+
+A directory that training wrote holds `autoif.json`: what the model came from. A GGUF file is
+unpacked once (beside nothing of the user's, in the cache) and trained from that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from autoif import models
+from autoif.errors import SetupError, UsageError
+
+LINEAGE = "autoif.json"
+
+
+def need_extra() -> None:
+    """Raises SetupError where the extra is not installed."""
+    import importlib.util
+
+    if missing := [m for m in ("torch", "trl", "peft") if importlib.util.find_spec(m) is None]:
+        raise SetupError(f'training needs {missing[0]}: pip install "autoif[train]"')
+
+
+def find(model: str) -> tuple[str, str]:
+    """What `model` names: (a directory or hub id for `from_pretrained`, the GGUF it came from or
+    ""). Raises UsageError, ModelUnavailable."""
+    name = model.removeprefix("hf:").removeprefix("local:")
+    if name in models.WEIGHTS:
+        return str(_unpacked(models.fetch(name))), name
+    path = Path(name).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return str(_unpacked(path)), str(path.resolve())
+    if path.is_dir():
+        if not any((path / f"{kind}.json").is_file() for kind in ("config", "adapter_config")):
+            raise UsageError(f"{model}: not a model directory (no config.json in it)")
+        return str(path), str(lineage(path).get("origin", ""))
+    if path.suffix == ".gguf" or name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise UsageError(f"{model}: no such model directory or GGUF file")
+    return name, ""
+
+
+def lineage(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / LINEAGE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def origin_file(origin: str) -> Path:
+    """The GGUF file that `find` or `lineage` named."""
+    return models.fetch(origin) if origin in models.WEIGHTS else Path(origin)
+
+
+def load_tokenizer(where: str, chat_template: str = "") -> Any:
+    """Raises UsageError where the model has no chat template and none is given."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where)
+    except Exception as error:  # of many libraries' kinds
+        raise UsageError(f"{where}: its tokenizer cannot be loaded: {_line(error)}") from None
+    if chat_template:
+        try:
+            tokenizer.chat_template = Path(chat_template).read_text("utf-8")
+        except OSError as error:
+            raise UsageError(f"chat_template {chat_template}: {error.strerror}") from None
+    if not tokenizer.chat_template:
+        raise UsageError(f"{where}: it has no chat template; name a Jinja file: chat_template = F")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(where: str, *, dtype: str = "float32") -> Any:
+    """The model on the CPU, adapters merged. Raises UsageError where it is none."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    adapter = Path(where) / "adapter_config.json"
+    try:
+        base = where
+        if adapter.is_file():
+            base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype))
+        if adapter.is_file():
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, where).merge_and_unload()
+    except Exception as error:  # of many libraries' kinds: files, formats, what is missing
+        raise UsageError(f"{where}: cannot be loaded as a model: {_line(error)}") from None
+    return model
+
+
+def context_of(model: Any) -> int | None:
+    """Tokens that prompt and answer may have together."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def save_plain(model: Any, tokenizer: Any, folder: Path, about: dict[str, Any]) -> None:
+    """A directory that loads anywhere; it appears whole or not at all."""
+    scratch = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    model.save_pretrained(scratch)
+    tokenizer.save_pretrained(scratch)
+    (scratch / LINEAGE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.replace(folder)
+
+
+def _unpacked(gguf: Path) -> Path:
+    """The weights of a GGUF file as a plain directory in the cache, made once."""
+    stat = gguf.stat()
+    mark = hashlib.sha256(f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
+    folder = models.cache_dir() / f"{gguf.stem}-hf-{mark.hexdigest()[:8]}"
+    with models.locked(folder, lambda: None):
+        if not folder.is_dir():
+            _unpack(gguf, folder)
+    return folder
+
+
+def _unpack(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {"gguf_file": gguf.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
+        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **where)
+    except Exception as error:  # of many libraries' kinds
+        raise UsageError(f"{gguf}: cannot be read as a model: {_line(error)}") from None
+    # It counts as quantised, which TRL will not train and transformers will not save.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    save_plain(model, tokenizer, folder, {})
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

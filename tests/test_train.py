@@ -1,0 +1,271 @@
+"""Trainings: each takes real steps on real rows with tiny models, and its loss falls."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import statistics
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import students
+from autoif.calls import CallStore
+from autoif.errors import RunFailed, SetupError, UsageError
+from autoif.records import Message, Request
+from autoif.train.config import Sampling, TrainConfig
+from autoif.train.policy import policy
+from autoif.train.run import out_of_memory
+from runs import autoif, command
+
+pytest.importorskip("trl", reason='needs `pip install "autoif[train]"`')
+torch: Any = pytest.importorskip("torch")
+torch.set_num_threads(1)
+from autoif.train import dpo, grpo, selfplay, sft  # noqa: E402
+
+PLAIN = {"bf16": "off", "threads": 1, "max_length": 64, "batch": 8, "micro_batch": 8, "lr": 5e-3,
+         "warmup": 0.0}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2"])
+def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return students.make(tmp_path_factory.mktemp("students") / request.param, request.param)
+
+
+def config(method: Any, model: Path, data: Path, out: Path, **more: Any) -> TrainConfig:
+    train = PLAIN | more.pop("train", {})
+    values = {"model": str(model), "data": str(data), "out": str(out), "train": train}
+    return TrainConfig.of(method, values | {"lora": {"rank": 0}} | more)
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def falls(out: Path, key: str = "loss") -> None:
+    values = [row[key] for row in metrics(out)]
+    assert statistics.fmean(values[-3:]) < statistics.fmean(values[:3]), values
+
+
+@pytest.mark.parametrize("rank", [0, 8])
+def test_sft_learns(student: Path, tmp_path: Path, rank: int) -> None:
+    from transformers import AutoModelForCausalLM
+
+    data = students.write(tmp_path / "sft.jsonl", students.sft_rows())
+    c = config("sft", student, data, tmp_path / "out", train={"epochs": 5}, lora={"rank": rank})
+    model = sft.train(c)
+    falls(tmp_path / "out")
+    assert AutoModelForCausalLM.from_pretrained(model).num_parameters() > 0
+    assert (model / "README.md").read_text().startswith("---")
+    assert (tmp_path / "out" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert sft.train(c) == model  # done: nothing more to do
+
+
+def test_dpo_learns(student: Path, tmp_path: Path) -> None:
+    data = students.write(tmp_path / "dpo.jsonl", students.dpo_rows())
+    dpo.train(config("dpo", student, data, tmp_path / "out", train={"epochs": 5, "lr": 1e-3}))
+    falls(tmp_path / "out")
+
+
+def test_grpo_is_rewarded_by_the_verifiers(student: Path, tmp_path: Path) -> None:
+    data = students.write(tmp_path / "rlvr.jsonl", students.rlvr_rows())
+    many = {"max_steps": 12, "lr": 1e-2, "batch": 32, "micro_batch": 32}
+    part = {"max_tokens": 4, "generations": 8, "beta": 0.0}
+    grpo.train(config("grpo", student, data, tmp_path / "out", train=many, grpo=part))
+    rows = metrics(tmp_path / "out")
+    rewards = [row["reward"] for row in rows]
+    assert statistics.fmean(rewards[-4:]) > statistics.fmean(rewards[:4]) + 0.1, rewards
+    assert all(row["verifier/unscored"] == 0 for row in rows)
+    assert (tmp_path / "out" / "reward.png").exists()
+
+
+def test_selfplay_prefers_what_its_verifiers_accept(student: Path, tmp_path: Path) -> None:
+    data = students.write(tmp_path / "rlvr.jsonl", students.rlvr_rows())
+    c = config(
+        "selfplay", student, data, tmp_path / "out", train={"lr": 5e-3, "epochs": 6},
+        sampling={"k": 8, "max_tokens": 4, "engine": "hf"}, selfplay={"rounds": 2, "heldout": 0.3},
+    )  # fmt: skip
+    model = selfplay.train(c)
+    rounds = [json.loads(x) for x in (tmp_path / "out" / "rounds.jsonl").read_text().splitlines()]
+    assert [row["round"] for row in rounds] == [0, 1, 2]
+    assert rounds[2]["kept"] / rounds[2]["samples"] > rounds[1]["kept"] / rounds[1]["samples"]
+    assert (model / "config.json").exists()
+    assert (tmp_path / "out" / "guards.png").exists()
+
+
+# ---- kills, and what users get wrong -------------------------------------------------------------
+
+
+def write_config(path: Path, model: Path, data: Path, **more: Any) -> Path:
+    import tomli_w
+
+    values = {"model": str(model), "data": str(data), "out": str(path.parent / "out")}
+    train = PLAIN | more.pop("train", {})
+    path.write_text(tomli_w.dumps(values | {"lora": {"rank": 0}, "train": train} | more))
+    return path
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """It ends where one that was left alone ends."""
+    student = students.make(tmp_path / "student")
+    data = students.write(tmp_path / "sft.jsonl", students.sft_rows())
+    part = {"epochs": 4, "save_steps": 2, "batch": 4, "micro_batch": 4}
+    file = write_config(tmp_path / "c.toml", student, data, train=part)
+    out = tmp_path / "out"
+    with command("train", "sft", file) as process:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("checkpoints/checkpoint-2/trainer_state.json")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (out / "model").exists()
+    done = autoif("train", "sft", file)
+    assert done.code == 0, done.err
+    assert "going on from" in done.err
+    assert done.out == f"{out / 'model'}\n"
+    steps = [row["step"] for row in metrics(out)]
+    assert steps == list(range(1, 17))
+    whole = tmp_path / "whole"
+    sft.train(config("sft", student, data, whole, train=part))
+    again, alone = ([round(row["loss"], 4) for row in metrics(o)] for o in (out, whole))
+    assert again == alone
+
+
+def test_nan_ends_a_training_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    student = students.make(tmp_path / "student")
+    data = students.write(tmp_path / "sft.jsonl", students.sft_rows())
+    part = {"epochs": 20, "save_steps": 1, "lr": 1e20, "warmup": 3.0, "grad_norm": 1e30}
+    with pytest.raises(
+        RunFailed, match=r"lower train\.lr; the last good checkpoint is .*checkpoint"
+    ):
+        sft.train(config("sft", student, data, tmp_path / "out", train=part))
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_another_configuration_is_refused_in_a_directory(tmp_path: Path) -> None:
+    student = students.make(tmp_path / "student")
+    data = students.write(tmp_path / "sft.jsonl", students.sft_rows(8))
+    sft.train(config("sft", student, data, tmp_path / "out", train={"epochs": 1}))
+    with pytest.raises(UsageError, match=r"another configuration \(epochs differ\)"):
+        sft.train(config("sft", student, data, tmp_path / "out", train={"epochs": 2}))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"train": {"max_length": 4096}}, "is over the 256 tokens that"),
+        ({"train": {"max_length": 8}}, "every row has more than 8 tokens: raise train.max_length"),
+        ({"train": {"batch": 9}}, "train.batch \\(9\\) is no multiple of train.micro_batch"),
+        ({"model": "{tmp}"}, "not a model directory \\(no config.json in it\\)"),
+        ({"model": "{tmp}/none"}, "no such model directory or GGUF file"),
+        ({"model": "{tmp}/broken"}, "tokenizer cannot be loaded"),
+        ({"model": "{tmp}/bare"}, "it has no chat template"),
+        ({"data": "{tmp}/none.jsonl"}, "no such file; `data` names files of rows"),
+    ],
+)
+def test_a_wrong_setup_is_one_line(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    student = students.make(tmp_path / "student")
+    students.make(tmp_path / "bare", template=None)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
+    data = students.write(tmp_path / "sft.jsonl", students.sft_rows(4))
+    values = {
+        k: v.replace("{tmp}", str(tmp_path)) for k, v in more.items() if isinstance(v, str)
+    } | {k: v for k, v in more.items() if not isinstance(v, str)}
+    c = config("sft", student, data, tmp_path / "out", train=values.pop("train", {}))
+    c = c.model_copy(update=values | ({"data": (values["data"],)} if "data" in values else {}))
+    with pytest.raises(UsageError, match=said) as raised:
+        sft.train(c)
+    assert "\n" not in str(raised.value)
+
+
+def test_out_of_memory_names_a_knob(tmp_path: Path) -> None:
+    c = config("sft", tmp_path, tmp_path, tmp_path)
+    assert "lower train.micro_batch (now 8)" in out_of_memory(c)
+    c = config("sft", tmp_path, tmp_path, tmp_path, train={"micro_batch": 1})
+    assert "train.gradient_checkpointing = true" in out_of_memory(c)
+
+
+def test_a_killed_round_asks_nothing_again(tmp_path: Path) -> None:
+    """What was answered before a kill is read back from the call store."""
+    student = students.make(tmp_path / "student")
+    data = students.write(tmp_path / "rlvr.jsonl", students.rlvr_rows())
+    file = write_config(
+        tmp_path / "c.toml", student, data, train={"epochs": 2, "lr": 1e-3},
+        sampling={"k": 8, "max_tokens": 4, "engine": "hf"}, selfplay={"rounds": 1},
+    )  # fmt: skip
+    out = tmp_path / "out"
+
+    def stored() -> int:
+        if not (out / "calls.sqlite").exists():
+            return 0
+        with closing(sqlite3.connect(f"file:{out}/calls.sqlite?mode=ro", uri=True)) as db:
+            try:
+                return int(db.execute("SELECT count(*) FROM calls").fetchone()[0])
+            except sqlite3.OperationalError:
+                return 0
+
+    with command("train", "selfplay", file) as process:
+        deadline = time.monotonic() + 120
+        while stored() < 20:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    before = stored()
+    done = autoif("train", "selfplay", file, "--json")
+    assert done.code == 0, done.err
+    assert stored() == 2 + 14 * 8 + 2  # held out, round 1, held out: each asked once
+    assert before < stored()
+    assert json.loads(done.out)["last"]["round"] == 1
+
+
+def test_a_server_may_answer_for_the_policy(tmp_path: Path) -> None:
+    """Any command that serves the round's weights; it is ended with the round."""
+    server = tmp_path / "server.py"
+    server.write_text(SERVER)
+    sampling = Sampling(serve=(sys.executable, str(server), "{model}", "{port}"))
+
+    async def ask() -> str:
+        with CallStore.open(tmp_path / "calls.sqlite") as store:
+            async with policy(tmp_path, sampling, store, lambda line: None) as chat:
+                return (await chat(Request((Message("user", "who?"),)))).text
+
+    assert asyncio.run(ask()) == f"I am {tmp_path}"
+    with pytest.raises(SetupError, match="ended with code 3"):
+        asyncio.run(_enter(Sampling(serve=(sys.executable, "-c", "raise SystemExit(3)")), tmp_path))
+
+
+async def _enter(sampling: Sampling, tmp_path: Path) -> None:
+    with CallStore.open(tmp_path / "calls.sqlite") as store:
+        async with policy(tmp_path, sampling, store, lambda line: None):
+            pass
+
+
+SERVER = """
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def answer(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer({"data": [{"id": sys.argv[1]}]})
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        message = {"role": "assistant", "content": "I am " + asked["model"]}
+        self.answer({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {}})
+HTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
+"""
