@@ -87,7 +87,8 @@ def near(texts: list[str], pool: list[str], limit: float) -> list[tuple[str, str
 def test_seeds_are_many_and_spread_over_the_families(lang: str, least: int) -> None:
     rows = seeds(lang)
     assert len(rows) >= least
-    assert all(set(r) == {"text", "lang", "family", "benchmark_type"} for r in rows)
+    fields = {"text", "lang", "family", "benchmark_type"}
+    assert all(set(r) - {"params", "bound"} == fields for r in rows)
     assert {r["lang"] for r in rows} == {lang}
     counts = Counter(r["family"] for r in rows)
     # Chinese has no letter case.

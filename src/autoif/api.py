@@ -29,10 +29,12 @@ from autoif.engine import Run, Stopped
 from autoif.errors import RunFailed, UsageError
 from autoif.recipe import PRESETS, Recipe, merge
 from autoif.records import (
+    Composition,
     Drop,
     Instruction,
     Sample,
     Verifier,
+    composition_from_json,
     drop_from_json,
     instruction_from_json,
     sample_from_json,
@@ -127,6 +129,10 @@ class Result:
     def samples(self) -> Iterator[Sample]:
         """Every response that was checked, kept or not."""
         return map(sample_from_json, _rows(self.path / "03-samples.jsonl"))
+
+    def compositions(self) -> Iterator[Composition]:
+        """Constraints put together, of which a sample came."""
+        return map(composition_from_json, _rows(self.path / "04-compositions.jsonl"))
 
     def drops(self) -> Iterator[Drop]:
         """Everything that fell out, in the order of the stages' files."""

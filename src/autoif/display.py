@@ -55,17 +55,15 @@ def samples(rows: Sequence[dict[str, Any]]) -> Group:
     """Data rows shown whole: what was asked, what was answered, which functions say so."""
     panels = []
     for row in rows:
-        user, assistant = row["messages"][0]["content"], row["messages"][-1]["content"]
-        checks = row["verifiers"][0]["checks"]
+        text = Text()
+        for message in row["messages"]:
+            user = message["role"] == "user"
+            text.append("user  " if user else "model ", "bold cyan" if user else "bold green")
+            text.append(f"{message['content']}\n\n")
+        checks = [check for verifier in row["verifiers"] for check in verifier["checks"]]
         quality = "-" if row["quality"] is None else f"{row['quality']:g}"
-        text = Text.assemble(
-            ("user  ", "bold cyan"),
-            f"{user}\n\n",
-            ("model ", "bold green"),
-            f"{assistant}\n\n",
-            (f"proved by {len(checks)} functions, judged {quality} of 10; the first:\n", "dim"),
-            (checks[0].strip(), "dim"),
-        )
+        proved = f"proved by {len(checks)} functions, judged {quality} of 10; the first:\n"
+        text.append(f"{proved}{checks[0].strip()}", "dim")
         panels.append(Panel(text, title=row["id"], title_align="left"))
     return Group(*panels)
 
@@ -130,8 +128,10 @@ class Watch:
         rate = (usage.completion - before) / max(now - then, 1e-9)
         books = progress.books().counts
         left = _left(progress)
+        composed = f"{progress.composed}/{progress.compositions} compositions, "
         return Text(
             f"{progress.phase}: {progress.done}/{progress.instructions} instructions, "
+            f"{composed if progress.compositions else ''}"
             f"{books['crossval'].kept} verified, {books['judge'].kept} samples | "
             f"{calls['asked']:,} calls (+{calls['replayed']:,} read back), {rate:.0f} tokens/s | "
             f"{now - progress.started:.0f} s{left}"
@@ -141,8 +141,8 @@ class Watch:
 def _left(progress: Progress) -> str:
     """A guess at the time left, from the share of work units that have been through."""
     books = progress.books().counts
-    total = 2 * progress.instructions
-    through = books["crossval"].entered + progress.done
+    total = 2 * progress.instructions + progress.compositions
+    through = books["crossval"].entered + progress.done + progress.composed
     if not total or not through:
         return ""
     elapsed = time.monotonic() - progress.started
@@ -167,9 +167,17 @@ def story(told: Story) -> Group:
         parts.append(Text(f"  {row['text']}"))
         if row["parents"]:
             parts.append(Text(f"  proposed after being shown: {', '.join(row['parents'])}"))
-    if told.verifier:
-        row = told.verifier
+    if told.composition:
+        row = told.composition
+        head(f"composition {row['id']}: {len(row['turns'])} turns")
+        opening = (f"  {m['role']}: {_short(m['content'], 200)}" for m in row["opening"])
+        parts.extend(map(Text, opening))
+        for turn in row["turns"]:
+            how = "instead" if turn["change"] else "asked"
+            parts.append(Text(f"  {how}: {', '.join(turn['verifiers'])}"))
+    for row in [told.verifier] if told.verifier else told.verifiers:
         head(f"verifier {row['id']}: {len(row['checks'])} functions, {len(row['cases'])} cases")
+        parts.append(Text(f"  of: {row['instruction']['text']}"))
         for n, check in enumerate(row["checks"]):
             told_back = (row["back_translations"] or [""] * 99)[n]
             accuracy = row["accuracy"][n] if n < len(row["accuracy"]) else None

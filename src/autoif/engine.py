@@ -3,7 +3,8 @@
 The unit of distribution is a shard: a range of instructions in the order of their ids. Within a
 process the shards interleave: `in_flight` instructions are worked on, their products are committed
 in order, so a stop, a target and the artefacts depend on the answers alone, never on which came
-first. The call store is the checkpoint; a finished shard is skipped.
+first. The call store is the checkpoint; a finished shard is skipped. Where the recipe composes
+constraints, the compositions are worked through in the same way when the instructions are done.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ from autoif.records import Usage, Verifier
 from autoif.rundir import Part, RunDir, write_json, write_whole
 from autoif.sandbox import Limits, Sandbox
 from autoif.shards import Todo, trim
-from autoif.synth import brought, card, evidence, flow, instructions, queries
+from autoif.synth import brought, card, evidence, instructions, pool, queries
 from autoif.synth.product import Product
 from autoif.synth.tools import Relate, Tools
 from autoif.synth.wording import Wording
@@ -97,8 +98,12 @@ class Run:
             async with _Plain(tools, Ledger()):
                 with suppress(CallPending):
                     todo = await self._todo(tools, Ledger())
-                    async for _ in self._in_order(tools, todo.products()):
+                    async for _ in self._in_order(tools, todo):
                         pass
+                    if self.recipe.compose.on and not any(b.noted for b in self._notes):
+                        drawn = await self._compose(tools, await self._work(tools, todo), Ledger())
+                        async for _ in self._in_order(tools, drawn):
+                            pass
             # A pending call ends its instruction; what was asked beside it has to be noted too.
             others = asyncio.all_tasks() - {asyncio.current_task()}
             await asyncio.gather(*others, return_exceptions=True)
@@ -158,13 +163,20 @@ class Run:
             progress.instructions = todo.total
             progress.phase = "synthesis"
             parts = await self._work(tools, todo)
+            if self.recipe.compose.on:
+                progress.phase = "composition"
+                drawn = await self._compose(tools, parts, head)
+                progress.compositions = drawn.total
+                parts += await self._work(tools, drawn)
         head.check()
         progress.settle(head)
         progress.at_work.clear()  # what a target left behind is in no artefact
         self.out.write_lines("01-instructions.dropped", head.drops_in("01-instructions"))
         # Plain replies of several languages come side by side.
         shared = sorted(head.drops_in("02-verifiers"), key=lambda d: d.record_id)
-        self.out.merge(parts, shared)
+        undrawn = head.drops_in("04-compositions")
+        heads = {"02-verifiers.dropped": shared, "04-compositions.dropped": undrawn}
+        self.out.merge(parts, heads)
         return await self._finish(tools)
 
     def _used(self) -> dict[str, Usage]:
@@ -209,17 +221,26 @@ class Run:
         self.out.write_lines("01-instructions", found)
         return Todo.of(self.out, tools, found, own)
 
+    async def _compose(self, tools: Tools, parts: list[Path], head: Ledger) -> Todo:
+        """What is drawn from the verifiers of these parts. Samples of compositions come on top of a
+        target."""
+        if self.gate.reason == "target":
+            self.gate.reopen()
+        found = await asyncio.to_thread(pool.Pool, parts)
+        drawn = pool.draw(self.recipe, found, tools.queries, head)
+        return Todo.composed(self.out, tools, found, drawn)
+
     async def _work(self, tools: Tools, todo: Todo) -> list[Path]:
         """Works through the shards in order; the directories to merge."""
-        self.out.drop_parts(todo.stamp)
+        self.out.drop_parts(todo.under, todo.stamp)
         merged: list[Path] = []
         kept = 0
-        async with aclosing(self._in_order(tools, todo.products())) as products:
+        async with aclosing(self._in_order(tools, todo)) as products:
             for n in range(todo.shards):
                 part = todo.part(n)
                 if part.finished():
                     self.progress.ledger.add(part.ledger)
-                    self.progress.done += part.ledger.counts["verifiers"].entered
+                    self.progress.through(todo.stage, part.ledger.counts[todo.stage].entered)
                     merged.append(part.path)
                 else:
                     with part.begun():
@@ -227,8 +248,8 @@ class Run:
                             product = await anext(products, None)
                             if product is None:
                                 break
-                            self._commit(part, product, kept)
-                            if self._full(kept + part.ledger.counts["samples"].kept):
+                            self._commit(part, product, todo.target and todo.target - kept)
+                            if self._full(todo, kept + part.ledger.counts["samples"].kept):
                                 break
                     # A shard that was cut short, or some of whose calls got no answer, is not
                     # finished; one that the target ended is: it will always end there.
@@ -237,38 +258,39 @@ class Run:
                         await tools.store.mark(self._name)
                     merged.append(part.end() if cut else part.finish())
                 kept += part.ledger.counts["samples"].kept
-                if self._full(kept) or self.gate.refused:
+                if self._full(todo, kept) or self.gate.refused:
                     break
         return merged
 
-    def _full(self, kept: int) -> bool:
-        full = bool(self.recipe.target) and kept >= self.recipe.target
+    def _full(self, todo: Todo, kept: int) -> bool:
+        full = bool(todo.target) and kept >= todo.target
         if full:
             self.gate.shut("target")
         return full
 
-    def _commit(self, part: Part, product: Product, kept: int) -> None:
-        """The product's records go to its shard. `kept`: samples of the shards before."""
-        if self.recipe.target:
-            trim(product, self.recipe.target - kept - part.ledger.counts["samples"].kept)
+    def _commit(self, part: Part, product: Product, room: int) -> None:
+        """The product's records go to its shard. `room`: samples that a target leaves to the shard;
+        0 = there is none."""
+        if room:
+            trim(product, room - part.ledger.counts["samples"].kept)
         part.write("02-verifiers", [product.verifier] if product.verifier else [])
+        part.write("04-compositions", [product.composition] if product.composition else [])
         part.write("03-samples", product.samples)
         for name in ("sft", "dpo", "rlvr"):
             part.write(f"data/{name}", getattr(product, name))
-        for name in ("02-verifiers", "03-samples"):
+        for name in ("02-verifiers", "03-samples", "04-compositions"):
             part.write(f"{name}.dropped", product.ledger.drops_in(name))
         part.ledger.add(product.ledger)
         self.progress.settle(product.ledger)
         product.forget()
 
-    async def _in_order(
-        self, tools: Tools, jobs: Iterator[Product]
-    ) -> AsyncGenerator[Product, None]:
-        """Works on `in_flight` jobs at a time and gives them back in their order.
+    async def _in_order(self, tools: Tools, todo: Todo) -> AsyncGenerator[Product, None]:
+        """Works on `in_flight` units at a time and gives them back in their order.
 
         Once the gate is shut nothing more begins, and the jobs that had begun come back with what
         they have. Left early, it waits until what is in flight has ended and is stored.
         """
+        jobs = todo.products()
         slots = asyncio.Semaphore(self.recipe.engine.in_flight)
         waiting: deque[tuple[Product, asyncio.Task[bool]]] = deque()
 
@@ -279,8 +301,8 @@ class Run:
                     return False
                 self.progress.at_work.append(job.ledger)
                 with suppress(CallPending):
-                    await flow.process(tools, job)
-                self.progress.done += 1
+                    await todo.process(tools, job)
+                self.progress.through(todo.stage)
                 return True
 
         try:

@@ -17,9 +17,10 @@ from autoif.synth.wording import Wording
 CHARS_PER_TOKEN = {"en": 4.0, "zh": 1.6}
 # Of what goes into a step, the share that comes out, in runs with models of 1.5 to 72 billion.
 YIELD = {"proposals": 0.6, "verifiers": 0.5, "waves": 0.7, "passes": 0.4, "checks": 0.6}
+YIELD |= {"compositions": 0.7}
 # Tokens of a typical answer, where the recipe allows as many.
 LENGTH = {"instructions": 500, "functions": 140, "programs": 110, "cases": 150}
-LENGTH |= {"backtranslate": 20, "responses": 250, "judge": 120}
+LENGTH |= {"backtranslate": 20, "responses": 250, "judge": 120, "compositions": 2}
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
@@ -84,6 +85,17 @@ def _rows(
     # Pairs of case texts: the chosen one is judged, one for each query that plain replies answer.
     tried = v.plain if recipe.pairs.instruction_level else 0
     wanted = min(tried, recipe.pairs.instruction_level)
+    # Compositions: prompts, which have a query each, and what a model is asked about them.
+    c = recipe.compose
+    each = len(recipe.langs) * c.per_level
+    soft = each * bool(c.soft)
+    several = each * (c.levels - 1 + (c.turns > 1))
+    prompts = each * (c.levels - 1 + c.turns - 1) + soft
+    most_composed = prompts * sum(r.waves)
+    composed = most_composed * waves * YIELD["compositions"]
+    best = min(sum(r.waves), len(r.waves) * j.per_prompt) if j.per_prompt else sum(r.waves)
+    scored = prompts * best * judged + soft * best * j.votes
+    share = scored / max(most_composed, 1) * YIELD["passes"]
     return [
         ("instructions", "propose", (asks, asks), size("augment") + 8 * line, 1024),
         (
@@ -130,9 +142,16 @@ def _rows(
             b.max_tokens,
         ),
         (
+            "compositions",
+            "judge",
+            (several,) * 2 if c.judge == "model" else (0, 0),
+            size("compatible") + 3 * line,
+            8,
+        ),
+        (
             "responses",
             "respond",
-            (found[0] * samples, responses),
+            (found[0] * samples + most_composed, responses + composed),
             size("respond") + query + line,
             r.max_tokens,
         ),
@@ -140,8 +159,9 @@ def _rows(
             "judge",
             "judge",
             (
-                2 * found[0] * (top + tried) * judged,
-                (min(top / samples, YIELD["passes"]) * responses + verified * wanted) * judged,
+                2 * (found[0] * (top + tried) * judged + scored),
+                (min(top / samples, YIELD["passes"]) * responses + verified * wanted) * judged
+                + share * composed,
             ),
             size("judge_number" if j.style == "number" else "judge") + query + line + answer,
             j.max_tokens,
@@ -150,7 +170,7 @@ def _rows(
 
 
 _HOLES = ["n", "examples", "instruction", "function", "failure", "premise", "hypothesis"]
-_HOLES += ["query", "response", "brief", "words"]
+_HOLES += ["query", "response", "brief", "words", "demands"]
 
 
 def _stage(

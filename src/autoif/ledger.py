@@ -21,6 +21,7 @@ STAGES: Mapping[str, str] = {
     "crossval": "instructions with functions",
     "backtranslate": "functions said back in words",
     "verifiers": "instructions with a verifier",
+    "compositions": "constraints put together",
     "prompts": "query and instruction",
     "responses": "sampled responses",
     "judge": "responses that passed",
@@ -30,6 +31,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "01-instructions": ("instructions",),
     "02-verifiers": ("functions", "programs", "cases", "crossval", "backtranslate", "verifiers"),
     "03-samples": ("prompts", "responses", "judge", "samples"),
+    "04-compositions": ("compositions",),
 }
 
 

@@ -23,6 +23,8 @@ class Progress:
     phase: str = "starting"
     instructions: int = 0
     done: int = 0
+    compositions: int = 0
+    composed: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     at_work: list[Ledger] = field(default_factory=list)
     counts: dict[str, Mapping[str, Counts]] = field(default_factory=dict)  # model -> stage
@@ -37,6 +39,13 @@ class Progress:
         """What was at work is done."""
         self.at_work.remove(ledger)
         self.ledger.add(ledger)
+
+    def through(self, stage: str, n: int = 1) -> None:
+        """n more units of the stage are done."""
+        if stage == "compositions":
+            self.composed += n
+        else:
+            self.done += n
 
     def calls(self) -> dict[str, int]:
         every = [c for stages in self.counts.values() for c in stages.values()]
@@ -65,6 +74,7 @@ class Progress:
             "state": state,
             "phase": self.phase,
             "instructions": {"total": self.instructions, "done": self.done},
+            "compositions": {"total": self.compositions, "done": self.composed},
             "stages": self.books().to_json(),
             "calls": self.calls(),
             "tokens": to_json(sum(used.values(), Usage())),

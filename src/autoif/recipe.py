@@ -73,6 +73,9 @@ class Instructions(_Section):
 
     seeds: str = Field("builtin", description="file of seed instructions, hf:DATASET, or builtin")
     limit: int = Field(0, ge=0, description="use the first N seeds; 0 = all")
+    numbers: int = Field(
+        0, ge=0, description="numbers drawn for a seed with a slot {n}; 0 = such seeds are left out"
+    )
     own: str = Field("", description="file of finished instructions: no seeds, no proposals")
     rounds: int = Field(2, ge=0, description="rounds of proposals by the model")
     asks: int = Field(4, ge=1, description="requests for proposals in a round")
@@ -208,6 +211,28 @@ class Pairs(_Section):
     instruction_level: int = Field(2, ge=0, description="pairs of case texts per instruction")
 
 
+class Compose(_Section):
+    """Several constraints in one prompt: at once, turn by turn, or beside soft ones."""
+
+    levels: int = Field(1, ge=1, le=5, description="prompts of 2 up to so many constraints; 1 = no")
+    turns: int = Field(
+        1, ge=1, le=8, description="conversations of so many turns of the user; 1 = none"
+    )
+    per_level: int = Field(
+        32, ge=1, description="prompts drawn for each number of constraints, and conversations"
+    )
+    judge: Literal["model", "off"] = Field(
+        "model", description="who says whether one reply can follow all; off: the responses alone"
+    )
+    soft: str = Field(
+        "", description="file of constraints that a model scores, or builtin; empty = none"
+    )
+
+    @property
+    def on(self) -> bool:
+        return self.levels > 1 or self.turns > 1 or bool(self.soft)
+
+
 class Engine(_Section):
     """How the work is spread. Changes nothing in what is made."""
 
@@ -235,6 +260,7 @@ class Recipe(_Section):
     responses: Responses = Responses()
     judge: Judge = Judge()
     pairs: Pairs = Pairs()
+    compose: Compose = Compose()
     engine: Engine = Engine()
 
     @classmethod
@@ -338,6 +364,14 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "strict": ("", STRICT),
+    # Strict, and all that goes beyond one constraint in one turn.
+    "composed": (
+        "strict",
+        {
+            "instructions": {"numbers": 2},
+            "compose": {"levels": 5, "turns": 3, "per_level": 64},
+        },
+    ),
     "demo": (
         "strict",
         {
@@ -382,7 +416,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "asks": 1,
                 "per_ask": 6,
                 "shown": 4,
+                "numbers": 2,
             },
+            "compose": {"levels": 3, "turns": 2, "per_level": 6},
             "verifiers": {"k": 3, "comply": 2, "plain": 6, "instructed": 0},
             "queries": {"source": "builtin:smoke", "per_instruction": 3},
             "responses": {"waves": (2, 2), "enough": 1, "hopeless": 6},

@@ -87,6 +87,8 @@ class Instruction:
 
     origin: seed, augmented (a model proposed it from `parents`) or user (brought to the run).
     benchmark_type: a constraint type of IFEval, IFBench or FollowBench that it states, or "".
+    template: the text with {n} where the number n stands, if it was made from one; bound: how n
+    binds, at_least, at_most or exactly.
     """
 
     text: str
@@ -95,6 +97,9 @@ class Instruction:
     family: str = ""
     benchmark_type: str = ""
     parents: tuple[str, ...] = ()
+    template: str = ""
+    n: int | None = None
+    bound: str = ""
 
     @property
     def id(self) -> str:

@@ -3,7 +3,9 @@
     recipe.toml                     what the directory was made by; another recipe is refused
     calls.sqlite                    the call store
     parts/00000-HASH/               a finished shard, under its final names
-    01-instructions.jsonl  02-verifiers.jsonl  03-samples.jsonl  NN-*.dropped.jsonl
+    parts/compositions/00000-HASH/  the same
+    01-instructions.jsonl  02-verifiers.jsonl  03-samples.jsonl  04-compositions.jsonl
+    NN-*.dropped.jsonl              what fell out, beside each
     data/sft.jsonl  data/dpo.jsonl  data/rlvr.jsonl  data/README.md
     progress.json                   while at work; manifest.json: written last
 
@@ -18,7 +20,7 @@ import os
 import shutil
 import time
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +36,7 @@ RECORDS = tuple(FILES)
 DATA = ("data/sft", "data/dpo", "data/rlvr")
 DROPS = tuple(f"{name}.dropped" for name in FILES)
 ARTEFACTS = (*RECORDS, *DROPS, *DATA)
+DRAWN = "parts/compositions/drawn"  # every composition, as the shards work through them
 STALE = 30.0  # seconds; a run at work writes progress.json every second
 
 
@@ -89,22 +92,23 @@ class RunDir:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{file}: not a TOML recipe: {error}") from None
 
-    def part(self, shard: int, stamp: str) -> Part:
-        return Part(self.path / "parts" / f"{shard:05d}-{stamp}")
+    def part(self, under: str, shard: int, stamp: str) -> Part:
+        return Part(self.path / "parts" / under / f"{shard:05d}-{stamp}")
 
     def artefact(self, name: str) -> Path:
         return self.path / f"{name}.jsonl"
 
     def write_lines(self, name: str, records: Iterable[Any]) -> None:
         target = self.artefact(name)
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_suffix(".tmp")
         with fresh.open("wb") as file:
             file.writelines(map(dump_line, records))
         fresh.replace(target)
 
-    def merge(self, parts: Iterable[Path], head: Iterable[Any]) -> None:
-        """Artefacts from parts, which come in order. `head`: drops of what all shards share."""
+    def merge(self, parts: Iterable[Path], heads: Mapping[str, Iterable[Any]]) -> None:
+        """Artefacts from parts, which come in order. `heads`: what stands before them, by artefact:
+        drops of what all shards share."""
         parts = list(parts)
         for name in ARTEFACTS:
             if name in ("01-instructions", "01-instructions.dropped"):
@@ -113,16 +117,15 @@ class RunDir:
             target.parent.mkdir(exist_ok=True)
             fresh = target.with_suffix(".tmp")
             with fresh.open("wb") as out:
-                if name == "02-verifiers.dropped":
-                    out.writelines(map(dump_line, head))
+                out.writelines(map(dump_line, heads.get(name, ())))
                 for part in parts:
                     with (part / f"{name}.jsonl").open("rb") as lines:
                         shutil.copyfileobj(lines, out)
             fresh.replace(target)
 
-    def drop_parts(self, stamp: str) -> None:
+    def drop_parts(self, under: str, stamp: str) -> None:
         """Parts that another recipe left: they would never be read again."""
-        for part in (self.path / "parts").glob("*-*"):
+        for part in (self.path / "parts" / under).glob("*-*"):
             if not part.name.endswith(f"-{stamp}"):
                 shutil.rmtree(part)
 

@@ -1,7 +1,8 @@
 """`autoif show DIR ID`: one record's or drop's whole story, read from a run directory.
 
-Any id that stands in an artefact will do, or its beginning. The instruction that the record belongs
-to leads to everything else: its checks, cases, samples, drops, and the calls made on its behalf.
+Any id that stands in an artefact will do, or its beginning. The instruction or composition that the
+record belongs to leads to everything else: its checks, cases, samples, drops, and the calls made on
+its behalf.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import orjson
 
 from autoif.calls import CallStore, StoredCall
 from autoif.errors import UsageError
-from autoif.rundir import ARTEFACTS, RunDir
+from autoif.rundir import ARTEFACTS, DRAWN, RunDir
 
 Row = dict[str, Any]
 
@@ -28,6 +29,8 @@ class Story:
     found: list[tuple[str, Row]]
     instruction: Row | None = None
     verifier: Row | None = None
+    composition: Row | None = None
+    verifiers: list[Row] = field(default_factory=list)  # of the composition
     samples: list[Row] = field(default_factory=list)
     drops: list[Row] = field(default_factory=list)
     calls: list[StoredCall] = field(default_factory=list)
@@ -51,14 +54,19 @@ def story(out: RunDir, wanted: str, calls: Path | None = None) -> Story:
     if not owners:
         return told
     owner = min(owners)
-    verifier = ""
+    told.composition = next((row for row in _drawn(out) if row["id"] == owner), None)
+    composed = {v for t in (told.composition or {"turns": ()})["turns"] for v in t["verifiers"]}
     for name, row in _rows(out):
         if name == "01-instructions" and row["id"] == owner:
             told.instruction = row
         elif name == "02-verifiers" and row["instruction"]["id"] == owner:
-            told.verifier, verifier = row, row["id"]
+            told.verifier = row
             told.instruction = told.instruction or row["instruction"]
-        elif name == "03-samples" and verifier and verifier in row["verifiers"]:
+        elif name == "02-verifiers" and row["id"] in composed:
+            told.verifiers.append(row)
+        elif name == "03-samples" and owner == (
+            row["composition"] or of_verifier[row["verifiers"][0]]
+        ):
             told.samples.append(row)
         elif name.endswith(".dropped") and owner in (row["parent"], row["record_id"]):
             told.drops.append(row)
@@ -71,17 +79,26 @@ def story(out: RunDir, wanted: str, calls: Path | None = None) -> Story:
 
 def _rows(out: RunDir) -> Iterator[tuple[str, Row]]:
     for name in ARTEFACTS:
-        path = out.artefact(name)
-        if path.is_file():
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
-                    try:
-                        yield name, orjson.loads(line)
-                    except orjson.JSONDecodeError:
-                        raise UsageError(
-                            f"{path}: line {number} is broken; the run's own command makes the "
-                            "file again"
-                        ) from None
+        for row in _lines(out.artefact(name)):
+            yield name, row
+
+
+def _drawn(out: RunDir) -> Iterator[Row]:
+    """Every composition, also one of which nothing came."""
+    return _lines(out.artefact(DRAWN))
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    if not path.is_file():
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError:
+                raise UsageError(
+                    f"{path}: line {number} is broken; the run's own command makes the file again"
+                ) from None
 
 
 def _ids(row: Row) -> list[str]:
@@ -95,12 +112,12 @@ def _carries(row: Row, wanted: str) -> bool:
 
 def _owner(name: str, row: Row, of_verifier: dict[str, str]) -> str:
     """The id of the instruction that a row belongs to."""
-    if name == "01-instructions":
+    if name in ("01-instructions", "04-compositions"):
         return str(row["id"])
     if name == "02-verifiers":
         return str(row["instruction"]["id"])
     if name == "03-samples":
-        return of_verifier.get(row["verifiers"][0], "")
+        return str(row["composition"]) or of_verifier.get(row["verifiers"][0], "")
     if "instruction_ids" in row:
-        return str(row["instruction_ids"][0])
+        return str(row["composition"] or row["instruction_ids"][0])
     return str(row.get("parent") or "")

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -135,6 +135,7 @@ class Counts:
     unscored: int = 0  # texts on which no check concluded
     agreed: int = 0  # verify_rows: texts that are what their row claims
     disagreed: int = 0
+    levels: Counter[int] = field(default_factory=Counter)  # verify_rows: rows that agree, by level
     outcomes: dict[str, int] = field(default_factory=lambda: {s.value: 0 for s in Status})
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
@@ -184,23 +185,24 @@ def verify_rows(
     A row agrees where each of its verifiers accepts the assistant's message (sft) or `chosen`, by a
     fraction of at least its `min_fraction`, and where of a dpo row not all of them accept
     `rejected`. An rlvr row has no response; its checks must only be runnable, so they are run on
-    the empty text. `out` gets rows `{"line", "agrees", "texts": {name: [verdict, ...]}}`.
+    the empty text. A row that names a `level` has to carry as many verifiers. `out` gets rows
+    `{"line", "level", "agrees", "texts": {name: [verdict, ...]}}`, a verdict for each verifier.
 
     Raises UsageError naming file and line for a row that is none of the three.
     """
     write = None if out is None else out if callable(out) else out.write
     counts = Counts()
-    wanted: deque[tuple[int, list[str], list[float]]] = deque()
+    wanted: deque[tuple[int, object, list[str], list[float]]] = deque()
 
     def jobs() -> Iterator[tuple[str, list[list[str]], list[str]]]:
         for row in _rows(rows):
             checks, least = _carried(row)
             texts = _claims(row)
-            wanted.append((row.line, list(texts), least))
+            wanted.append((row.line, row.data.get("level", len(least)), list(texts), least))
             yield row.where, checks, list(texts.values())
 
     for _, by_verifier in _in_order(sandbox or shared_sandbox(), jobs()):
-        line, names, least = wanted.popleft()
+        line, level, names, least = wanted.popleft()
         counts.rows += 1
         agrees = True
         for i, name in enumerate(names):
@@ -214,12 +216,14 @@ def verify_rows(
                 right = all(v.fraction is not None for v in column)
             else:
                 right = accepted if name != "rejected" else not accepted
+            right = right and level == len(least)
             counts.agreed += right
             counts.disagreed += not right
             agrees = agrees and right
+        counts.levels[len(least)] += agrees
         if write is not None:
             texts = {n: [_plain(v[i]) for v in by_verifier] for i, n in enumerate(names)}
-            write(dump_line({"line": line, "agrees": agrees, "texts": texts}))
+            write(dump_line({"line": line, "level": level, "agrees": agrees, "texts": texts}))
     return counts
 
 

@@ -74,6 +74,10 @@ class Gate:
     def shut(self, reason: str) -> None:
         self.reason = self.reason or reason
 
+    def reopen(self) -> None:
+        """Work of another kind begins: what the last one refused is no longer wanted."""
+        self.reason, self.refused = "", 0
+
     def before(self, model: str, backend: Backend) -> Backend:
         if self.budget:
             self.budget.of(self.prices, model, Usage())  # says now if the price is missing

@@ -74,6 +74,9 @@ def _verify(args: argparse.Namespace) -> int:
             counts = verify_files(Path(args.verifiers), Path(args.responses), out)
     if not args.quiet:
         err.print(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
+        if args.rows:
+            levels = (f"level {n} {rows:,}" for n, rows in sorted(counts.levels.items()))
+            err.print(f"rows that are what they claim: {', '.join(levels)}")
     if args.rows and counts.disagreed:
         raise RunFailed(f"{counts.disagreed:,} texts of {args.rows} are not what their rows claim")
     return 0

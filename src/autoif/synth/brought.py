@@ -52,13 +52,14 @@ def _instruction(row: dict[str, Any], where: str) -> Instruction:
         text = value.strip()
         return Instruction(text, lang=language(row, text), origin="user")
     if isinstance(value, dict) and isinstance(value.get("text"), str):
-        names = ("text", "lang", "origin", "family", "benchmark_type")
+        names = ("text", "lang", "origin", "family", "benchmark_type", "template", "bound")
+        n = value.get("n")
         parents = value.get("parents") or []
         known = {k: value[k] for k in names if k in value}
         if isinstance(parents, list) and all(
             isinstance(v, str) for v in (*known.values(), *parents)
         ):
-            return Instruction(**known, parents=tuple(parents))
+            return Instruction(**known, parents=tuple(parents), n=n if isinstance(n, int) else None)
     raise UsageError(f'{where}: "instruction" has to be its text')
 
 

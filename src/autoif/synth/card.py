@@ -55,7 +55,24 @@ Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` r
 
 The verifiers are programs that a model wrote. They are untrusted code: run them in a sandbox.
 Sources and licences of the queries stand in the rows (`source`).
-"""
+{_composed(recipe)}"""
+
+
+def _composed(recipe: Recipe) -> str:
+    part = recipe.compose
+    said = ""
+    if part.on:
+        said += (
+            "\n`level` counts the constraints in force in a row, each with its code in "
+            "`verifiers`; `turns` the turns of the user.\n"
+        )
+    if part.soft:
+        said += (
+            "\n**Rows with a `soft` that is not empty also carry a constraint that no code "
+            "decides** (tone, audience): a model scored it. Take them out for data that is proved "
+            "by code alone.\n"
+        )
+    return said
 
 
 def _reasons(dropped: dict[str, int]) -> str:

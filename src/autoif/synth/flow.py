@@ -23,7 +23,16 @@ from autoif.records import (
     Verdict,
     Verifier,
 )
-from autoif.synth import backtranslate, evidence, judge, queries, responses, rows, verifiers
+from autoif.synth import (
+    backtranslate,
+    evidence,
+    judge,
+    queries,
+    responses,
+    rows,
+    slots,
+    verifiers,
+)
 from autoif.synth.crossval import Survivors, cross_validate
 from autoif.synth.product import Product
 from autoif.synth.responses import Prompt, Task, user_message
@@ -83,6 +92,7 @@ async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> V
         ),
     )
     cases = _distinct(cases, gathered + instructed, instruction, ledger)
+    checks = await slots.at_edges(tools, instruction, checks, cases, ledger)
     said, table = await _table(tools, checks, cases)
     found = cross_validate(said, cases, tools.recipe.crossval)
     for _ in range(tools.recipe.verifiers.repair):
@@ -90,6 +100,7 @@ async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> V
         if found.reason not in REPAIRABLE or not failing:
             break
         fresh = await verifiers.repair(tools, instruction, failing, ledger)
+        fresh = await slots.at_edges(tools, instruction, fresh, cases, ledger)
         known = {verifiers.normalise(c.source) for c in checks}
         for check in fresh:
             if verifiers.normalise(check.source) in known:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from rapidfuzz import fuzz, process
 
@@ -16,6 +19,7 @@ from autoif.errors import CallFailed, UsageError
 from autoif.ledger import Ledger
 from autoif.recipe import Instructions, Recipe
 from autoif.records import Instruction, content_id, seed_from
+from autoif.synth import slots
 from autoif.synth.parsing import parse_lines
 from autoif.synth.tools import Tools
 from autoif.tables import CJK, builtin, language, read_texts
@@ -33,18 +37,12 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
         for lang in recipe.langs:
             rows += read_texts(builtin(part.seeds, f"seeds.{lang}.jsonl"), ("text",))
     found = Known(part)
-    for row in rows:
-        text = clean(row["text"])
-        instruction = Instruction(
-            text,
-            lang=language(row, text),
-            origin="user" if part.own else "seed",
-            family=str(row.get("family") or ""),
-            benchmark_type=str(row.get("benchmark_type") or ""),
-        )
+    for instruction in (i for row in rows for i in _seeds(recipe, row)):
         ledger.enter(STAGE)
         if instruction.lang not in recipe.langs:
             reason = "other_language"
+        elif instruction.template and not instruction.n:
+            reason = "open_slot"
         elif instruction.benchmark_type and part.benchmarks == "drop":
             reason = "benchmark_type"
         elif part.limit and len(found.all) >= part.limit:
@@ -52,7 +50,7 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
         else:
             reason = found.admit(instruction)
         if reason:
-            ledger.drop(STAGE, instruction.id, reason, text)
+            ledger.drop(STAGE, instruction.id, reason, instruction.text)
         else:
             ledger.keep(STAGE)
     if not found.all:
@@ -60,6 +58,23 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
             f"{part.own or part.seeds}: no instruction in {' or '.join(recipe.langs)} in it"
         )
     return found.all
+
+
+def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
+    """The instruction of a row; of a seed with a slot, one for each number drawn, or, where none
+    is wanted, itself with the slot open."""
+    text = clean(row["text"])
+    seed = Instruction(
+        text,
+        lang=language(row, text),
+        origin="user" if recipe.instructions.own else "seed",
+        family=str(row.get("family") or ""),
+        benchmark_type=str(row.get("benchmark_type") or ""),
+    )
+    if not row.get("params"):
+        return [seed]
+    seed = replace(seed, template=text, bound=str(row.get("bound")))
+    return [replace(seed, text=t, n=n) for t, n in slots.fill(recipe, text, row)] or [seed]
 
 
 async def augment(tools: Tools, seeds: list[Instruction], ledger: Ledger) -> list[Instruction]:

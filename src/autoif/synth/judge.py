@@ -1,4 +1,5 @@
 """Does the response answer the query? A model's score from 0 to 10, asked only for what passed.
+The same for constraints that no program decides: tone, style, audience.
 
 An answer without a score is asked for once more; then it is its own outcome, never a zero.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from autoif.errors import CallFailed
+from autoif.records import Message
 from autoif.synth.parsing import parse_score
 from autoif.synth.tools import Tools
 
@@ -17,11 +19,25 @@ STAGE = "judge"
 async def score(
     tools: Tools, lang: str, query: str, demanded: str, response: str, record: str
 ) -> float | CallFailed:
-    """The mean of the votes that were understood. `demanded`: what the reply had to follow.
+    """How well the response answers the query. `demanded`: what else it had to follow.
     `record`: id of the instruction or composition on whose behalf it is asked."""
-    part = tools.recipe.judge
+    prompt = "judge" if tools.recipe.judge.style == "analysis" else "judge_number"
+    values = {"query": query, "instruction": demanded, "response": response}
+    return await _votes(tools, tools.wording.messages(prompt, lang, **values), record)
+
+
+async def soft_score(
+    tools: Tools, lang: str, query: str, soft: str, response: str, record: str
+) -> float | CallFailed:
+    """How well the response keeps to a soft constraint."""
+    values = {"query": query, "soft": soft, "response": response}
+    return await _votes(tools, tools.wording.messages("rubric", lang, **values), record)
+
+
+async def _votes(tools: Tools, messages: tuple[Message, ...], record: str) -> float | CallFailed:
+    """The mean of the votes that were understood."""
     votes = await asyncio.gather(
-        *(_vote(tools, lang, query, demanded, response, record, n) for n in range(part.votes))
+        *(_vote(tools, messages, record, n) for n in range(tools.recipe.judge.votes))
     )
     understood = [v for v in votes if not isinstance(v, CallFailed)]
     if understood:
@@ -35,13 +51,8 @@ def good(tools: Tools, value: float) -> bool:
 
 
 async def _vote(
-    tools: Tools, lang: str, query: str, demanded: str, response: str, record: str, number: int
+    tools: Tools, messages: tuple[Message, ...], record: str, number: int
 ) -> float | CallFailed:
-    part = tools.recipe.judge
-    prompt = "judge" if part.style == "analysis" else "judge_number"
-    messages = tools.wording.messages(
-        prompt, lang, query=query, instruction=demanded, response=response
-    )
     failed = CallFailed("no_score")
     for again in range(2):
         try:
@@ -52,7 +63,7 @@ async def _vote(
                 record=record,
                 # The first vote is the model's best guess; more votes, and second tries, vary.
                 temperature=0.0 if number == again == 0 else 0.7,
-                max_tokens=part.max_tokens,
+                max_tokens=tools.recipe.judge.max_tokens,
                 index=2 * number + again,
                 partial=True,
             )

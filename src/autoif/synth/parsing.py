@@ -148,6 +148,17 @@ def parse_relation(answer: str) -> str | None:
     return _RELATIONS[found[0]] if found else None
 
 
+_YES = re.compile(r"\b(yes|no)\b|(不能|不可以|不行)|(能|可以)")
+
+
+def parse_yes(answer: str) -> bool | None:
+    """The first yes or no of an answer, in English or Chinese; None where there is neither."""
+    found = _YES.search(answer.lower())
+    if not found:
+        return None
+    return found[1] == "yes" or bool(found[3])
+
+
 def parse_lines(answer: str) -> list[str]:
     """The items of a list: lines headed by "- ", "* ", "1." or "1)"; a JSON list of strings too."""
     if answer.lstrip().startswith(("[", "```", "{")):

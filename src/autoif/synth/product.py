@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from autoif.ledger import Ledger
 from autoif.pairs import query_pairs
-from autoif.records import Composition, Instruction, Sample, Verifier
+from autoif.records import Composition, Instruction, Sample, Soft, Verifier
 from autoif.synth import rows
 from autoif.synth.responses import Prompt, Task
 from autoif.synth.tools import Tools
@@ -36,7 +36,8 @@ class Product:
             self.ledger.enter("samples", len(kept))
             self.ledger.keep("samples", len(kept))
             self.sft += [rows.sft_row(s, task, part.responses) for s in kept]
-            self.rlvr.append(rows.rlvr_row(prompt, task, part.responses))
+            unscored = [Soft(s) for s in task.soft]
+            self.rlvr.append(rows.rlvr_row(prompt, task, part.responses, unscored))
             soft = {s.response: s.soft for s in kept}
             for pair in query_pairs(prompt.samples, part.pairs.per_prompt, part.seed):
                 self.dpo.append(rows.dpo_row(pair, task, part.responses, soft[pair.chosen]))

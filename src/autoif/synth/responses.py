@@ -20,6 +20,7 @@ from autoif.records import (
     Message,
     Query,
     Sample,
+    Soft,
     Verdict,
     Verifier,
     content_id,
@@ -36,11 +37,13 @@ class Task:
 
     verifiers: in force; a response has to pass each. stated: all that the prompt names, where a
     later turn put one in place of another. composition: its id, or "" for a single instruction.
+    soft: constraints that no program decides.
     """
 
     verifiers: tuple[Verifier, ...]
     stated: tuple[Verifier, ...]
     composition: str = ""
+    soft: tuple[str, ...] = ()
 
     @classmethod
     def single(cls, verifier: Verifier) -> Task:
@@ -58,7 +61,7 @@ class Task:
     @property
     def demanded(self) -> str:
         """What is in force, a line for each constraint."""
-        return "\n".join(v.instruction.text for v in self.verifiers)
+        return "\n".join([*(v.instruction.text for v in self.verifiers), *self.soft])
 
     def passes(self, verdicts: Sequence[Verdict], part: Responses) -> bool:
         return all(passes(v.fraction, part) for v in verdicts)
@@ -80,9 +83,9 @@ class Prompt:
         return sum(s.kept for s in self.samples)
 
 
-def user_message(query: str, verifiers: Sequence[Verifier]) -> Message:
+def user_message(query: str, verifiers: Sequence[Verifier], soft: Sequence[str] = ()) -> Message:
     """The query, then each instruction and a full stop: the prompt of every data row."""
-    texts = [v.instruction.text.rstrip(" .。") for v in verifiers]
+    texts = [t.rstrip(" .。") for t in (*(v.instruction.text for v in verifiers), *soft)]
     if verifiers[0].instruction.lang == "zh":
         return Message("user", query + "".join(f"{text}。" for text in texts))
     return Message("user", " ".join([query, *(f"{text}." for text in texts)]).strip())
@@ -231,8 +234,15 @@ async def _judge(
             ledger.drop(judge.STAGE, made.id, value.reason, value.detail, task.owner)
             prompt.samples.append(replace(made, reason=value.reason))
         elif value is None or judge.good(tools, value):
-            ledger.keep(judge.STAGE)
-            prompt.samples.append(replace(made, quality=value, kept=True))
+            made = replace(made, quality=value, soft=await _soft(tools, task, prompt, made))
+            poor = [s for s in made.soft if s.score is None or not judge.good(tools, s.score)]
+            if poor:
+                detail = "; ".join(f"{s.score} of 10: {s.instruction}" for s in poor)
+                ledger.drop(judge.STAGE, made.id, "low_soft_score", detail, task.owner)
+                prompt.samples.append(replace(made, reason="low_soft_score"))
+            else:
+                ledger.keep(judge.STAGE)
+                prompt.samples.append(replace(made, kept=True))
         else:
             ledger.drop(judge.STAGE, made.id, "low_score", f"{value:g} of 10", task.owner)
             prompt.samples.append(replace(made, quality=value, reason="low_score"))
@@ -241,6 +251,18 @@ async def _judge(
 async def _score(tools: Tools, task: Task, prompt: Prompt, made: Sample) -> float | CallFailed:
     return await judge.score(
         tools, task.lang, prompt.query.text, task.demanded, made.response, task.owner
+    )
+
+
+async def _soft(tools: Tools, task: Task, prompt: Prompt, made: Sample) -> tuple[Soft, ...]:
+    """The response scored by every soft constraint of its prompt; None: no score was understood."""
+    query, text, owner = prompt.query.text, made.response, task.owner
+    scores = await asyncio.gather(
+        *(judge.soft_score(tools, task.lang, query, s, text, owner) for s in task.soft)
+    )
+    return tuple(
+        Soft(s, None if isinstance(score, CallFailed) else score)
+        for s, score in zip(task.soft, scores, strict=True)
     )
 
 

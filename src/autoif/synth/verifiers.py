@@ -15,7 +15,7 @@ from typing import Any
 from autoif.errors import CallFailed
 from autoif.ledger import Ledger
 from autoif.records import Case, Check, Instruction, content_id
-from autoif.synth import examples
+from autoif.synth import examples, slots
 from autoif.synth.grounding import ungrounded
 from autoif.synth.parsing import parse_bool, parse_code, parse_json
 from autoif.synth.tools import Tools
@@ -54,15 +54,16 @@ async def write(
 ) -> tuple[list[Check], list[Case]]:
     """Distinct candidate functions and cases; the cases are kept or dropped by what follows."""
     part = tools.recipe.verifiers
-    if part.ask == "together":
+    if part.ask == "together" and not instruction.n:
         answers = await _ask(tools, instruction, "together", part.k, schema=TOGETHER)
         return candidates(answers, instruction, ledger)
     functions, cases = await asyncio.gather(
-        _ask(tools, instruction, "function", part.k),
+        _ask(tools, instruction, "function_n" if instruction.n else "function", part.k),
         _ask(tools, instruction, "cases", part.case_asks, schema=APART),
     )
     # Copies but for comments and white space are one function: their agreement is no evidence.
-    checks = _distinct_checks((_code(a) for a in functions), instruction, ledger, same=normalise)
+    sources = [_code(answer, instruction) for answer in functions]
+    checks = _distinct_checks(sources, instruction, ledger, same=normalise)
     checks = _grounded(tools, checks, instruction, ledger)
     return checks, _distinct_cases(map(_apart, cases), instruction, ledger)
 
@@ -89,11 +90,12 @@ async def repair(
 
     answers = await asyncio.gather(
         *(
-            _one(tools, instruction, "repair", 0, None, function=check.source, failure=failure)
-            for check, failure in failing
+            _one(tools, instruction, "repair", 0, None, function=source, failure=failure)
+            for source, failure in ((slots.opened(c.source), failure) for c, failure in failing)
         )
     )
-    checks = _distinct_checks((_code(a) for a in answers), instruction, ledger, same=normalise)
+    sources = [_code(answer, instruction) for answer in answers]
+    checks = _distinct_checks(sources, instruction, ledger, same=normalise)
     return _grounded(tools, checks, instruction, ledger)
 
 
@@ -111,12 +113,12 @@ async def _one(
     part = tools.recipe.verifiers
     if prompt == "function":
         values = examples.shown(instruction.lang, "evaluate", index)
+    # Functions for any number are asked for without it: all numbers share them.
+    text = instruction.template if prompt == "function_n" else instruction.text
     try:
         reply = await tools.ask(
             "code",
-            tools.wording.messages(
-                prompt, instruction.lang, instruction=instruction.text, **values
-            ),
+            tools.wording.messages(prompt, instruction.lang, instruction=text, **values),
             stage=CASES if prompt == "cases" else FUNCTIONS,
             record=instruction.id,
             temperature=part.temperature,
@@ -129,10 +131,15 @@ async def _one(
     return reply.text
 
 
-def _code(answer: str | CallFailed) -> str | CallFailed:
+def _code(answer: str | CallFailed, instruction: Instruction) -> str | CallFailed:
     if isinstance(answer, CallFailed):
         return answer
-    return parse_code(answer, "evaluate") or CallFailed("unparseable", answer)
+    source = parse_code(answer, "evaluate")
+    if source is None:
+        return CallFailed("unparseable", answer)
+    if instruction.n:
+        return slots.filled(source, instruction.n) or CallFailed("no_number", source)
+    return source
 
 
 def _together(
