@@ -11,6 +11,7 @@ import pytest
 
 from autoif.cli import main
 from autoif.doctor import examine
+from autoif.recipe import PRESETS
 from autoif.tables import BUILTIN
 from runs import SMOKE, Row, artefacts, balanced, command, rows, stages, write_rows
 
@@ -204,7 +205,7 @@ def test_a_recipe_file_and_settings_lie_over_one_another(tmp_path: Path, capsys:
 # ---- the dry run -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["smoke", "demo", "strict", "paper", "reference"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_a_dry_run_asks_nothing_and_likely_is_at_most_most(
     preset: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

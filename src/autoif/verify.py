@@ -186,7 +186,7 @@ def verify_rows(
     fraction of at least its `min_fraction`, and where of a dpo row not all of them accept
     `rejected`. An rlvr row has no response; its checks must only be runnable, so they are run on
     the empty text. A row that names a `level` has to carry as many verifiers. `out` gets rows
-    `{"line", "level", "agrees", "texts": {name: [verdict, ...]}}`, a verdict for each verifier.
+    `{"line", "agrees", "level", "texts": {name: [verdict, ...]}}`, a verdict for each verifier.
 
     Raises UsageError naming file and line for a row that is none of the three.
     """
@@ -208,6 +208,7 @@ def verify_rows(
         for i, name in enumerate(names):
             column = [verdicts[i] for verdicts in by_verifier]
             counts.add(column)
+            counts.texts += 1 - len(column)  # it is one text, however many verdicts
             accepted = all(
                 v.fraction is not None and v.fraction >= minimum
                 for v, minimum in zip(column, least, strict=True)
@@ -223,7 +224,7 @@ def verify_rows(
         counts.levels[len(least)] += agrees
         if write is not None:
             texts = {n: [_plain(v[i]) for v in by_verifier] for i, n in enumerate(names)}
-            write(dump_line({"line": line, "level": level, "agrees": agrees, "texts": texts}))
+            write(dump_line({"line": line, "agrees": agrees, "level": level, "texts": texts}))
     return counts
 
 

@@ -78,7 +78,9 @@ async def _clash(tools: Tools, unit: Composition, found: Mapping[str, Verifier])
     together = parse_yes(reply.text)
     if together is None:
         return "unparseable", reply.text
-    return ("", "") if together else ("incompatible", demands)
+    if not together:
+        return "incompatible", demands
+    return "", ""
 
 
 async def _alike(tools: Tools, one: Verifier, other: Verifier) -> float | None:
