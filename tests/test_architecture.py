@@ -34,7 +34,6 @@ ROOMS = LAYERS[5]
 SHARED = {"autoif"}  # the package itself: its version
 CHAIN = {"flow", "compose"}  # of an instruction, of a composition: what knows the stages
 # Of a room: what is no stage but is used by stages.
-<<<<<<< HEAD
 COMMON = {
     "examples",
     "grounding",
@@ -47,11 +46,9 @@ COMMON = {
     "card",
     "prompts",
     "product",
+    "pool",
+    "slots",
 }
-=======
-COMMON = {"tools", "parsing", "wording", "rows", "consensus", "nli", "card", "prompts", "product",
-          "pool", "slots"}  # fmt: skip
->>>>>>> 54846c3 (Several constraints in one prompt, conversations, numbers in instructions, soft constraints)
 # One stage that is a part of another one's work.
 PART_OF = {("responses", "judge"), ("rows", "responses"), ("product", "responses")}
 TORCH = {"chat/hf_model.py", "synth/nli.py"}

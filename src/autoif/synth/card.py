@@ -42,7 +42,7 @@ Made with AutoIF by the method of arXiv 2406.13542, profile `{recipe.preset}`, s
 Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` runs them again.
 
 - `sft.jsonl`: `messages`; the response passed its verifiers and was judged to answer the query.
-- `dpo.jsonl`: `prompt`, `chosen`, `rejected`; every check of a verifier called the rejected text False.
+- `dpo.jsonl`: `prompt`, `chosen`, `rejected`; every check of a verifier called the latter False.
 - `rlvr.jsonl`: `prompt` and `verifiers`; at least one sampled response passed.
 
 | role | model |
