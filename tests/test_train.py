@@ -269,3 +269,66 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {}})
 HTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
 """
+
+
+# ---- GGUF ----------------------------------------------------------------------------------------
+
+
+def gguf_origin(student: Path, path: Path) -> Path:
+    """The frame that `write_gguf` fills: a GGUF file of this shape, with zeros for weights."""
+    import gguf
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(student)
+    c = model.config
+    writer = gguf.GGUFWriter(path, arch=c.model_type)
+    writer.add_block_count(c.num_hidden_layers)
+    writer.add_context_length(c.max_position_embeddings)
+    writer.add_embedding_length(c.hidden_size)
+    writer.add_feed_forward_length(c.intermediate_size)
+    writer.add_head_count(c.num_attention_heads)
+    writer.add_head_count_kv(c.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    writer.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    writer.add_rope_dimension_count(c.hidden_size // c.num_attention_heads)
+    writer.add_vocab_size(c.vocab_size)
+    writer.add_token_list([f"t{n}" for n in range(c.vocab_size)])
+    names = gguf.get_tensor_name_map(
+        getattr(gguf.MODEL_ARCH, c.model_type.upper()), c.num_hidden_layers
+    )
+    for key, tensor in model.state_dict().items():
+        name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        writer.add_tensor(name, 0 * tensor.float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_trained_model_as_gguf_says_the_same(student: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from autoif.train.gguf_file import write_gguf
+
+    origin = gguf_origin(student, tmp_path / "origin.gguf")
+    file = write_gguf(student, origin, tmp_path / "model.gguf")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name, dtype=torch.float32)
+    here = AutoModelForCausalLM.from_pretrained(student)
+    ids = torch.arange(20)[None]
+    with torch.inference_mode():
+        a, b = (net.eval()(ids).logits.float().log_softmax(-1) for net in (here, again))
+    assert float((a - b).abs().max()) < 0.02  # 8 bits a weight
+    other = students.make(tmp_path / "other", context=64)
+    (other / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="no weights for"):
+        write_gguf(other, origin, tmp_path / "none.gguf")
+
+
+def test_a_gguf_file_that_is_none_is_one_line(tmp_path: Path) -> None:
+    from autoif.train import weights
+
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF" + b"\0" * 64)
+    with pytest.raises(UsageError, match="cannot be read as a model"):
+        weights.find(str(bad))

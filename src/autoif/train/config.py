@@ -79,6 +79,7 @@ class Sampling(_Section):
         description="hf: transformers; local: the embedded engine, for students that came from a "
         "GGUF file; auto: local where there is no GPU and it can be",
     )
+    batch: int = Field(32, ge=1, description="answers at once in transformers; a GPU holds more")
     serve: tuple[str, ...] = Field(
         (),
         description="a command that serves {model} on {port} with an OpenAI-compatible API, such "

@@ -24,6 +24,8 @@ from pathlib import Path
 import orjson
 
 from autoif.calls import CallStore
+from autoif.chat import Backend
+from autoif.chat.hf import HFBackend
 from autoif.chat.open import open_backend
 from autoif.chat.stored import StoredChat
 from autoif.errors import SetupError
@@ -46,7 +48,13 @@ async def policy(
             spec = f"openai:{name}"
         else:
             spec = await asyncio.to_thread(spec_of, model, sampling)
-        chat = StoredChat(open_backend(spec, base_url=url, on_notice=notice), store)
+        if spec.startswith("hf:"):
+            backend: Backend = HFBackend(
+                spec.removeprefix("hf:"), batch_size=sampling.batch, on_notice=notice
+            )
+        else:
+            backend = open_backend(spec, base_url=url, on_notice=notice)
+        chat = StoredChat(backend, store)
         try:
             yield chat
         finally:

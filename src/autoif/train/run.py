@@ -33,13 +33,13 @@ class Run:
 
     def __init__(self, config: TrainConfig, notice: Notice) -> None:
         weights.need_extra()
+        quiet(config)
         self.config = config
         self.out = Path(config.out)
         self.notice = notice
         self.model = self.out / "model"
         self.where, self.origin = weights.find(config.model)
         self._claim()
-        quiet(config)
 
     @property
     def done(self) -> bool:

@@ -1,0 +1,262 @@
+"""Speed of training: python benchmarks/train.py [--model DIR] [--json FILE] [--only NAME ...]
+
+reward    verdicts/s of the reward function on GRPO-shaped batches against calling the same
+          functions bare in this process, and the latency of a batch
+sampling  tokens/s of `hf:` (batched, sorted by length, left-padded) against `generate` one by one
+grpo      share of a GRPO step that waits for rewards
+step      tokens/s of SFT and DPO here against the plain trainers of TRL
+
+With no --model, the last three use SmolLM2-135M-Instruct, unpacked from its GGUF file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoif.records import Message, Request, dump_line
+
+Row = dict[str, Any]
+CHECKS = [
+    "def evaluate(response):\n    return len(response.split()) < 40",
+    "def evaluate(response):\n    return response.count(',') >= 2",
+    "import re\n\ndef evaluate(response):\n    return bool(re.search(r'^- ', response, re.M))",
+    "def evaluate(response):\n    return response.strip().endswith('.')",
+    "import re\n\ndef evaluate(response):\n    return len(re.findall(r'[A-Z]{2,}', response)) > 0",
+    "def evaluate(response):\n    words = response.lower().split()\n"
+    "    return len(set(words)) > len(words) / 2",
+    "import json\n\ndef evaluate(response):\n    try:\n        json.loads(response)\n"
+    "        return True\n    except ValueError:\n        return False",
+    "def evaluate(response):\n    return sum(c.isdigit() for c in response) == 0",
+]
+WORDS = ["river", "stone", "apple", "cloud", "engine", "paper", "forest", "glass", "winter", "sea"]
+
+
+def text(n: int, words: int) -> str:
+    return " ".join(WORDS[(n * 7 + i * (1 + n % 5)) % len(WORDS)] for i in range(words)) + "."
+
+
+def reward(prompts: int = 64, generations: int = 8, rounds: int = 5) -> Row:
+    """A batch as GRPO makes it: 64 prompts, each of two constraints, 8 completions of 150 words."""
+    from autoif.train.reward import verifier_reward
+
+    verifiers, completions = [], []
+    for p in range(prompts):
+        two = [f"{CHECKS[(p + k) % len(CHECKS)]}\n# {p}" for k in (0, 1)]
+        row = [{"checks": [source], "min_fraction": 1.0} for source in two]
+        for g in range(generations):
+            verifiers.append(row)
+            completions.append(text(p * 31 + g, 150))
+    verdicts = 2 * len(completions)
+
+    async def ours() -> list[float]:
+        took = []
+        for _ in range(rounds + 1):
+            begun = time.perf_counter()
+            said = await verifier_reward([None] * len(completions), completions, verifiers)
+            took.append(time.perf_counter() - begun)
+            assert None not in said
+        return took[1:]
+
+    def bare() -> float:
+        """Compiled once each, called directly: no containment, no deadline."""
+        begun = time.perf_counter()
+        compiled: dict[str, Callable[[str], bool]] = {}
+        for row, completion in zip(verifiers, completions, strict=True):
+            for verifier in row:
+                source = verifier["checks"][0]
+                if source not in compiled:
+                    space: Row = {}
+                    exec(source, space)  # our own functions above
+                    compiled[source] = space["evaluate"]
+                compiled[source](completion)
+        return time.perf_counter() - begun
+
+    batch = statistics.median(asyncio.run(ours()))
+    plain = statistics.median(bare() for _ in range(rounds))
+    return {
+        "verdicts": verdicts,
+        "verdicts/s": round(verdicts / batch),
+        "bare verdicts/s": round(verdicts / plain),
+        "seconds a batch": round(batch, 3),
+    }
+
+
+def sampling(model: str, n: int = 32, tokens: int = 64) -> Row:
+    """The same prompts, greedy, of mixed length."""
+    from autoif.chat.hf import HFBackend
+
+    prompts = [f"Write about {text(i, 5 + 11 * (i % 7))}" for i in range(n)]
+
+    async def batched() -> tuple[int, float]:
+        backend = HFBackend(model, batch_size=32)
+        await backend(Request((Message("user", "hi"),), max_tokens=2))
+        begun = time.perf_counter()
+        requests = [Request((Message("user", p),), max_tokens=tokens) for p in prompts]
+        replies = await asyncio.gather(*map(backend, requests))
+        took = time.perf_counter() - begun
+        await backend.close()
+        return sum(reply.usage.completion for reply in replies), took
+
+    def naive(few: int = 6) -> tuple[int, float]:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        net = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device).eval()
+        made, begun = 0, time.perf_counter()
+        for prompt in prompts[:: max(1, n // few)]:
+            turns = [{"role": "user", "content": prompt}]
+            ids = tokenizer.apply_chat_template(
+                turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            ).to(device)
+            with torch.inference_mode():
+                out = net.generate(**ids, max_new_tokens=tokens, do_sample=False)
+            made += out.shape[1] - ids["input_ids"].shape[1]
+        return made, time.perf_counter() - begun
+
+    ours, plain = asyncio.run(batched()), naive()
+    a, b = ours[0] / ours[1], plain[0] / plain[1]
+    return {"tokens/s": round(a, 1), "naive tokens/s": round(b, 1), "times": round(a / b, 2)}
+
+
+def rows_of(method: str, n: int) -> list[Row]:
+    def turn(role: str, words: str) -> list[Row]:
+        return [{"role": role, "content": words}]
+
+    out: list[Row] = []
+    for i in range(n):
+        ask = turn("user", f"Write about {text(i, 12)}")
+        good, bad = turn("assistant", text(i, 120)), turn("assistant", text(i + 1, 120))
+        if method == "sft":
+            out.append({"messages": ask + good})
+        elif method == "dpo":
+            out.append({"prompt": ask, "chosen": good, "rejected": bad})
+        else:
+            two = [{"checks": [CHECKS[(i + k) % 8]], "min_fraction": 1.0} for k in (0, 1)]
+            out.append({"id": f"{i:016x}", "prompt": ask, "verifiers": two})
+    return out
+
+
+def trained(method: Any, model: str, out: Path, steps: int, **more: Any) -> list[Row]:
+    from autoif.train.config import TrainConfig
+    from autoif.train.plots import read
+    from autoif.training import train
+
+    file = out / f"{method}.jsonl"
+    file.write_bytes(b"".join(map(dump_line, rows_of(method, 64))))
+    part = {"max_steps": steps, "epochs": 9, "save_steps": 10_000} | more.pop("train", {})
+    values = {"model": model, "data": str(file), "out": str(out / method), "train": part} | more
+    train(TrainConfig.of(method, values))
+    return read(out / method / "metrics.jsonl")
+
+
+def grpo(model: str, steps: int = 3) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        part = {"max_tokens": 64}
+        history = trained("grpo", model, Path(folder), steps, grpo=part)
+    later = history[1:]
+    return {
+        "seconds a step": round(statistics.fmean(r["step_time"] for r in later), 2),
+        "seconds for rewards": round(statistics.fmean(r["verifier/seconds"] for r in later), 4),
+        "share": round(statistics.fmean(r["verifier/share"] for r in later), 5),
+    }
+
+
+def step(model: str, steps: int = 4) -> Row:
+    """Seconds from the second step on: the first one warms up."""
+    out: Row = {}
+    for method in ("sft", "dpo"):
+        with tempfile.TemporaryDirectory() as folder:
+            history = trained(method, model, Path(folder), steps, train={"batch": 8})
+            ours = (history[-1]["seconds"] - history[0]["seconds"]) / (steps - 1)
+            tokens = (history[-1]["num_tokens"] - history[0]["num_tokens"]) / (steps - 1)
+            plain = plain_trl(method, model, Path(folder), steps)
+        out[method] = {
+            "tokens/s": round(tokens / ours, 1),
+            "plain TRL tokens/s": round(tokens / plain, 1),
+        }
+    return out
+
+
+def plain_trl(method: str, model: str, out: Path, steps: int) -> float:
+    """Seconds a step of TRL's trainer with the same sizes and none of our callbacks."""
+    import datasets
+    import trl
+    from transformers import TrainerCallback
+
+    from autoif.train.config import TrainConfig
+    from autoif.train.run import has_bf16, lora
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        at: list[float] = []  # noqa: RUF012
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.at.append(time.perf_counter())
+
+    Clock.at = []
+    same: Any = method
+    config = TrainConfig.of(same, {"model": model, "data": "d", "out": "o", "train": {"batch": 8}})
+    rows = rows_of(method, 64)
+    if method == "sft":
+        rows = [{"prompt": r["messages"][:1], "completion": r["messages"][1:]} for r in rows]
+    arguments = getattr(trl, f"{method.upper()}Config")(
+        output_dir=str(out / "plain"),
+        per_device_train_batch_size=config.train.micro_batch,
+        gradient_accumulation_steps=8 // config.train.micro_batch,
+        max_steps=steps,
+        max_length=config.train.max_length,
+        bf16=has_bf16(),
+        use_cpu=not __import__("torch").cuda.is_available(),
+        activation_checkpointing=False,
+        save_strategy="no",
+        report_to="none",
+    )
+    trainer = getattr(trl, f"{method.upper()}Trainer")(
+        model,
+        args=arguments,
+        train_dataset=datasets.Dataset.from_list(rows),
+        peft_config=lora(config),
+        callbacks=[Clock()],
+    )
+    trainer.train()
+    return (Clock.at[-1] - Clock.at[0]) / (steps - 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of training")
+    parser.add_argument("--model", help="a model directory")
+    parser.add_argument("--only", nargs="+", default=["reward", "sampling", "grpo", "step"])
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    results: Row = {"command": "python benchmarks/train.py", "cores": len(os.sched_getaffinity(0))}
+    model = args.model
+    if model is None and set(args.only) != {"reward"}:
+        from autoif.train.weights import find
+
+        model = find("smollm2-135m-instruct")[0]
+    parts: dict[str, Callable[[], Row]] = {
+        "reward": reward,
+        "sampling": lambda: sampling(model),
+        "grpo": lambda: grpo(model),
+        "step": lambda: step(model),
+    }
+    for name in args.only:
+        results[name] = parts[name]()
+        print(name, json.dumps(results[name]), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""The paper's claim on a small model: SFT < offline DPO < self-play, on IFEval, IFBench and GSM8K.
+
+    python experiments/ifeval_smollm2/run.py --work DIR [--minutes 150] [--arm ngram] [--seed 1]
+
+Needs the extras train, local and evals, and AUTOIF_DATA. Started again it goes on: trainings from
+their checkpoints, answers from the call store. Each stage adds its figures to results.json and
+draws stages.png, so a run that was stopped has written what it had.
+
+The student is trained from its dequantised weights. Before and after, it answers as a Q8_0 GGUF
+file through the same engine, greedily, and the same prompts. Which stage is shipped (`final`) is
+decided by verifiers on prompts held out of training, never by the benchmarks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shlex
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoif.calls import CallStore
+from autoif.chat.stored import StoredChat
+from autoif.errors import CallFailed, RunFailed
+from autoif.records import Message, Request, dump_line, seed_from
+from autoif.train import data, plots, weights
+from autoif.train.config import Evaluation, TrainConfig
+from autoif.train.policy import policy
+from autoif.train.selfplay import judged
+from autoif.training import measure, train
+from autoif.verify import shared_sandbox
+
+HERE = Path(__file__).parent
+STUDENT = "smollm2-135m-instruct"
+METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")
+Row = dict[str, Any]
+
+
+class Experiment:
+    """One arm with one seed in `work`. Sizes are those of 150 minutes on two cores times `size`."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.size = args.minutes / 150
+        self.work = Path(args.work) / f"{args.arm}-{args.seed}"
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.rows = Path(args.rows or HERE / "data" / args.arm)
+        self.store = CallStore.open(self.work / "calls.sqlite")
+        self.figures: dict[str, Row] = {}
+        self.heldout = self._split()
+
+    def _split(self) -> list[Row]:
+        """Prompts for play and held out, by the hash of their ids; one per instruction is drawn
+        whole, so that no constraint stands on both sides."""
+        source = self.rows / "data" if (self.rows / "data").is_dir() else self.rows
+        for name in ("sft", "dpo"):
+            shutil.copy(source / f"{name}.jsonl", self.work / f"{name}.jsonl")
+        found = data.load("grpo", [str(source / "rlvr.jsonl")])
+        by_checks: dict[str, list[Row]] = {}
+        for row in found.rows:
+            by_checks.setdefault(json.dumps(row["verifiers"], sort_keys=True), []).append(row)
+        groups = sorted(by_checks.values(), key=lambda g: seed_from("held", [r["id"] for r in g]))
+        held: list[Row] = []
+        while groups and len(held) < min(60, len(found.rows) // 5):
+            held += groups.pop()
+        with (self.work / "rlvr.jsonl").open("wb") as file:
+            file.writelines(dump_line(row) for group in groups for row in group)
+        return held
+
+    # ---- stages ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        start = self.work / "start" / "model"
+        if not start.is_dir():
+            where, origin = weights.find(self.args.student)
+            start.parent.mkdir(exist_ok=True)
+            about = {"origin": origin, "base": self.args.student, "method": "start"}
+            weights.save_plain(
+                weights.load_model(where), weights.load_tokenizer(where), start, about
+            )
+        self.score("baseline", start, 0, whole=True)
+        sft = self.stage("sft", "sft", start, "sft.jsonl",
+                         {"epochs": 3, "lr": 2e-4, "max_steps": self.steps(120)})  # fmt: skip
+        dpo = self.stage("dpo", "dpo", sft, "dpo.jsonl",
+                         {"epochs": 2, "lr": 5e-5, "max_steps": self.steps(80)})  # fmt: skip
+        play = self.selfplay(dpo)
+        grpo = self.stage(
+            "grpo", "grpo", play, "rlvr.jsonl",
+            {"epochs": 100, "lr": 2e-5, "max_steps": self.steps(60), "save_steps": 10},
+            grpo={"max_tokens": 160, "beta": 0.02, "generations": 8},
+        )  # fmt: skip
+        models = {"baseline": start, "sft": sft, "dpo": dpo, "selfplay": play, "grpo": grpo}
+        stages = {n: self.figures[n] for n in models if n in self.figures}
+        best = max(stages, key=lambda n: stages[n]["heldout"])
+        self.score("final", models[best], self.figures[best]["n_train"], whole=True, stage=best)
+
+    def stage(self, name: str, method: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
+        """A training and its figures; where a guard ended it, the model that it began with."""
+        made = self.train(name, method, model, rows, part, **more)
+        if made == model:
+            return model
+        self.score(name, made, len(plots.read(self.work / rows)))
+        return made
+
+    def selfplay(self, model: Path) -> Path:
+        out = self.work / "selfplay"
+        made = self.train(
+            "selfplay", "selfplay", model, "rlvr.jsonl",
+            {"epochs": 1, "lr": 5e-5, "batch": 8, "micro_batch": 2},
+            sampling=self.sampling() | {"k": 8, "temperature": 0.8, "max_tokens": 160},
+            selfplay={"rounds": 3, "prompts": max(8, int(100 * self.size))},
+        )  # fmt: skip
+        for row in plots.read(out / "rounds.jsonl")[1:]:
+            number = row["round"]
+            self.score(f"selfplay_{number}", out / f"round-{number}" / "model", row["pairs"])
+        if made != model:
+            number = int(made.resolve().parent.name.rpartition("-")[2])
+            name = f"selfplay_{number}" if number else "dpo"
+            if name in self.figures:
+                self.figures["selfplay"] = self.figures[name]
+        return made
+
+    def train(self, name: str, method: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
+        values = {
+            "model": str(model),
+            "data": str(self.work / rows),
+            "out": str(self.work / name),
+            "seed": self.args.seed,
+            "train": {"threads": self.args.threads} | part,
+            "lora": {"rank": self.args.rank, "alpha": 2 * self.args.rank},
+        } | more
+        begun = time.monotonic()
+        try:
+            made = train(TrainConfig.of(method, values), say)
+        except RunFailed as stopped:
+            say(f"{name}: {stopped}")
+            self.figures[name] = {"stopped": str(stopped)}
+            self.write()
+            return model
+        say(f"{name}: {time.monotonic() - begun:.0f} s")
+        return made
+
+    def steps(self, n: int) -> int:
+        return max(2, int(n * self.size))
+
+    def sampling(self) -> Row:
+        return {"engine": self.args.engine, "batch": self.args.batch}
+
+    # ---- figures -----------------------------------------------------------------------------
+
+    def score(
+        self, name: str, model: Path, n: int, *, whole: bool = False, stage: str = ""
+    ) -> None:
+        """IFEval, IFBench, GSM8K and the held-out prompts. Answered prompts are not asked again."""
+        root = Path(os.environ["AUTOIF_DATA"])
+        all_of = whole and self.size >= 0.5
+        sizes = (0, 0, 200) if all_of else tuple(max(4, int(k * self.size)) for k in (200, 100, 50))
+        files = (
+            "ifeval/input_data.jsonl",
+            "ifbench/IFBench_test.jsonl",
+            "general/gsm8k/test.jsonl",
+        )
+        benchmarks = tuple(
+            Evaluation(benchmark=b, data=str(root / file), limit=limit)
+            for b, file, limit in zip(("ifeval", "ifbench", "gsm8k"), files, sizes, strict=True)
+        )
+        begun = time.monotonic()
+        out = self.work / "scores" / name
+        figures, held = asyncio.run(self._ask(model, benchmarks, out))
+        row: Row = {m: round(figures[f"ifeval.{m}"], 2) for m in METRICS}
+        row["ifbench"] = round(figures["ifbench.prompt_loose"], 2)
+        row["gsm8k"] = round(figures["gsm8k.accuracy"], 2)
+        row |= {"n_train": n, "heldout": round(100 * held, 2), "prompts": sizes[0] or 541}
+        row["intervals"] = {m: interval(out / "ifeval" / "scores.json", m) for m in METRICS}
+        row["seconds"] = round(time.monotonic() - begun)
+        if stage:
+            row["stage"] = stage
+        self.figures[name] = row
+        self.write()
+        say(f"{name}: {json.dumps(row)}")
+
+    async def _ask(
+        self, model: Path, benchmarks: tuple[Evaluation, ...], out: Path
+    ) -> tuple[dict[str, float], float]:
+        sampling = TrainConfig.of("sft", {"model": "m", "data": "d", "out": "o",
+                                          "sampling": self.sampling()}).sampling  # fmt: skip
+        async with policy(model, sampling, self.store, say) as chat:
+            return await measure(chat, benchmarks, out), await self._held(chat)
+
+    async def _held(self, chat: StoredChat) -> float:
+        """Share of held-out prompts whose constraints hold, over two answers each."""
+
+        async def ask(row: Row, index: int) -> bool:
+            messages = tuple(Message(m["role"], m["content"]) for m in row["prompt"])
+            request = Request(messages, temperature=0.8, max_tokens=256, index=index, stage="held")
+            try:
+                text = (await chat(request)).text
+            except CallFailed:
+                return False
+            return any(s.kept for s in await judged(row, [text], shared_sandbox(), self.store))
+
+        said = await asyncio.gather(*(ask(row, i) for row in self.heldout for i in (0, 1)))
+        return sum(said) / max(1, len(said))
+
+    def write(self) -> None:
+        """results.json: this arm and seed beside those that are there."""
+        parts = Path(self.args.work) / "parts"
+        parts.mkdir(exist_ok=True)
+        part = {"command": shlex.join(["python", *sys.argv]), "hardware": hardware(),
+                "arm": self.args.arm, "seed": self.args.seed, "stages": self.figures}  # fmt: skip
+        (parts / f"{self.args.arm}-{self.args.seed}.json").write_text(json.dumps(part, indent=2))
+        known = [json.loads(p.read_text("utf-8")) for p in sorted(parts.glob("*.json"))]
+        results: Row = {"command": part["command"], "hardware": part["hardware"]}
+        results |= merged([p for p in known if p["arm"] == "ngram"])
+        if other := [p for p in known if p["arm"] == "type"]:
+            results["type_arm"] = merged(other)
+        target = Path(self.args.results)
+        target.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+        draw(results, target.with_name("stages.png"))
+
+
+def merged(parts: list[Row]) -> Row:
+    """Each stage's means over the seeds, with the seeds' own figures."""
+    stages: dict[str, dict[str, Row]] = {}
+    for part in parts:
+        for name, row in part["stages"].items():
+            stages.setdefault(name, {})[str(part["seed"])] = row
+    out: Row = {}
+    for name, by_seed in stages.items():
+        rows = [r for r in by_seed.values() if "inst_loose" in r]
+        if not rows:
+            out[name] = {"by_seed": by_seed}
+            continue
+        keys = (*METRICS, "ifbench", "gsm8k", "heldout", "n_train")
+        out[name] = {k: round(statistics.fmean(r[k] for r in rows), 2) for k in keys}
+        out[name] |= {"seeds": [int(s) for s in by_seed], "prompts": rows[0]["prompts"]}
+        out[name]["intervals"] = rows[0]["intervals"] if len(rows) == 1 else {}
+        if len(rows) > 1:
+            out[name]["by_seed"] = by_seed
+        if stage := rows[0].get("stage"):
+            out[name]["stage"] = stage
+    return out
+
+
+def interval(file: Path, metric: str) -> list[float]:
+    scores = json.loads(file.read_text("utf-8"))
+    return [scores["low"][metric], scores["high"][metric]]
+
+
+def draw(results: Row, path: Path) -> None:
+    history = [
+        {"stage": name, **row}
+        for name, row in results.items()
+        if isinstance(row, Mapping) and "inst_loose" in row
+    ]
+    plots.draw(
+        history, "stage", ("inst_loose", "prompt_strict", "ifbench", "gsm8k", "heldout"), path
+    )
+
+
+def hardware() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    names = [
+        x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")
+    ]
+    name = names[0].partition(":")[2].strip() if names else platform.processor()
+    return f"{len(os.sched_getaffinity(0))} cores, {name}, torch {torch.__version__}"
+
+
+def say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--work", default="runs/ifeval_smollm2", help="models, answers, plots")
+    parser.add_argument("--rows", help="a run directory, or a folder of sft, dpo, rlvr .jsonl")
+    parser.add_argument("--student", default=STUDENT)
+    parser.add_argument("--arm", choices=("ngram", "type"), default="ngram")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=150, help="scales every size")
+    parser.add_argument("--rank", type=int, default=32, help="of the adapters; 0 = all weights")
+    parser.add_argument("--engine", choices=("auto", "hf", "local"), default="auto")
+    parser.add_argument("--batch", type=int, default=32, help="answers at once (hf)")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 = its choice")
+    parser.add_argument("--results", default=str(HERE / "results.json"))
+    args = parser.parse_args()
+    Experiment(args).run()
+
+
+if __name__ == "__main__":
+    main()
