@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 import autoif
 from autoif.calls import CallStore
+from autoif.chat.batch import run_batches
+from autoif.cli import main
 from autoif.errors import UsageError
 from autoif.ledger import Ledger
 from autoif.recipe import Recipe
@@ -38,7 +40,8 @@ from autoif.synth.pool import Pool, draw
 from autoif.synth.tools import Tools
 from autoif.synth.wording import Wording
 from autoif.verify import verify_rows
-from runs import Row, artefacts, balanced, report, rows, stages, write_rows
+from runs import SMOKE, Row, artefacts, balanced, report, rows, stages, write_rows
+from server import Server
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,21 @@ def test_compositions_come_on_top_of_a_target(tmp_path: Path) -> None:
     again = artefacts(found.path)
     autoif.synth("smoke", out=tmp_path / "run", target=4)
     assert artefacts(found.path) == again
+
+
+def test_compositions_go_by_batches_too(smoke: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "run", tmp_path / "batch.jsonl"
+    with Server(SMOKE) as server:
+        model = ("--model", "openai:scripted", "--base-url", server.url)
+        for _ in range(20):
+            file.unlink(missing_ok=True)
+            args = ("synth", "--preset", "smoke", *model, "--out", out, "--batch", file)
+            assert main([*map(str, args), "--quiet"]) == 0
+            if not file.exists():
+                break
+            asyncio.run(run_batches(out / "calls.sqlite", server.url, None, poll=0.01))
+    assert report(out)["calls"]["asked"] == 0
+    assert artefacts(out, card=False) == artefacts(smoke, card=False)
 
 
 def test_without_the_section_nothing_is_composed(tmp_path: Path) -> None:
