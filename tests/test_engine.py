@@ -21,7 +21,7 @@ from autoif.errors import RunFailed
 from autoif.recipe import Recipe
 from autoif.records import Reply, Request, content_id
 from autoif.rundir import RunDir
-from runs import Row, artefacts, balanced, rows, stages
+from runs import Row, artefacts, balanced, marker, rows, stages
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -128,11 +128,11 @@ def sensible(request: Request) -> str:
             return COMPLY[which]
         case "cases" if "{" in said:
             return json.dumps({"follow": [GOOD[which]], "break": [BAD[which]]})
-        case "cases":
+        case "cases" if marker("plain") in said:
             return f"The reply, as it comes, to {content_id(said)}."
         case "backtranslate":
             return "yes" if "def evaluate" not in request.messages[-1].content else "Do as told."
-        case "responses":
+        case "responses" | "cases":  # first responses are evidence too
             return f"{BAD[which] if index == 1 else GOOD[which]} {content_id(said)}".replace(
                 "AMEN ", ""
             ) + (" AMEN" if which == 0 and index != 1 else "")
