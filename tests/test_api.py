@@ -46,7 +46,8 @@ def test_it_makes_what_the_command_makes(run: autoif.Result, tmp_path: Path) -> 
 
 def test_a_result_reads_everything(run: autoif.Result) -> None:
     stages = {s["name"]: s for s in run.report["stages"]}
-    assert len(list(run.sft_rows())) == stages["samples"]["kept"]
+    every = [*run.sft_rows(), *run.dpo_rows(), *run.rlvr_rows()]
+    assert len(every) == stages["data"]["kept"]
     assert len(list(run.instructions())) == stages["instructions"]["kept"]
     assert len(list(run.verifiers())) == stages["verifiers"]["kept"]
     assert sum(s.kept for s in run.samples()) == stages["samples"]["kept"]

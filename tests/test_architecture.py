@@ -23,9 +23,9 @@ LAYERS: list[tuple[str, ...]] = [
     ("calls", "callfile", "callrescue", "calltools", "models"),
     ("chat", "sandbox"),
     ("verify", "pairs"),
-    ("ledger", "recipe", "tables"),
+    ("ledger", "recipe", "tables", "decontaminate", "overlap"),
     ("synth", "train", "evals", "export", "report"),  # the rooms
-    ("progress", "rundir", "shards"),
+    ("progress", "rundir", "shards", "hygiene"),
     ("engine", "training", "estimate", "show", "doctor"),
     ("display", "api"),
     ("cli", "__main__"),

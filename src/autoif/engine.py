@@ -27,7 +27,9 @@ from autoif.chat.gate import Budget, Gate
 from autoif.chat.open import open_backend
 from autoif.chat.stored import StoredChat
 from autoif.errors import AutoIFError, CallPending, RunFailed
+from autoif.hygiene import refine
 from autoif.ledger import Ledger
+from autoif.overlap import Runs
 from autoif.progress import Progress
 from autoif.recipe import Recipe
 from autoif.records import Usage, Verifier
@@ -154,6 +156,9 @@ class Run:
             write_json(self.out.path / "progress.json", self.progress.report(state) | more)
 
     async def _synthesise(self, tools: Tools) -> dict[str, Any]:
+        # Read first: a file that is no such file is heard of before anything is paid.
+        fidelity = card.fidelity(self.recipe)
+        benchmarks = await asyncio.to_thread(Runs.of_files, self.recipe.hygiene.against)
         progress = self.progress
         head = Ledger()
         progress.at_work.append(head)
@@ -177,19 +182,22 @@ class Run:
         undrawn = head.drops_in("04-compositions")
         heads = {"02-verifiers.dropped": shared, "04-compositions.dropped": undrawn}
         self.out.merge(parts, heads)
-        return await self._finish(tools)
+        self.progress.ledger.add(
+            await asyncio.to_thread(refine, parts, self.out, self.recipe, benchmarks)
+        )
+        return await self._finish(tools, fidelity)
 
     def _used(self) -> dict[str, Usage]:
         """Tokens by model, of all starts of this run up to its last mark."""
         used = used_by(self.store_path, self._name).items()
         return {self._models[name]: usage for name, usage in used if name in self._models}
 
-    async def _finish(self, tools: Tools) -> dict[str, Any]:
+    async def _finish(self, tools: Tools, fidelity: str) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""
         cut = bool(self.gate.refused) and self.gate.reason != "target"
         await tools.store.mark(self._name)
         report = self.progress.report("stopped" if cut else "done", self._used())
-        text = card.render(self.recipe, report)
+        text = card.render(self.recipe, report, self.out.path / "data", fidelity)
         write_whole(self.out.path / "data" / "README.md", text.encode())
         if cut:
             write_json(self.out.path / "progress.json", report)

@@ -26,12 +26,14 @@ STAGES: Mapping[str, str] = {
     "responses": "sampled responses",
     "judge": "responses that passed",
     "samples": "samples",
+    "data": "rows of the data files",
 }
 FILES: Mapping[str, tuple[str, ...]] = {
     "01-instructions": ("instructions",),
     "02-verifiers": ("functions", "programs", "cases", "crossval", "backtranslate", "verifiers"),
     "03-samples": ("prompts", "responses", "judge", "samples"),
     "04-compositions": ("compositions",),
+    "05-data": ("data",),
 }
 
 

@@ -88,7 +88,9 @@ class Instructions(_Section):
     )
     max_chars: int = Field(240, ge=20, description="a longer proposal is dropped")
     benchmarks: Literal["keep", "drop"] = Field(
-        "keep", description="seeds marked as stating a constraint type of a benchmark"
+        "keep",
+        description="instructions that state a constraint type of IFEval, IFBench or FollowBench: "
+        "keep them (the rows say which), or drop them",
     )
 
 
@@ -233,6 +235,23 @@ class Compose(_Section):
         return self.levels > 1 or self.turns > 1 or bool(self.soft)
 
 
+class Hygiene(_Section):
+    """What the data files are rid of in the end, over all instructions."""
+
+    against: tuple[str, ...] = Field(
+        (),
+        description="benchmark files: rows that share a run of 13 words with one of their prompts "
+        "are dropped",
+    )
+    near_duplicate: Share = Field(
+        0.8, description="similarity of query, instruction and answers from which rows are the same"
+    )
+    family_share: Share = Field(
+        1.0, description="largest share of a data file that one family may have; 1 = no bound"
+    )
+    fidelity: str = Field("", description="figures of benchmarks/fidelity.py, for the dataset card")
+
+
 class Engine(_Section):
     """How the work is spread. Changes nothing in what is made."""
 
@@ -261,6 +280,7 @@ class Recipe(_Section):
     judge: Judge = Judge()
     pairs: Pairs = Pairs()
     compose: Compose = Compose()
+    hygiene: Hygiene = Hygiene()
     engine: Engine = Engine()
 
     @classmethod

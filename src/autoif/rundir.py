@@ -6,7 +6,7 @@
     parts/compositions/00000-HASH/  the same
     01-instructions.jsonl  02-verifiers.jsonl  03-samples.jsonl  04-compositions.jsonl
     NN-*.dropped.jsonl              what fell out, beside each
-    data/sft.jsonl  data/dpo.jsonl  data/rlvr.jsonl  data/README.md
+    data/sft.jsonl  data/dpo.jsonl  data/rlvr.jsonl  data/README.md  05-data.dropped.jsonl
     progress.json                   while at work; manifest.json: written last
 
 Everything that is replaced is written beside its place and renamed, so that a reader, and whoever
@@ -32,11 +32,14 @@ from autoif.ledger import FILES, Ledger
 from autoif.recipe import Recipe
 from autoif.records import dump_line
 
-RECORDS = tuple(FILES)
+RECORDS = tuple(name for name in FILES if name != "05-data")
 DATA = ("data/sft", "data/dpo", "data/rlvr")
 DROPS = tuple(f"{name}.dropped" for name in FILES)
 ARTEFACTS = (*RECORDS, *DROPS, *DATA)
 DRAWN = "parts/compositions/drawn"  # every composition, as the shards work through them
+# What is made of the whole run; shards have a part of everything else.
+WHOLE = ("01-instructions", "01-instructions.dropped", "05-data.dropped")
+IN_PARTS = tuple(name for name in ARTEFACTS if name not in WHOLE)
 STALE = 30.0  # seconds; a run at work writes progress.json every second
 
 
@@ -99,29 +102,32 @@ class RunDir:
         return self.path / f"{name}.jsonl"
 
     def write_lines(self, name: str, records: Iterable[Any]) -> None:
+        with self.replacing(name) as file:
+            file.writelines(map(dump_line, records))
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[IO[bytes]]:
+        """The artefact, written anew; it gets its name when it is whole."""
         target = self.artefact(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_suffix(".tmp")
         with fresh.open("wb") as file:
-            file.writelines(map(dump_line, records))
+            yield file
         fresh.replace(target)
 
     def merge(self, parts: Iterable[Path], heads: Mapping[str, Iterable[Any]]) -> None:
         """Artefacts from parts, which come in order. `heads`: what stands before them, by artefact:
-        drops of what all shards share."""
+        drops of what all shards share. The data files are not merged: hygiene.py writes what
+        is to stay in them."""
         parts = list(parts)
-        for name in ARTEFACTS:
-            if name in ("01-instructions", "01-instructions.dropped"):
+        for name in IN_PARTS:
+            if name in DATA:
                 continue
-            target = self.artefact(name)
-            target.parent.mkdir(exist_ok=True)
-            fresh = target.with_suffix(".tmp")
-            with fresh.open("wb") as out:
+            with self.replacing(name) as out:
                 out.writelines(map(dump_line, heads.get(name, ())))
                 for part in parts:
                     with (part / f"{name}.jsonl").open("rb") as lines:
                         shutil.copyfileobj(lines, out)
-            fresh.replace(target)
 
     def drop_parts(self, under: str, stamp: str) -> None:
         """Parts that another recipe left: they would never be read again."""
@@ -170,8 +176,7 @@ class Part:
 
     @staticmethod
     def _sizes(path: Path) -> dict[str, int]:
-        names = (name for name in ARTEFACTS if not name.startswith("01-"))
-        return {name: (path / f"{name}.jsonl").stat().st_size for name in names}
+        return {name: (path / f"{name}.jsonl").stat().st_size for name in IN_PARTS}
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -179,9 +184,8 @@ class Part:
         shutil.rmtree(self._open, ignore_errors=True)
         (self._open / "data").mkdir(parents=True)
         try:
-            for name in ARTEFACTS:
-                if not name.startswith("01-"):
-                    self._files[name] = (self._open / f"{name}.jsonl").open("wb")
+            for name in IN_PARTS:
+                self._files[name] = (self._open / f"{name}.jsonl").open("wb")
             yield
         except BaseException:
             for file in self._files.values():

@@ -6,8 +6,10 @@ give their first user turn. Whatever is wrong with a file is one `UsageError` na
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,14 +63,14 @@ def read_rows(source: str, column: str = "text") -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise UsageError(f"{source}: no such file")
     try:
-        match path.suffix.lower():
-            case ".jsonl" | ".ndjson" | ".json":
+        match path.name.lower().removesuffix(".gz").rpartition(".")[2]:
+            case "jsonl" | "ndjson" | "json":
                 yield from read_jsonl(path)
-            case ".csv" | ".tsv":
+            case "csv" | "tsv":
                 separator = "\t" if path.suffix.lower() == ".tsv" else ","
                 frame = pl.read_csv(path, separator=separator, infer_schema=False)
                 yield from frame.iter_rows(named=True)
-            case ".parquet":
+            case "parquet":
                 yield from pl.read_parquet(path).iter_rows(named=True)
             case _:
                 for line in path.read_text("utf-8-sig").splitlines():
@@ -81,13 +83,16 @@ def read_rows(source: str, column: str = "text") -> Iterator[dict[str, Any]]:
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{source}: not a readable {path.suffix[1:]} file: {reason}") from None
+    except (EOFError, zlib.error):
+        raise UsageError(f"{source}: a gzip file that is broken off") from None
     except OSError as error:
         raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """One object a line; a file that is one JSON list of objects does as well."""
-    with path.open("r", encoding="utf-8-sig") as file:
+    """One object a line; a file that is one JSON list of objects does as well. May be gzipped."""
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

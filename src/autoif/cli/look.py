@@ -1,4 +1,4 @@
-"""Commands that look and do not pay: status, show, verify, doctor."""
+"""Commands that look and do not pay: status, show, verify, decontaminate, doctor."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ def add(commands: Any) -> None:
     verify.add_argument("--responses", metavar="F", help='rows {"id", "responses": [text, ...]}')
     verify.add_argument("--rows", metavar="F", help="data rows that carry their verifiers")
     verify.add_argument("--out", metavar="F", help="where the verdicts go; default stdout")
+
+    text = "which benchmark's constraint type each instruction states, by rule"
+    decontaminate = command(commands, "decontaminate", _decontaminate, text)
+    decontaminate.add_argument(
+        "--instructions", metavar="F", required=True, help='rows {"id", "text"}, or lines of text'
+    )
+    decontaminate.add_argument("--out", metavar="F", help="where the types go; default stdout")
 
     command(commands, "doctor", _doctor, "what works on this machine")
 
@@ -79,6 +86,20 @@ def _verify(args: argparse.Namespace) -> int:
             err.print(f"rows that are what they claim: {', '.join(levels)}")
     if args.rows and counts.disagreed:
         raise RunFailed(f"{counts.disagreed:,} texts of {args.rows} are not what their rows claim")
+    return 0
+
+
+def _decontaminate(args: argparse.Namespace) -> int:
+    from autoif.decontaminate import typed
+    from autoif.records import dump_line
+
+    n = found = 0
+    with output(args.out, args.instructions) as out:
+        for row in typed(args.instructions):
+            out.write(dump_line(row))
+            n, found = n + 1, found + bool(row["type"])
+    if not args.quiet:
+        err.print(f"{n:,} instructions, {found:,} of a benchmark's constraint type")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autoif.decontaminate import marked_type
 from autoif.errors import UsageError
 from autoif.ledger import Ledger
 from autoif.recipe import Recipe
@@ -38,6 +39,8 @@ def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
             ledger.drop("instructions", instruction.id, "other_language", instruction.text)
         elif instruction.id in found:
             ledger.drop("instructions", instruction.id, "duplicate", instruction.text)
+        elif instruction.benchmark_type and recipe.instructions.benchmarks == "drop":
+            ledger.drop("instructions", instruction.id, "benchmark_type", instruction.text)
         else:
             ledger.keep("instructions")
             found[instruction.id] = verifier
@@ -50,12 +53,14 @@ def _instruction(row: dict[str, Any], where: str) -> Instruction:
     value = row.get("instruction")
     if isinstance(value, str) and value.strip():
         text = value.strip()
-        return Instruction(text, lang=language(row, text), origin="user")
+        mark = marked_type(row, text)
+        return Instruction(text, lang=language(row, text), origin="user", benchmark_type=mark)
     if isinstance(value, dict) and isinstance(value.get("text"), str):
         names = ("text", "lang", "origin", "family", "benchmark_type", "template", "bound")
         n = value.get("n")
         parents = value.get("parents") or []
         known = {k: value[k] for k in names if k in value}
+        known["benchmark_type"] = marked_type(value, value["text"])
         if isinstance(parents, list) and all(
             isinstance(v, str) for v in (*known.values(), *parents)
         ):

@@ -19,6 +19,7 @@ from autoif.records import (
     Check,
     Instruction,
     Pair,
+    Query,
     Status,
     Verdict,
     Verifier,
@@ -61,8 +62,8 @@ async def process(tools: Tools, product: Product) -> None:
         for query in queries.pair(tools.recipe, tools.queries, instruction)
     ]
     product.take(tools, task, await responses.sample(tools, task, prompts, ledger))
-    for pair in await _instruction_pairs(tools, verifier):
-        product.dpo.append(rows.dpo_row(pair, task, tools.recipe.responses))
+    for query, pair in await _instruction_pairs(tools, verifier):
+        product.dpo.append(rows.dpo_row(pair, query, task, tools.recipe.responses))
     product.dpo = rows.sorted_rows(product.dpo)
     ledger.check()
 
@@ -233,9 +234,11 @@ def _relabelled(case: Case, label: bool | None) -> Case:
 # ---- the rows ----------------------------------------------------------------------------------
 
 
-async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[Pair]:
-    """Pairs of case texts. Texts that answer a query pair within it: they differ only in the
-    constraint, and the judge has to find the chosen one good, since a program may have maimed it.
+async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[tuple[Query, Pair]]:
+    """Pairs of case texts, each with the query that both answer, if any.
+
+    Texts that answer a query pair within it: they differ only in the constraint, and the judge has
+    to find the chosen one good, since a program may have maimed it.
     """
     limit = tools.recipe.pairs.instruction_level
     if not limit or not verifier.cases:
@@ -244,7 +247,9 @@ async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[Pair]:
     by_query: dict[str, list[tuple[str, bool, Verdict]]] = {}
     for case, verdict in zip(verifier.cases, verdicts, strict=True):
         by_query.setdefault(case.query, []).append((case.text, case.expected, verdict))
-    pairs: list[Pair] = []
+    lang = verifier.instruction.lang
+    asked = {query.text: query for query in tools.queries[lang]}
+    pairs: list[tuple[Query, Pair]] = []
     for query in sorted(by_query):
         if len(pairs) >= limit:
             break
@@ -256,5 +261,5 @@ async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[Pair]:
                 value = await judge.score(tools, told.lang, query, told.text, pair.chosen, told.id)
                 if isinstance(value, CallFailed) or not judge.good(tools, value):
                     continue
-            pairs.append(pair)
+            pairs.append((asked.get(query, Query(query, lang)), pair))
     return pairs[:limit]

@@ -15,6 +15,7 @@ from typing import Any
 
 from rapidfuzz import fuzz, process
 
+from autoif.decontaminate import constraint_type, marked_type
 from autoif.errors import CallFailed, UsageError
 from autoif.ledger import Ledger
 from autoif.recipe import Instructions, Recipe
@@ -43,8 +44,6 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
             reason = "other_language"
         elif instruction.template and not instruction.n:
             reason = "open_slot"
-        elif instruction.benchmark_type and part.benchmarks == "drop":
-            reason = "benchmark_type"
         elif part.limit and len(found.all) >= part.limit:
             reason = "over_limit"
         else:
@@ -69,7 +68,7 @@ def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
         lang=language(row, text),
         origin="user" if recipe.instructions.own else "seed",
         family=str(row.get("family") or ""),
-        benchmark_type=str(row.get("benchmark_type") or ""),
+        benchmark_type=marked_type(row, text),
     )
     if not row.get("params"):
         return [seed]
@@ -142,6 +141,7 @@ def _admit(
             clean(line),
             lang="zh" if lang == "zh" else "en",
             origin="augmented",
+            benchmark_type=constraint_type(line),
             parents=tuple(sorted(i.id for i in shown)),
         )
         ledger.enter(STAGE)
@@ -167,6 +167,8 @@ class Known:
         reason = "duplicate" if text in texts else ""
         if new.origin == "augmented":
             reason = reason or self._flaw(new) or self._likeness(text, texts)
+        if new.benchmark_type and self._part.benchmarks == "drop":
+            reason = reason or "benchmark_type"
         if not reason:
             texts[text] = None
             self.all.append(new)

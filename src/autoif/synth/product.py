@@ -40,7 +40,9 @@ class Product:
             self.rlvr.append(rows.rlvr_row(prompt, task, part.responses, unscored))
             soft = {s.response: s.soft for s in kept}
             for pair in query_pairs(prompt.samples, part.pairs.per_prompt, part.seed):
-                self.dpo.append(rows.dpo_row(pair, task, part.responses, soft[pair.chosen]))
+                self.dpo.append(
+                    rows.dpo_row(pair, prompt.query, task, part.responses, soft[pair.chosen])
+                )
 
     def forget(self) -> None:
         """Lets go of what has been written, so that memory stays flat."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from autoif.recipe import Responses
-from autoif.records import Message, Pair, Sample, Soft, Verifier, content_id, to_json
+from autoif.records import Message, Pair, Query, Sample, Soft, Verifier, content_id, to_json
 from autoif.synth.responses import Prompt, Task, passes
 
 Row = dict[str, Any]
@@ -40,17 +40,21 @@ def sft_row(sample: Sample, task: Task, part: Responses) -> Row:
     }
 
 
-def dpo_row(pair: Pair, task: Task, part: Responses, soft: Sequence[Soft] = ()) -> Row:
-    """`soft`: the scores of the chosen response."""
+def dpo_row(
+    pair: Pair, query: Query, task: Task, part: Responses, soft: Sequence[Soft] = ()
+) -> Row:
+    """`query`: empty where the pair answers none. `soft`: the scores of the chosen response."""
     return {
         "id": pair.id,
         "prompt": to_json(pair.prompt),
         "chosen": to_json([Message("assistant", pair.chosen)]),
         "rejected": to_json([Message("assistant", pair.rejected)]),
         "kind": pair.kind,
+        "query": query.text,
         "instruction": task.demanded,
         "verifiers": [verifier_row(v, part) for v in task.verifiers],
         **_lineage(task, pair.prompt, soft),
+        "source": query.source,
     }
 
 

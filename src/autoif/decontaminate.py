@@ -1,0 +1,137 @@
+"""Which constraint type of IFEval, IFBench or FollowBench an instruction states, by rule.
+
+A model that was trained on a benchmark's own constraints, in whatever words, is measured by that
+benchmark no longer. So what counts is what an instruction demands, not how it is put:
+`data/constraint_rules.toml` names, for each of IFEval's 25 types, IFBench's 58 and FollowBench's
+six kinds (`followbench:format`, ...), the concepts that meet in it, in English and Chinese.
+
+A rule is a line: parts joined by ` & `, all of which have to be found anywhere in the text, and
+after ` ! ` what may not be found. A part is a regular expression in which `{name}` stands for a
+concept and ` ~ ` for a gap within a sentence. The first type with a rule that holds is the answer,
+so the special ones stand before the general ones.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from autoif.tables import BUILTIN, CJK, read_texts
+
+COLUMNS = ("text", "instruction", "constraint", "prompt")
+GAPS = {False: 70, True: 14}  # characters between two concepts of a rule: Latin, Chinese
+
+Rule = tuple[list[re.Pattern[str]], list[re.Pattern[str]], bool]  # all of, none of, quotes seen
+
+
+def constraint_type(text: str) -> str:
+    """The type, like `length_constraints:number_words`; "" where no benchmark states it."""
+    plain = normalise(text)
+    hidden = masked(plain)
+    for name, rules in _rules():
+        for wanted, unwanted, quotes in rules:
+            text = plain if quotes else hidden
+            if all(p.search(text) for p in wanted) and not any(p.search(text) for p in unwanted):
+                return name
+    return ""
+
+
+def marked_type(row: Mapping[str, Any], text: str) -> str:
+    """A mark by hand stands, "" too: somebody looked. Where there is none the rule decides."""
+    mark = row.get("benchmark_type")
+    return mark if isinstance(mark, str) else constraint_type(text)
+
+
+def typed(source: str) -> Iterator[dict[str, Any]]:
+    """A row `{"id", "type": str | None}` for each instruction of a file, in its order.
+
+    Rows name their text `text`, `instruction`, `constraint` or `prompt`; in a plain text file each
+    line is one. A row without an id gets its number. Raises UsageError for a file without texts.
+    """
+    for number, row in enumerate(read_texts(source, COLUMNS), 1):
+        yield {"id": row.get("id", number), "type": constraint_type(row["text"]) or None}
+
+
+# ---- text --------------------------------------------------------------------------------------
+
+_MARKS = {**dict.fromkeys(map(ord, "«「『"), "“"), **dict.fromkeys(map(ord, "»」』"), "”")}
+_MARKS |= {**dict.fromkeys(map(ord, "‘’‚`´"), "'"), **dict.fromkeys(map(ord, "–—−‐‑"), "-")}
+_MARKS |= {ord("„"): '"', ord("、"): ","}
+_QUOTED = re.compile(r"""["“][^"”]{1,120}["”]|(?<![\w'])'[^']{1,80}'(?!\w)""")
+_SAID = re.compile(r"[^\W\d_]{2}|[\u3400-\u9fff]")
+# ", and write at least two lines": said so that there is something to check, and no constraint.
+_ASIDE = re.compile(
+    r"(?<=.{15})(?:[,;.:]| -|) (?:and )?(?:write|use|with|give|have) at least (?:two|three|one)"
+    r"(?: (?:other|more|such|lines?|paragraphs?|sentences?|of them|between|them))*"
+    r"|(?<=.{8})[,;。](?:全文|后面|并且|两行之间|两者之间|而且)?(?:至少)(?:再|还)?(?:写|有|分)?"
+    r"[两二三一](?:个)?(?:行|段|句|自然段)"
+)
+_SEAM = re.compile(r"(?<=[a-z])(?=[\u3400-\u9fff])|(?<=[\u3400-\u9fff])(?=[a-z])")
+_THROUGH = re.compile(r"from the (?:very )?first(?: \w+)? to the (?:very )?last(?: \w+)?")
+
+
+def normalise(text: str) -> str:
+    """Small letters, plain quotation marks and dashes, one space where there was white space and
+    between Latin and Chinese letters."""
+    text = unicodedata.normalize("NFKC", text).translate(_MARKS).casefold().replace("{n}", "7")
+    return " ".join(_SEAM.sub(" ", text).split())
+
+
+def masked(plain: str) -> str:
+    """Words in quotation marks become "q": which words they are does not change the type. Marks
+    alone, and single letters, stay to be seen."""
+    hidden = _QUOTED.sub(lambda found: '"q"' if _SAID.search(found[0]) else found[0], plain)
+    return _THROUGH.sub("throughout", _ASIDE.sub("", hidden))
+
+
+# ---- the rules ---------------------------------------------------------------------------------
+
+
+@cache
+def _rules() -> list[tuple[str, list[Rule]]]:
+    table = tomllib.loads((BUILTIN / "constraint_rules.toml").read_text("utf-8"))
+    concepts: dict[str, str] = {}
+    for name, words in table["concepts"].items():
+        concepts[name] = _filled(words, concepts)
+    types = table["types"].items()
+    return [(name, [_rule(line, concepts) for line in lines]) for name, lines in types]
+
+
+def _rule(line: str, concepts: dict[str, str]) -> Rule:
+    quotes = line.startswith("raw ")
+    found, _, barred = line.removeprefix("raw ").partition(" ! ")
+    wanted = [_compiled(part, concepts) for part in found.split(" & ")]
+    return wanted, [_compiled(barred, concepts, end="")] if barred else [], quotes
+
+
+def _compiled(part: str, concepts: dict[str, str], end: str = "(?![a-z0-9])") -> re.Pattern[str]:
+    """Whole words; of what may not be found, beginnings of words."""
+    ways = []
+    for way in _alternatives(part):
+        reach = GAPS[bool(CJK.search(way) or re.search(r"\{z\w+\}", way))]
+        gap = rf"(?![a-z0-9])(?:(?![.!?;] )[^。\n]){{0,{reach}}}?(?<![a-z0-9])"
+        ways.append(_filled(way, concepts).replace(" ~ ", gap))
+    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(ways)}){end}")
+
+
+def _filled(pattern: str, concepts: dict[str, str]) -> str:
+    return re.sub(r"\{([a-z]+\d?)\}", lambda found: concepts[found[1]], pattern)
+
+
+def _alternatives(part: str) -> list[str]:
+    """Cut at the bars that stand in no bracket."""
+    ways, depth, start = [], 0, 0
+    for at, char in enumerate(part):
+        escaped = at > 0 and part[at - 1] == "\\"
+        if char in "([" and not escaped:
+            depth += 1
+        elif char in ")]" and not escaped:
+            depth -= 1
+        elif char == "|" and not depth and not escaped:
+            ways.append(part[start:at])
+            start = at + 1
+    return [*ways, part[start:]]

@@ -1,0 +1,166 @@
+"""Which benchmark's constraint an instruction states: found in any words, and not where it is none.
+
+`own_constraints.jsonl` holds phrasings of ours, the ones the rule was made with; those of
+`planted/` were written by others, before it.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import autoif
+from autoif.decontaminate import _rules, constraint_type
+from autoif.errors import UsageError
+from runs import autoif as command
+from runs import rows, write_rows
+
+HERE = Path(__file__).parent
+Row = dict[str, Any]
+
+
+def seeds() -> list[Row]:
+    data = files("autoif") / "data"
+    texts = [(data / f"seeds.{lang}.jsonl").read_text("utf-8") for lang in ("en", "zh")]
+    return [json.loads(line) for text in texts for line in text.splitlines()]
+
+
+def share(found: list[bool]) -> float:
+    return sum(found) / len(found)
+
+
+OWN = rows(HERE / "own_constraints.jsonl")
+
+
+def test_our_own_phrasings_are_found() -> None:
+    stated = [row for row in OWN if row["type"]]
+    assert share([constraint_type(row["text"]) != "" for row in stated]) >= 0.97
+    assert share([constraint_type(row["text"]) == row["type"] for row in stated]) >= 0.93
+
+
+def test_our_own_harmless_ones_are_left_alone() -> None:
+    assert share([constraint_type(row["text"]) != "" for row in OWN if not row["type"]]) <= 0.03
+
+
+def test_what_others_planted_is_found_and_what_is_innocent_is_left_alone() -> None:
+    """Written by others, before the rule, from the benchmarks alone. The first time the rule found
+    90.5%, with 20% false alarms; then its general faults were mended, so that these figures are no
+    longer blind. docs/decontaminate.md has both."""
+    stated = rows(HERE / "planted/constraints.jsonl")
+    innocent = rows(HERE / "planted/innocent.jsonl")
+    assert share([constraint_type(row["text"]) != "" for row in stated]) >= 0.95
+    assert share([constraint_type(row["text"]) == row["type"] for row in stated]) >= 0.85
+    assert share([constraint_type(row["text"]) != "" for row in innocent]) <= 0.05
+
+
+def test_the_seeds_are_read_as_they_were_marked_by_hand() -> None:
+    marked = [row for row in seeds() if row["benchmark_type"]]
+    assert share([constraint_type(row["text"]) != "" for row in marked]) >= 0.95
+    unmarked = [row for row in seeds() if not row["benchmark_type"]]
+    assert share([constraint_type(row["text"]) != "" for row in unmarked]) <= 0.05
+
+
+def test_every_type_of_the_benchmarks_has_a_rule(data_dir: Path) -> None:
+    ids = json.loads((data_dir / "ifbench/instruction_ids.json").read_text("utf-8"))
+    kinds = ("content", "situation", "style", "format", "mixed", "example")
+    wanted = {*ids["ifeval_25"], *ids["ifbench_test_58"], *(f"followbench:{k}" for k in kinds)}
+    assert {name for name, _ in _rules()} == wanted
+
+
+@given(st.text(max_size=300))
+def test_any_text_has_an_answer(text: str) -> None:
+    assert isinstance(constraint_type(text), str)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Do not use any commas.",
+        "DO NOT USE ANY COMMAS!",
+        "  do not\tuse any\ncommas",
+        "Please, do not use any commas in your response, thank you.",
+        "不要用逗号。",
+    ],
+)
+def test_case_spaces_and_politeness_change_nothing(text: str) -> None:
+    assert constraint_type(text) == "punctuation:no_comma"
+
+
+def test_the_quoted_word_does_not_matter() -> None:
+    for word in ("comma", "JSON", "paragraph", "emoji", "words", "never"):
+        assert constraint_type(f'Include the word "{word}".') == "keywords:existence"
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+def test_rows_come_out_in_order_with_their_ids(tmp_path: Path) -> None:
+    texts = {"a": "No commas.", "b": "Include a hashtag.", "c": "Answer in JSON."}
+    wanted = [{"id": name, "text": text} for name, text in texts.items()]
+    source = write_rows(tmp_path / "i.jsonl", wanted)
+    done = command("decontaminate", "--instructions", source, "--out", tmp_path / "types.jsonl")
+    assert done.code == 0, done.err
+    assert rows(tmp_path / "types.jsonl") == [
+        {"id": "a", "type": "punctuation:no_comma"},
+        {"id": "b", "type": None},
+        {"id": "c", "type": "detectable_format:json_format"},
+    ]
+
+
+def test_lines_of_text_get_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "i.txt").write_text("No commas.\n\nInclude a hashtag.\n")
+    done = command("decontaminate", "--instructions", tmp_path / "i.txt", "--quiet")
+    assert [json.loads(line) for line in done.out.splitlines()] == [
+        {"id": 1, "type": "punctuation:no_comma"},
+        {"id": 2, "type": None},
+    ]
+    assert done.err == ""
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    done = command("decontaminate", "--instructions", tmp_path / "none.jsonl")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+
+
+# ---- in a run ----------------------------------------------------------------------------------
+
+
+def test_a_mark_by_hand_stands_and_the_rest_is_marked_by_rule(tmp_path: Path) -> None:
+    mine = [
+        {"text": "Do without commas altogether."},
+        {"text": "Answer with a single JSON object.", "benchmark_type": ""},
+        {"text": "Include a hashtag, such as #morning.", "benchmark_type": "format:emoji"},
+    ]
+    source = write_rows(tmp_path / "mine.jsonl", mine)
+    made = autoif.synth(
+        "smoke", out=tmp_path / "run", instructions={"seeds": str(source), "rounds": 0}
+    )
+    types = {i.text: i.benchmark_type for i in made.instructions()}
+    assert list(map(types.get, (row["text"] for row in mine))) == [
+        "punctuation:no_comma",
+        "",
+        "format:emoji",
+    ]
+
+
+def test_dropping_benchmark_types_drops_proposals_too(tmp_path: Path) -> None:
+    made = autoif.synth("smoke", out=tmp_path / "run", instructions={"benchmarks": "drop"})
+    assert all(not i.benchmark_type for i in made.instructions())
+    dropped = [d for d in made.drops() if d.reason == "benchmark_type"]
+    assert dropped
+    kept = autoif.synth("smoke", out=tmp_path / "kept")
+    origins = {i.id: i.origin for i in kept.instructions() if i.benchmark_type}
+    assert {d.record_id for d in dropped} == set(origins)
+
+
+def test_a_file_without_texts_is_refused(tmp_path: Path) -> None:
+    from autoif.decontaminate import typed
+
+    with pytest.raises(UsageError, match="no column text"):
+        list(typed(str(write_rows(tmp_path / "x.jsonl", [{"words": "no commas"}]))))
