@@ -112,6 +112,7 @@ def write_config(path: Path, model: Path, data: Path, **more: Any) -> Path:
     return path
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """It ends where one that was left alone ends."""
     student = students.make(tmp_path / "student")
@@ -120,14 +121,14 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     file = write_config(tmp_path / "c.toml", student, data, train=part)
     out = tmp_path / "out"
     with command("train", "sft", file) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not list(out.glob("checkpoints/checkpoint-2/trainer_state.json")):
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
     assert not (out / "model").exists()
-    done = autoif("train", "sft", file)
+    done = autoif("train", "sft", file, timeout=250)
     assert done.code == 0, done.err
     assert "going on from" in done.err
     assert done.out == f"{out / 'model'}\n"
@@ -187,6 +188,12 @@ def test_a_wrong_setup_is_one_line(tmp_path: Path, more: dict[str, Any], said: s
     assert "\n" not in str(raised.value)
 
 
+def test_selfplay_wants_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with pytest.raises(UsageError, match="one process"):
+        selfplay.train(config("selfplay", tmp_path, tmp_path, tmp_path / "out"))
+
+
 def test_out_of_memory_names_a_knob(tmp_path: Path) -> None:
     c = config("sft", tmp_path, tmp_path, tmp_path)
     assert "lower train.micro_batch (now 8)" in out_of_memory(c)
@@ -194,6 +201,7 @@ def test_out_of_memory_names_a_knob(tmp_path: Path) -> None:
     assert "train.gradient_checkpointing = true" in out_of_memory(c)
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_round_asks_nothing_again(tmp_path: Path) -> None:
     """What was answered before a kill is read back from the call store."""
     student = students.make(tmp_path / "student")
@@ -214,14 +222,14 @@ def test_a_killed_round_asks_nothing_again(tmp_path: Path) -> None:
                 return 0
 
     with command("train", "selfplay", file) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while stored() < 20:
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
     before = stored()
-    done = autoif("train", "selfplay", file, "--json")
+    done = autoif("train", "selfplay", file, "--json", timeout=250)
     assert done.code == 0, done.err
     assert stored() == 2 + 14 * 8 + 2  # held out, round 1, held out: each asked once
     assert before < stored()

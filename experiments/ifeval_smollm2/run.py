@@ -29,7 +29,7 @@ from typing import Any
 
 from autoif.calls import CallStore
 from autoif.chat.stored import StoredChat
-from autoif.errors import CallFailed, RunFailed
+from autoif.errors import AutoIFError, CallFailed, RunFailed
 from autoif.records import Message, Request, dump_line, seed_from
 from autoif.train import data, plots, weights
 from autoif.train.config import Evaluation, TrainConfig
@@ -98,7 +98,7 @@ class Experiment:
             grpo={"max_tokens": 160, "beta": 0.02, "generations": 8},
         )  # fmt: skip
         models = {"baseline": start, "sft": sft, "dpo": dpo, "selfplay": play, "grpo": grpo}
-        stages = {n: self.figures[n] for n in models if n in self.figures}
+        stages = {n: f for n in models if "heldout" in (f := self.figures.get(n, {}))}
         best = max(stages, key=lambda n: stages[n]["heldout"])
         self.score("final", models[best], self.figures[best]["n_train"], whole=True, stage=best)
 
@@ -296,7 +296,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 = its choice")
     parser.add_argument("--results", default=str(HERE / "results.json"))
     args = parser.parse_args()
-    Experiment(args).run()
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    try:
+        Experiment(args).run()
+    except AutoIFError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

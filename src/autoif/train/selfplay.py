@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autoif.calls import CallStore
 from autoif.chat import Chat
-from autoif.errors import CallFailed, RunFailed
+from autoif.errors import CallFailed, RunFailed, UsageError
 from autoif.pairs import query_pairs
 from autoif.records import (
     Check,
@@ -58,6 +59,11 @@ def train(
 ) -> Path:
     """The directory of the best policy. `evaluate(chat, directory)` gives further figures of a
     policy (percent, by name). Run again, it goes on where it was stopped."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(
+            "self-play runs in one process, with sampling.serve over all GPUs; for DPO over "
+            "several, train each round's dpo.jsonl with `autoif train dpo` under accelerate"
+        )
     run = Run(config, notice)
     if run.done:
         return run.model
