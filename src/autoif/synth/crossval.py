@@ -77,12 +77,27 @@ def _by_evidence(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors
     least = max(accuracy, default=0.0) - NEARLY_BEST
     passing = [f for f in _passing(accuracy, rule) if accuracy[f] >= least]
     found = Survivors(passing, kept, accuracy, labels)
+    replies = [t for t, case in enumerate(cases) if case.origin == "instructed"]
+    if replies and _quarrel(said, passing, replies):
+        detail = f"its {len(passing)} functions differ on what replies to it look like"
+        return Survivors([], kept, accuracy, labels, "ambiguous", detail)
     plain = [labels[t] for t, c in enumerate(cases) if c.origin == "plain"]
     easy = _share(label is True for label in plain)
     if plain and easy > rule.max_plain:
         detail = f"{easy:.0%} of the plain replies follow it already"
         return Survivors([], kept, accuracy, labels, "uninformative", detail)
     return found
+
+
+def _quarrel(said: Said, passing: Sequence[int], replies: Sequence[int]) -> bool:
+    """Two functions are as good as one another by all the rest and say different things of the
+    replies that were written for this instruction: one of them is wrong, and nobody knows which."""
+    return any(
+        _share(said[f][t] is said[g][t] for t in replies) < AGREES
+        for f in passing
+        for g in passing
+        if f < g
+    )
 
 
 def _gates(found: Survivors, cases: Sequence[Case], rule: Crossval) -> Survivors:
