@@ -23,7 +23,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("calls", "callfile", "callrescue", "calltools", "models"),
     ("chat", "sandbox"),
     ("verify", "pairs"),
-    ("ledger", "recipe", "tables", "decontaminate", "overlap"),
+    ("ledger", "recipe", "tables", "decontaminate", "overlap", "diagnose"),
     ("synth", "train", "evals", "export", "report"),  # the rooms
     ("progress", "rundir", "shards", "hygiene"),
     ("engine", "training", "estimate", "show", "doctor"),

@@ -23,12 +23,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import autoif
 from autoif import cli
 from autoif.ledger import STAGES
+from autoif.recipe import Flag
 from autoif.records import Status
 
 ROOT = Path(__file__).parent.parent
@@ -193,8 +195,8 @@ WORD = re.compile(r"[a-z]+(_[a-z]+)*")
 
 def emitted() -> set[str]:
     """Reasons in the source: words given to what drops, or put into a `reason`, plus the statuses
-    under which a function that never concluded is dropped."""
-    found = {s.value.lower() for s in Status if not s.concluded}
+    under which a function that never concluded is dropped, and the flags of a diagnosis."""
+    found = {s.value.lower() for s in Status if not s.concluded} | set(get_args(Flag))
     for file in (ROOT / "src/autoif").rglob("*.py"):
         if file.parent.name in ("evals", "checkers", "sandbox", "cli", "train"):
             continue

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from autoif.api import Result as Result
     from autoif.api import synth as synth
+    from autoif.diagnose import Diagnosis as Diagnosis
+    from autoif.diagnose import diagnose as diagnose
     from autoif.errors import AutoIFError as AutoIFError
     from autoif.evals.run import compare as compare
     from autoif.evals.run import evaluate as evaluate
@@ -26,11 +28,13 @@ __version__ = "0.1.0"
 __all__ = [
     "AutoIFError",
     "Check",
+    "Diagnosis",
     "Limits",
     "Recipe",
     "Result",
     "Sandbox",
     "compare",
+    "diagnose",
     "evaluate",
     "synth",
     "verify",
@@ -39,11 +43,13 @@ __all__ = [
 _HOME = {
     "AutoIFError": "autoif.errors",
     "Check": "autoif.records",
+    "Diagnosis": "autoif.diagnose",
     "Limits": "autoif.sandbox",
     "Recipe": "autoif.recipe",
     "Result": "autoif.api",
     "Sandbox": "autoif.sandbox",
     "compare": "autoif.evals.run",
+    "diagnose": "autoif.diagnose",
     "evaluate": "autoif.evals.run",
     "synth": "autoif.api",
     "verify": "autoif.verify",

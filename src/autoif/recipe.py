@@ -15,7 +15,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -147,6 +147,22 @@ class Crossval(_Section):
     max_checks: int = Field(8, ge=1, description="the best of the survivors are kept, up to this")
 
 
+Flag = Literal[
+    "slow", "nondeterministic", "accept_all", "reject_all", "hackable", "language_trap",
+    "format_sensitive",
+]  # fmt: skip
+
+
+class Diagnose(_Section):
+    """What is held against a function that survived."""
+
+    drop: tuple[Flag, ...] = Field(
+        (),
+        description="flags of `autoif diagnose` for which a function is dropped; where there are "
+        "any, near-copies among the functions count as one",
+    )
+
+
 class Backtranslate(_Section):
     """Do the functions say what the instruction says?"""
 
@@ -274,6 +290,7 @@ class Recipe(_Section):
     instructions: Instructions = Instructions()
     verifiers: Verifiers = Verifiers()
     crossval: Crossval = Crossval()
+    diagnose: Diagnose = Diagnose()
     backtranslate: Backtranslate = Backtranslate()
     queries: Queries = Queries()
     responses: Responses = Responses()
@@ -354,6 +371,7 @@ STRICT: dict[str, Any] = {
         "max_plain": 0.6,
         "max_checks": 4,
     },
+    "diagnose": {"drop": get_args(Flag)},
     "responses": {
         "waves": (2, 2, 4),
         "enough": 2,

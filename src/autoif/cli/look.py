@@ -1,4 +1,4 @@
-"""Commands that look and do not pay: status, show, verify, decontaminate, doctor."""
+"""Commands that look and do not pay: status, show, verify, diagnose, decontaminate, doctor."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ def add(commands: Any) -> None:
         "--instructions", metavar="F", required=True, help='rows {"id", "text"}, or lines of text'
     )
     decontaminate.add_argument("--out", metavar="F", help="where the types go; default stdout")
+
+    diagnose = command(commands, "diagnose", _diagnose, "what is wrong with verifiers")
+    diagnose.add_argument(
+        "--verifiers", metavar="F", required=True, help='rows {"id", "checks", "instruction", ...}'
+    )
+    diagnose.add_argument("--out", metavar="F", help="where the diagnoses go; default stdout")
 
     command(commands, "doctor", _doctor, "what works on this machine")
 
@@ -100,6 +106,18 @@ def _decontaminate(args: argparse.Namespace) -> int:
             n, found = n + 1, found + bool(row["type"])
     if not args.quiet:
         err.print(f"{n:,} instructions, {found:,} of a benchmark's constraint type")
+    return 0
+
+
+def _diagnose(args: argparse.Namespace) -> int:
+    from autoif.diagnose import FLAGS, diagnose_file
+
+    with output(args.out, args.verifiers) as out:
+        counts = diagnose_file(Path(args.verifiers), out)
+    if not args.quiet:
+        clean = counts.pop("", 0)
+        told = [f"{flag} {counts[flag]:,}" for flag in FLAGS if counts[flag]]
+        err.print(", ".join([f"{clean:,} without a flag", *told]))
     return 0
 
 

@@ -41,8 +41,11 @@ class Survivors:
     detail: str = ""
 
 
-def cross_validate(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors:
-    """`said` has one row per function and one column per case."""
+def cross_validate(
+    said: Said, cases: Sequence[Case], rule: Crossval, copies: Sequence[int] = ()
+) -> Survivors:
+    """`said` has one row per function and one column per case. copies: a number per function, the
+    same for near-copies, which then count as one function; without it each counts."""
     if len(said) < rule.min_candidates:
         return _nothing(said, cases, "too_few_functions", f"{len(said)} distinct functions")
     if len(cases) < rule.min_cases:
@@ -51,7 +54,7 @@ def cross_validate(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivo
         found = _by_evidence(said, cases, rule)
     else:
         found = _by_cases(said, cases, rule)
-    return _gates(found, cases, rule)
+    return _gates(found, cases, rule, copies or range(len(said)))
 
 
 def _by_cases(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors:
@@ -100,37 +103,40 @@ def _quarrel(said: Said, passing: Sequence[int], replies: Sequence[int]) -> bool
     )
 
 
-def _gates(found: Survivors, cases: Sequence[Case], rule: Crossval) -> Survivors:
+def _gates(
+    found: Survivors, cases: Sequence[Case], rule: Crossval, copies: Sequence[int]
+) -> Survivors:
     if found.reason:
         return found
     reason = detail = ""
+    distinct = len({copies[f] for f in found.checks})
+    witnesses = distinct + _agreeing_programs(found, cases)
     positive = sum(found.labels[t] is True for t in found.cases)
     if not found.cases:
         reason, detail = "no_case_left", f"of {len(cases)}"
     elif rule.balanced and positive in (0, len(found.cases)):
         reason = "one_sided_cases"
         detail = f"all {len(found.cases)} kept cases are {positive > 0}"
-    elif len(found.checks) and _witnesses(found, cases) < rule.min_witnesses:
+    elif distinct and witnesses < rule.min_witnesses:
         reason = "too_few_witnesses"
-        detail = f"{len(found.checks)} functions, {_witnesses(found, cases)} witnesses in all"
-    elif len(found.checks) < rule.min_checks:
+        detail = f"{distinct} functions, {witnesses} witnesses in all"
+    elif distinct < rule.min_checks:
         best = max(found.accuracy, default=0.0)
         reason = "no_function_left" if not found.checks else "too_few_functions_left"
-        detail = f"{len(found.checks)} of {len(found.accuracy)}; best accuracy {best:.2f}"
+        detail = f"{distinct} of {len(found.accuracy)}; best accuracy {best:.2f}"
     if not reason:
         return found
     return Survivors([], found.cases, found.accuracy, found.labels, reason, detail)
 
 
-def _witnesses(found: Survivors, cases: Sequence[Case]) -> int:
-    """Programs, each written without sight of the others, that agree on what the instruction means:
-    the surviving functions, and the comply programs whose outputs were found to follow it."""
+def _agreeing_programs(found: Survivors, cases: Sequence[Case]) -> int:
+    """Comply programs whose outputs were found to follow: like the surviving functions witnesses,
+    written without sight of the others, of what the instruction means."""
     by_program: dict[str, list[bool]] = {}
     for case, label in zip(cases, found.labels, strict=True):
         if case.origin.startswith("comply:"):
             by_program.setdefault(case.origin, []).append(label is True)
-    agreeing = sum(_share(labels) >= AGREES for labels in by_program.values())
-    return len(found.checks) + agreeing
+    return sum(_share(labels) >= AGREES for labels in by_program.values())
 
 
 def _passing(accuracy: Sequence[float], rule: Crossval) -> list[int]:

@@ -10,6 +10,7 @@ the call store answers what was asked before.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from autoif.errors import CallFailed
 from autoif.ledger import Ledger
@@ -32,6 +33,7 @@ from autoif.synth import (
     responses,
     rows,
     slots,
+    soundness,
     verifiers,
 )
 from autoif.synth.crossval import Survivors, cross_validate
@@ -94,8 +96,7 @@ async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> V
     )
     cases = _distinct(cases, gathered + instructed, instruction, ledger)
     checks = await slots.at_edges(tools, instruction, checks, cases, ledger)
-    said, table = await _table(tools, checks, cases)
-    found = cross_validate(said, cases, tools.recipe.crossval)
+    found, table, unsound = await _judged(tools, instruction, checks, cases)
     for _ in range(tools.recipe.verifiers.repair):
         failing = _failing(checks, cases, table, found)
         if found.reason not in REPAIRABLE or not failing:
@@ -108,9 +109,8 @@ async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> V
                 ledger.drop("functions", check.id, "duplicate", check.source, instruction.id)
             else:
                 checks.append(check)
-        said, table = await _table(tools, checks, cases)
-        found = cross_validate(said, cases, tools.recipe.crossval)
-    taken = _settle(tools, instruction, checks, cases, table, found, ledger)
+        found, table, unsound = await _judged(tools, instruction, checks, cases)
+    taken = _settle(tools, instruction, checks, cases, table, found, unsound, ledger)
     ledger.enter("crossval")
     if found.reason:
         ledger.drop("crossval", instruction.id, found.reason, found.detail, instruction.id)
@@ -120,7 +120,8 @@ async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> V
     told = await backtranslate.confirm(tools, instruction, [checks[f] for f in taken], ledger)
     part = tools.recipe
     lost = len(taken) - len(told)
-    if len(told) < part.crossval.min_checks or (lost and part.backtranslate.drop == "instruction"):
+    distinct = len(set(await soundness.copies(tools, [check for check, _ in told])))
+    if distinct < part.crossval.min_checks or (lost and part.backtranslate.drop == "instruction"):
         detail = f"{lost} of {len(taken)} functions say something else"
         ledger.drop("verifiers", instruction.id, "backtranslation", detail, instruction.id)
         return None
@@ -132,6 +133,28 @@ async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> V
         tuple(round(accuracy[check.id], 4) for check, _ in told),
         tuple(text for _, text in told),
     )
+
+
+async def _judged(
+    tools: Tools, instruction: Instruction, checks: list[Check], cases: list[Case]
+) -> tuple[Survivors, list[Verdict], dict[int, str]]:
+    """What survives when functions and cases judge one another, and survivors are diagnosed: an
+    unsound one is out, says nothing any more, and the others are judged again without it."""
+    said, table = await _table(tools, checks, cases)
+    copies = await soundness.copies(tools, checks)
+    unsound: dict[int, str] = {}
+    sound: set[int] = set()
+    while True:
+        found = cross_validate(said, cases, tools.recipe.crossval, copies)
+        fresh = [f for f in found.checks if f not in sound]
+        believed = [_relabelled(cases[t], found.labels[t]) for t in found.cases]
+        flags = await soundness.flagged(tools, instruction, [checks[f] for f in fresh], believed)
+        sound |= set(fresh)
+        new = {f: flag for f, flag in zip(fresh, flags, strict=True) if flag}
+        if not new:
+            return found, table, unsound
+        unsound |= new
+        said = [[None] * len(row) if f in unsound else row for f, row in enumerate(said)]
 
 
 async def _table(
@@ -199,6 +222,7 @@ def _settle(
     cases: list[Case],
     table: list[Verdict],
     found: Survivors,
+    unsound: Mapping[int, str],
     ledger: Ledger,
 ) -> list[int]:
     """Books every function and case; returns the functions taken, best first."""
@@ -210,7 +234,9 @@ def _settle(
             continue
         reason, detail = "low_accuracy", f"{found.accuracy[f]:.2f} on {len(found.cases)} cases"
         outcomes = [verdict.outcomes[f] for verdict in table]
-        if f in best:
+        if f in unsound:
+            reason, detail = unsound[f], "diagnosed"
+        elif f in best:
             reason, detail = "surplus", f"{len(best)} survived"
         elif outcomes and not any(o.status.concluded for o in outcomes):
             reason, detail = outcomes[0].status.value.lower(), outcomes[0].detail

@@ -1,0 +1,163 @@
+"""A program of ours that reads what a function's source is made of; run as `shape.py` is.
+
+`comply(source)` returns JSON:
+
+- `strings`, `numbers`: its constants, from which texts are made that it might accept;
+- `chars`: the punctuation in its strings;
+- `marks`: what cannot be seen by running it here, or shows a habit of one language.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+CLOCK = {"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter", "process_time",
+         "gmtime", "localtime", "ctime"}  # fmt: skip
+CHANCE = {"random", "secrets", "uuid"}
+CHANCE_CALLS = ("os.urandom", "os.getpid", "os.getrandom", "numpy.random")
+
+
+# ---- marks -------------------------------------------------------------------------------------
+
+
+def marks(tree: ast.Module) -> set[str]:
+    """clock, chance, hash, set_order: it may say something else elsewhere. words, bytes, ascii,
+    runs: how it cuts a text up."""
+    full: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            full |= {a.asname or a.name.partition(".")[0]: a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            full |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    found: set[str] = set()
+    joined = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "join"
+        for part in node.args
+    }
+    stored = [(n.targets[0].id, n.value) for n in ast.walk(tree)
+              if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]  # fmt: skip
+    sets = {name for name, value in stored if _is_set(value, set())}
+    listed = {name for name, value in stored if _listed_set(value, sets)}
+    seeded = any(_dotted(n.func, full) in ("random.seed", "random.Random") and n.args
+                 for n in ast.walk(tree) if isinstance(n, ast.Call))  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = _dotted(node.func, full)
+            head, _, last = name.rpartition(".")
+            if last in CLOCK and head.partition(".")[0] in ("time", "datetime", "date"):
+                found.add("clock")
+            if (name.partition(".")[0] in CHANCE and not seeded) or name.startswith(CHANCE_CALLS):
+                found.add("chance")
+            if name in ("__import__", "importlib.import_module") and node.args:
+                module = getattr(node.args[0], "value", "")
+                if module in CHANCE | {"time"}:
+                    found.add("chance")
+            if name in ("hash", "id"):
+                found.add("hash")
+            if _takes_any(node, name, sets):
+                found.add("set_order")
+            if last == "split" and id(node) not in joined and _on_space(node, head):
+                found.add("words")
+            if last == "encode" or name in ("bytes", "bytearray"):
+                found.add("bytes")
+            if last in ("islower", "isupper", "istitle", "isalpha"):
+                found.add("casing")
+            if name == "unicodedata.normalize":
+                found.add("wide")
+            if last == "isascii":
+                found.add("ascii")
+        elif isinstance(node, ast.Subscript) and (
+            _listed_set(node.value, sets) or getattr(node.value, "id", "") in listed
+        ):
+            found.add("set_order")
+        elif isinstance(node, ast.Attribute):
+            if node.attr.startswith("ascii_") or _dotted(node, full) in ("re.ASCII", "re.A"):
+                found.add("ascii")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if re.search(r"\[[^\]]*[aA]-[zZ][^\]]*\]", node.value):
+                wide = re.search(r"\[[^\]]*(?:[^\x00-\x7f]|\\u|\\w)[^\]]*\]", node.value)
+                found.add("wide" if wide else "ascii")
+            if re.search(r"\\w\+|\\b|\\S\+", node.value):
+                found.add("runs")
+    return found
+
+
+def _dotted(node: ast.expr, full: dict[str, str]) -> str:
+    if isinstance(node, ast.Name):
+        return full.get(node.id, node.id)
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value, full)}.{node.attr}"
+    return ""
+
+
+def _on_space(node: ast.Call, head: str) -> bool:
+    if head == "re":
+        return bool(node.args) and getattr(node.args[0], "value", "") in (r"\s+", r"\s", " ", " +")
+    return not node.args or getattr(node.args[0], "value", "") in (None, " ")
+
+
+def _is_set(node: ast.expr | None, sets: set[str]) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id in sets
+    named = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("set", "frozenset")
+    return named or isinstance(node, (ast.Set, ast.SetComp))
+
+
+def _listed_set(node: ast.expr, sets: set[str]) -> bool:
+    called = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("list", "tuple")
+    return called and bool(node.args) and _is_set(node.args[0], sets)  # type: ignore[attr-defined]
+
+
+def _takes_any(node: ast.Call, name: str, sets: set[str]) -> bool:
+    """Takes one element of a set, or all in the set's order."""
+    given = node.args[0] if node.args else None
+    if name == "next" and isinstance(given, ast.Call) and getattr(given.func, "id", "") == "iter":
+        return bool(given.args) and _is_set(given.args[0], sets)
+    if isinstance(node.func, ast.Attribute):
+        if node.func.attr == "join":
+            return _is_set(given, sets)
+        return node.func.attr == "pop" and _is_set(node.func.value, sets) and not node.args
+    return False
+
+
+# ---- constants ---------------------------------------------------------------------------------
+
+
+def constants(tree: ast.Module) -> Iterator[Any]:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in docs:
+            yield node.value
+
+
+def distinct(values: Iterable[Any], most: int) -> list[Any]:
+    return list(dict.fromkeys(values))[:most]
+
+
+def comply(source: str) -> str:
+    tree = ast.parse(source)
+    values = list(constants(tree))
+    strings = [v.encode("utf-8", "replace").decode() for v in values if isinstance(v, str)]
+    decoded = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), "".join(strings))
+    chars = {c for c in decoded if not c.isalnum() and not "\ud800" <= c <= "\udfff"}
+    if any(isinstance(n, ast.Attribute) and n.attr == "punctuation" for n in ast.walk(tree)):
+        chars |= set("!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~")
+    numbers = [v for v in values if type(v) is int and 0 <= v <= 10**9]
+    found = {
+        "strings": distinct((s for s in strings if 0 < len(s) <= 80), 24),
+        "numbers": distinct(numbers, 12),
+        "chars": "".join(sorted(chars))[:400],
+        "marks": sorted(marks(tree)),
+    }
+    return json.dumps(found)

@@ -1,0 +1,277 @@
+"""Diagnoses: what a flag is raised for, what not, and how often that goes wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import autoif
+from autoif.diagnose import FLAGS, Diagnosis, diagnose, diagnose_file
+from autoif.diagnose.core import LIMITS, PROGRAMS, facts_of, program
+from autoif.diagnose.judge import clusters
+from autoif.diagnose.probes import pool
+from autoif.diagnose.reading import read
+from autoif.errors import UsageError
+from autoif.records import Case, Check, Instruction, Verifier
+from autoif.sandbox import Sandbox
+from runs import autoif as command
+from runs import rows, write_rows
+
+PLANTED = Path(__file__).parent / "planted" / "verifiers.jsonl"
+RIVER = 'Include the word "river" at least twice.'
+CASES = [Case("river by river", True), Case("The river, a River.", True),
+         Case("one river", False), Case("none at all", False)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(limits=LIMITS) as sandbox:
+        yield sandbox
+
+
+def function(body: str) -> str:
+    """`evaluate` of an expression, or of lines."""
+    if "return" not in body:
+        body = f"return {body}"
+    lines = "\n    ".join(body.split("\n"))
+    return f"import re, json, random, time\ndef evaluate(response):\n    {lines}\n"
+
+
+def flags(
+    sandbox: Sandbox, instruction: str, *bodies: str, cases: list[Case] | None = None
+) -> tuple[str, ...]:
+    found = diagnose([function(b) for b in bodies], instruction, cases=cases or [], sandbox=sandbox)
+    return found.flags
+
+
+# ---- each flag, and its honest twin -------------------------------------------------------------
+
+BAD = [
+    ("accept_all", RIVER, "len(response) >= 0"),
+    ("accept_all", "Do not use the word \"zebra\".", "'ZEBRA' not in response.lower()"),
+    ("accept_all", "Name at least three rivers.", "bool(re.search('[A-Za-z]', response))"),
+    ("reject_all", RIVER, "'RIVER' in response.lower()"),
+    ("reject_all", "Keep your answer under 60 words.", "len(response) < 60"),
+    ("reject_all", "Do not use any digits.", "response.isalpha()"),
+    ("nondeterministic", RIVER, "response.count('river') > 1 and random.random() < 0.95"),
+    ("nondeterministic", RIVER, "response.count('river') > 1 and time.time() > 0"),
+    ("nondeterministic", RIVER, "response.count('river') > 1 and hash(response) != 7"),
+    ("slow", "Use no comma at the end.", "not re.match(r'(([a-z ])+.)+,$', response)"),
+    ("slow", RIVER, "time.sleep(0.1)\nreturn response.count('river') > 1"),
+    ("hackable", "Begin every line with a hyphen.",
+     "all(line.startswith('-') for line in response.splitlines())"),
+    ("hackable", "Write at least three paragraphs.", "'\\n' in response or len(response) > 3"),
+    ("hackable", "Use the word \"ocean\" at least three times.", "'ocean' in response"),
+    ("format_sensitive", RIVER, "response.split().count('river') >= 2"),
+    ("format_sensitive", "Include a JSON object with the key \"name\".",
+     "try:\n    return 'name' in json.loads(response)\nexcept ValueError:\n    return False"),
+    ("language_trap", "全文不超过五十个字。", "len(response.split()) <= 50"),
+    ("language_trap", "至少写一百个字。", "len(response.encode()) >= 100"),
+    ("language_trap", "至少写三句话。", "len(re.findall(r'[.!?]', response)) >= 3"),
+    ("fails", RIVER, "response.undefined"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flag", "instruction", "body"), BAD, ids=lambda v: str(v)[:40])
+def test_a_flag_is_raised(sandbox: Sandbox, flag: str, instruction: str, body: str) -> None:
+    cases = CASES if instruction == RIVER else None
+    assert flag in flags(sandbox, instruction, body, cases=cases)
+
+
+GOOD = [
+    (RIVER, "response.lower().count('river') >= 2"),
+    ("Do not use any commas.", "',' not in response"),
+    ("Use lowercase letters only.", "response == response.lower()"),
+    ("Write at most 50 words.", "len(response.split()) <= 50"),
+    ("Do not use the word \"zebra\".", "'zebra' not in response.lower()"),
+    ("End with the phrase \"That is all.\"", "response.rstrip().endswith('That is all.')"),
+    ("Begin with a quotation mark.", "response.startswith('\"')"),
+    ("The whole reply must be valid JSON, and nothing else.",
+     "try:\n    json.loads(response)\n    return True\nexcept ValueError:\n    return False"),
+    ("Write exactly three lines.", "len(response.strip().splitlines()) == 3"),
+    ("Begin every line with a hyphen.",
+     "bool(response.strip()) and all(x.startswith('-') for x in response.strip().splitlines())"),
+    ("Make the number of words divisible by three.", "len(response.split()) % 3 == 0"),
+    ("Include a hashtag.", "bool(re.search(r'#\\w+', response))"),
+    ("全文不超过五十个字。", "len(re.findall(r'[\\u4e00-\\u9fff]', response)) <= 50"),
+    ("通篇不用逗号。", "'，' not in response and ',' not in response"),
+    ("不要使用英文字母。", "not re.search('[A-Za-z]', response)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("instruction", "body"), GOOD, ids=lambda v: str(v)[:40])
+def test_a_sound_function_has_no_flag(sandbox: Sandbox, instruction: str, body: str) -> None:
+    assert flags(sandbox, instruction, body) == ()
+
+
+def test_one_function_of_several(sandbox: Sandbox) -> None:
+    good, bad = "response.lower().count('river') > 1", "response.split().count('river') > 1"
+    found = diagnose([function(good), function(bad)], RIVER, cases=CASES, sandbox=sandbox)
+    assert [c.flags for c in found.checks] == [(), ("format_sensitive", "contradicts_cases")]
+    assert found.flags == ("format_sensitive", "contradicts_cases")
+    assert set(found.flags) <= set(FLAGS)
+
+
+def test_cases_of_one_label(sandbox: Sandbox) -> None:
+    good = "response.lower().count('river') > 1"
+    positive = [case for case in CASES if case.expected]
+    assert flags(sandbox, RIVER, good, cases=positive) == ("unbalanced_cases",)
+    only_empty = [*positive, Case("", False)]
+    assert flags(sandbox, RIVER, good, cases=only_empty) == ("unbalanced_cases",)
+    assert flags(sandbox, RIVER, good, cases=CASES) == ()
+
+
+# ---- near-copies --------------------------------------------------------------------------------
+
+ONE = """
+def evaluate(response):
+    lines = response.split("\\n")
+    words = response.split()
+    if len(lines) < 3:
+        return False
+    if len(words) < 10:
+        return False
+    return True
+"""
+SAME = '''
+from typing import Any
+def evaluate(text: str) -> bool:
+    """Ten words, three lines."""
+    w = text.split()
+    rows = text.split("\\n")
+    ok = 10 <= len(w) and len(rows) > 2
+    return ok
+'''
+OTHER = """
+import re
+def evaluate(response):
+    return response.count("\\n") > 1 and bool(re.search(r"(\\S+\\s+){9}\\S", response))
+"""
+
+
+def shapes(sandbox: Sandbox, *sources: str) -> list[int]:
+    return clusters(facts_of(*(sandbox.transform(program(p), sources) for p in PROGRAMS)))
+
+
+def test_copies_are_one_cluster(sandbox: Sandbox) -> None:
+    assert shapes(sandbox, ONE, SAME, OTHER) == [0, 0, 1]
+    assert "near_copies" in flags_of(sandbox, ONE, SAME).flags
+    assert "near_copies" not in flags_of(sandbox, ONE, OTHER).flags
+    assert flags_of(sandbox, ONE, SAME, OTHER).clusters == 2
+
+
+def flags_of(sandbox: Sandbox, *sources: str) -> Diagnosis:
+    return diagnose(sources, "Write at least three lines and ten words.", sandbox=sandbox)
+
+
+def test_a_constant_makes_a_difference(sandbox: Sandbox) -> None:
+    fewer = function("response.count('a') > 2")
+    assert shapes(sandbox, fewer, function("response.count('b') > 2")) == [0, 1]
+
+
+def test_what_cannot_be_read_is_no_copy(sandbox: Sandbox) -> None:
+    """Hostile source is parsed in the sandbox alone; what it breaks is that reading."""
+    deep = f"def evaluate(response):\n    return {'(' * 5000}1{')' * 5000}\n"
+    huge = "def evaluate(response):\n    return " + "+".join(["1"] * 20_000) + "\n"
+    assert shapes(sandbox, "no python (", deep, huge, ONE, ONE) == [0, 1, 2, 3, 3]
+
+
+# ---- the words of an instruction ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "demands", "least", "whole"),
+    [
+        ("Use no commas.", False, 0, True),
+        ("Write at most three sentences.", False, 0, True),
+        ("Write at least three paragraphs.", True, 3, False),
+        ("Include a hashtag.", True, 0, False),
+        ("Write exactly four lines.", True, 4, True),
+        ("If you name a city, name the country.", False, 0, False),
+        ("全文不超过五十个字。", False, 0, True),
+        ("至少写三段。", True, 3, False),
+        ("文中必须出现“灯塔”这个词。", True, 0, False),
+    ],
+)
+def test_reading(text: str, demands: bool, least: int, whole: bool) -> None:
+    found = read(text)
+    assert (found.demands, found.least, found.whole) == (demands, least, whole)
+
+
+def test_the_pool_is_varied() -> None:
+    for lang, at_least in (("en", 60), ("zh", 30)):
+        texts = pool(lang)
+        assert len(set(texts)) == len(texts) >= at_least
+        assert sum("\n" in t for t in texts) > at_least / 3
+        assert sum(len(t) < 30 for t in texts) > 5
+        assert sum(len(t) > 180 for t in texts) >= 2
+
+
+# ---- the doors ----------------------------------------------------------------------------------
+
+
+def test_the_command(tmp_path: Path) -> None:
+    source = function("True")
+    given = [
+        {"id": "a", "checks": [source], "instruction": RIVER},
+        {"id": "b", "checks": [{"source": source}], "instruction": {"text": RIVER, "lang": "en"},
+         "cases": [{"input": "river", "output": False}]},
+    ]  # fmt: skip
+    path = write_rows(tmp_path / "v.jsonl", given)
+    done = command("diagnose", "--verifiers", path, "--out", tmp_path / "out.jsonl")
+    assert done.code == 0, done.err
+    found = rows(tmp_path / "out.jsonl")
+    assert [r["id"] for r in found] == ["a", "b"]
+    assert all(set(r) == {"id", "flags", "checks", "scores", "clusters"} for r in found)
+    assert all("accept_all" in r["flags"] for r in found)
+    assert found[0]["checks"][0]["accepts"] == 1.0
+    assert "accept_all 2" in done.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["not json", "[1]", '{"id": 1, "checks": ["x"]}', '{"id": "a"}', '{"id": "a", "checks": []}',
+     '{"id": "a", "checks": ["x"], "instruction": 3}',
+     '{"id": "a", "checks": ["x"], "cases": [{"text": "t"}]}'],
+)  # fmt: skip
+def test_a_bad_row_is_one_line(line: str, tmp_path: Path, sandbox: Sandbox) -> None:
+    path = tmp_path / "v.jsonl"
+    path.write_text(json.dumps({"id": "z", "checks": [function("True")]}) + "\n\n" + line + "\n")
+    with pytest.raises(UsageError, match=r"v\.jsonl:3: ") as caught:
+        diagnose_file(path, lambda _: None, sandbox=sandbox)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_python_api(sandbox: Sandbox) -> None:
+    verifier = Verifier(Instruction(RIVER), (Check(function("True")),), tuple(CASES))
+    found = autoif.diagnose(verifier, sandbox=sandbox)
+    assert isinstance(found, autoif.Diagnosis)
+    assert "accept_all" in found.flags
+    assert found.scores["cases"] == 4.0
+
+
+def test_it_says_the_same_again(sandbox: Sandbox) -> None:
+    sources = [function("response.count('river') > 1"), function("len(response) > 3")]
+    one, two = (diagnose(sources, RIVER, cases=CASES, sandbox=sandbox) for _ in range(2))
+    assert [c.flags for c in one.checks] == [c.flags for c in two.checks]
+    assert one.scores == two.scores
+
+
+# ---- how often it is right ----------------------------------------------------------------------
+
+
+@pytest.mark.timeout(900)
+def test_planted_verifiers(tmp_path: Path, sandbox: Sandbox) -> None:
+    """At least 95% of the planted bad ones are caught, at most 3% of the good ones flagged."""
+    given = rows(PLANTED)
+    found: list[bytes] = []
+    diagnose_file(PLANTED, found.append, sandbox=sandbox)
+    flagged = {row["id"]: bool(row["flags"]) for row in map(json.loads, found)}
+    bad = [flagged[r["id"]] for r in given if r["label"] == "bad"]
+    good = [flagged[r["id"]] for r in given if r["label"] == "good"]
+    assert len(bad) == len(good) == 60
+    assert sum(bad) >= 0.95 * len(bad)
+    assert sum(good) <= 0.03 * len(good)
