@@ -5,8 +5,10 @@ reward    verdicts/s of the reward function on GRPO-shaped batches against calli
 sampling  tokens/s of `hf:` (batched, sorted by length, left-padded) against `generate` one by one
 grpo      share of a GRPO step that waits for rewards
 step      tokens/s of SFT and DPO here against the plain trainers of TRL
+bare      tokens/s of an optimiser step on 2 x 512 tokens, adapters and all weights, both precisions
+engines   tokens/s of 64 answers: transformers, and the embedded engine from a GGUF file (no GPU)
 
-With no --model, the last three use SmolLM2-135M-Instruct, unpacked from its GGUF file.
+With no --model, all but the first use SmolLM2-135M-Instruct, unpacked from its GGUF file.
 """
 
 from __future__ import annotations
@@ -233,10 +235,68 @@ def plain_trl(method: str, model: str, out: Path, steps: int) -> float:
     return (Clock.at[-1] - Clock.at[0]) / (steps - 1)
 
 
+def bare(model: str) -> Row:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from autoif.train.weights import load_model
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    out: Row = {}
+    for rank in (32, 0):
+        net = load_model(model).to(device).train()
+        if rank:
+            net = get_peft_model(net, LoraConfig(r=rank, target_modules="all-linear"))
+        weights = [p for p in net.parameters() if p.requires_grad]
+        for name, low in (("float32", False), ("bfloat16", True)):
+            optimiser = torch.optim.AdamW(weights, lr=1e-6)
+            ids = torch.randint(5, 1000, (2, 512), device=device)
+            took = []
+            for _ in range(3):
+                begun = time.perf_counter()
+                with torch.autocast(device, dtype=torch.bfloat16, enabled=low):
+                    loss = net(input_ids=ids, labels=ids).loss
+                loss.backward()
+                optimiser.step()
+                optimiser.zero_grad()
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                took.append(time.perf_counter() - begun)
+            out[f"{'adapters' if rank else 'all weights'}, {name}"] = round(1024 / min(took), 1)
+    return out
+
+
+def engines(model: str, n: int = 64, tokens: int = 256) -> Row:
+    from autoif.chat.open import open_backend
+    from autoif.models import fetch
+    from autoif.train.gguf_file import write_gguf
+
+    async def speed(spec: str) -> float:
+        backend = open_backend(spec)
+        await backend(Request((Message("user", "hi"),), max_tokens=2))
+        asked = [
+            Request((Message("user", f"Tell a story about {text(i, 30)}"),), max_tokens=tokens)
+            for i in range(n)
+        ]
+        begun = time.perf_counter()
+        replies = await asyncio.gather(*map(backend, asked))
+        took = time.perf_counter() - begun
+        await backend.close()
+        return round(sum(reply.usage.completion for reply in replies) / took, 1)
+
+    with tempfile.TemporaryDirectory() as folder:
+        origin = fetch("smollm2-135m-instruct")
+        file = write_gguf(Path(model), origin, Path(folder) / "model.gguf")
+        specs = {"embedded": f"local:{file}", "hf": f"hf:{model}"}
+        return {kind: asyncio.run(speed(spec)) for kind, spec in specs.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of training")
     parser.add_argument("--model", help="a model directory")
-    parser.add_argument("--only", nargs="+", default=["reward", "sampling", "grpo", "step"])
+    parser.add_argument(
+        "--only", nargs="+", default=["reward", "sampling", "grpo", "step", "bare", "engines"]
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     results: Row = {"command": "python benchmarks/train.py", "cores": len(os.sched_getaffinity(0))}
@@ -250,6 +310,8 @@ def main() -> None:
         "sampling": lambda: sampling(model),
         "grpo": lambda: grpo(model),
         "step": lambda: step(model),
+        "bare": lambda: bare(model),
+        "engines": lambda: engines(model),
     }
     for name in args.only:
         results[name] = parts[name]()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from autoif import models
 from autoif.errors import ModelUnavailable
 from autoif.models import WEIGHTS, Part, Weights, fetch, fetch_weights
 
@@ -243,3 +244,15 @@ def test_the_parts_add_up(weights: Weights) -> None:
 @pytest.mark.parametrize("name", ["smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct"])
 def test_the_pinned_weights_can_be_had(name: str) -> None:
     assert fetch(name).stat().st_size == WEIGHTS[name].size
+
+
+def test_a_gguf_file_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(b"GGUF" + bytes(60))
+    weights = models.own(file)
+    assert (weights.name, weights.size) == ("mine", 64)
+    assert models.fetch_weights(weights) == file
+    file.write_bytes(b"GGUF" + bytes(61))
+    assert models.own(file).sha256 != weights.sha256
+    with pytest.raises(ModelUnavailable, match="no such file"):
+        models.own(tmp_path / "none.gguf")
