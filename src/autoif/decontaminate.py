@@ -29,14 +29,20 @@ Rule = tuple[list[re.Pattern[str]], list[re.Pattern[str]], bool]  # all of, none
 
 
 def constraint_type(text: str) -> str:
-    """The type, like `length_constraints:number_words`; "" where no benchmark states it."""
-    plain = normalise(text)
-    hidden = masked(plain)
-    for name, rules in _rules():
-        for wanted, unwanted, quotes in rules:
-            text = plain if quotes else hidden
-            if all(p.search(text) for p in wanted) and not any(p.search(text) for p in unwanted):
-                return name
+    """The type, like `length_constraints:number_words`; "" where no benchmark states it.
+
+    Where the whole says nothing each sentence is asked alone: what one demands may hide another.
+    """
+    whole = normalise(text)
+    for part in (whole, *_SENTENCE.split(whole)):
+        hidden = masked(part)
+        for name, rules in _rules():
+            for wanted, unwanted, quotes in rules:
+                seen = part if quotes else hidden
+                if all(p.search(seen) for p in wanted) and not any(
+                    p.search(seen) for p in unwanted
+                ):
+                    return name
     return ""
 
 
@@ -70,22 +76,23 @@ _ASIDE = re.compile(
     r"|(?<=.{8})[,;。](?:全文|后面|并且|两行之间|两者之间|而且)?(?:至少)(?:再|还)?(?:写|有|分)?"
     r"[两二三一](?:个)?(?:行|段|句|自然段)"
 )
+_SENTENCE = re.compile(r"(?<=[.!?;]) |(?<=。)")
 _SEAM = re.compile(r"(?<=[a-z])(?=[\u3400-\u9fff])|(?<=[\u3400-\u9fff])(?=[a-z])")
 _THROUGH = re.compile(r"from the (?:very )?first(?: \w+)? to the (?:very )?last(?: \w+)?")
 
 
 def normalise(text: str) -> str:
     """Small letters, plain quotation marks and dashes, one space where there was white space and
-    between Latin and Chinese letters."""
+    between Latin and Chinese letters; without asides."""
     text = unicodedata.normalize("NFKC", text).translate(_MARKS).casefold().replace("{n}", "7")
-    return " ".join(_SEAM.sub(" ", text).split())
+    return _ASIDE.sub("", " ".join(_SEAM.sub(" ", text).split()))
 
 
 def masked(plain: str) -> str:
     """Words in quotation marks become "q": which words they are does not change the type. Marks
     alone, and single letters, stay to be seen."""
     hidden = _QUOTED.sub(lambda found: '"q"' if _SAID.search(found[0]) else found[0], plain)
-    return _THROUGH.sub("throughout", _ASIDE.sub("", hidden))
+    return _THROUGH.sub("throughout", hidden)
 
 
 # ---- the rules ---------------------------------------------------------------------------------
