@@ -34,7 +34,7 @@ from autoif.records import (
     to_json,
 )
 from autoif.sandbox import Sandbox
-from autoif.synth import compose, instructions, queries, slots
+from autoif.synth import compose, examples, instructions, queries, slots
 from autoif.synth.parsing import parse_yes
 from autoif.synth.pool import Pool, draw
 from autoif.synth.tools import Tools
@@ -306,6 +306,30 @@ def test_a_function_that_misuses_the_number_is_caught(
     bound: str, condition: str, reason: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     assert edges(tmp_path, sandbox, bound, condition) == {reason: 1}
+
+
+RICH = [
+    "What? Why: A1, B22. _one_ _two_\n\nSo? Yes; 3 and 44!\n\nEnd: x.",
+    "为什么？怎么办：第1条、第22条。\n\n先做这个。后做那个！\n\n完。",
+    "One plain sentence",
+    "一句很普通的话",
+]
+BOUND = {"at_least": ("at least", "至少"), "at_most": ("no more", "at most", "不超过", "最多"),
+         "exactly": ("exactly", "恰好")}  # fmt: skip
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_examples_for_any_number_are_right(lang: str, sandbox: Sandbox) -> None:
+    for index in range(8):
+        shown = examples.shown(lang, "evaluate_n", index)
+        (bound,) = (b for b, words in BOUND.items() if any(w in shown["example_1"] for w in words))
+        table = [
+            [sandbox.evaluate(slots.filled(shown["code_1"], n) or "", [text])[0].status
+             for n in range(1, 12)]
+            for text in RICH
+        ]  # fmt: skip
+        assert all(status.concluded for row in table for status in row)
+        assert slots._flaw(bound, table) == "", shown["example_1"]
 
 
 @given(

@@ -13,18 +13,20 @@ from typing import Literal
 
 from autoif.tables import builtin, read_rows
 
-Kind = Literal["evaluate", "comply"]
-SHIFT = {"evaluate": 0, "comply": 5}  # a function and a program of one index see others as well
+Kind = Literal["evaluate", "comply", "evaluate_n"]  # the last for any number
+# A function and a program of one index see others as well.
+SHIFT = {"evaluate": 0, "comply": 5, "evaluate_n": 0}
 
 
 @cache
-def _bank(lang: str) -> list[dict[str, str]]:
-    return list(read_rows(builtin("builtin", f"examples.{lang}.jsonl")))
+def _bank(lang: str, kind: Kind) -> list[dict[str, str]]:
+    name = "examples_n" if kind == "evaluate_n" else "examples"
+    return list(read_rows(builtin("builtin", f"{name}.{lang}.jsonl")))
 
 
 def shown(lang: str, kind: Kind, index: int) -> dict[str, str]:
     """What fills `example_1`, `code_1`, `example_2` and `code_2` in the ask of this index."""
-    bank = _bank(lang)
+    bank = _bank(lang, kind)
     first = (2 * index + SHIFT[kind]) % len(bank)
     second = (first + 1 + 2 * index // len(bank)) % len(bank)
     return {
@@ -37,7 +39,7 @@ def shown(lang: str, kind: Kind, index: int) -> dict[str, str]:
 
 def is_copy(lang: str, kind: Kind, source: str) -> bool:
     """The code of an example, but for white space."""
-    return _bare(source) in {_bare(row[kind]) for row in _bank(lang)}
+    return _bare(source) in {_bare(row[kind]) for row in _bank(lang, kind)}
 
 
 def _bare(source: str) -> str:

@@ -111,8 +111,9 @@ async def _one(
     tools: Tools, instruction: Instruction, prompt: str, index: int, schema: Any, **values: str
 ) -> str | CallFailed:
     part = tools.recipe.verifiers
-    if prompt == "function":
-        values = examples.shown(instruction.lang, "evaluate", index)
+    if prompt in ("function", "function_n"):
+        kind: examples.Kind = "evaluate_n" if prompt == "function_n" else "evaluate"
+        values = examples.shown(instruction.lang, kind, index)
     # Functions for any number are asked for without it: all numbers share them.
     text = instruction.template if prompt == "function_n" else instruction.text
     try:
@@ -213,7 +214,8 @@ def _grounded(
     kept = []
     for check in checks:
         flaw = ungrounded(instruction.text, check.source)
-        if examples.is_copy(instruction.lang, "evaluate", check.source):
+        kind: examples.Kind = "evaluate_n" if instruction.n else "evaluate"
+        if examples.is_copy(instruction.lang, kind, slots.opened(check.source)):
             flaw = "it is an example that was shown"
         if flaw:
             ledger.drop(
