@@ -144,7 +144,7 @@ def _rows(
         (
             "compositions",
             "judge",
-            (several,) * 2 if c.judge == "model" else (0, 0),
+            (2 * several, several) if c.judge == "model" else (0, 0),
             size("compatible") + 3 * line,
             8,
         ),

@@ -62,25 +62,32 @@ async def _clash(tools: Tools, unit: Composition, found: Mapping[str, Verifier])
         return "redundant" if alike >= SAME else "contradictory", texts
     if len(held) < 2 or tools.recipe.compose.judge == "off":
         return "", ""
-    lang = held[0].instruction.lang
-    demands = "\n".join(f"- {v.instruction.text}" for v in held)
-    try:
-        reply = await tools.ask(
-            "judge",
-            tools.wording.messages("compatible", lang, demands=demands),
-            stage=STAGE,
-            record=unit.id,
-            max_tokens=ANSWER,
-            partial=True,
-        )
-    except CallFailed as failed:
-        return failed.reason, failed.detail
+    # A small model says no to the one order and yes to the other: no has to be said to both.
+    for order in (held, held[::-1]):
+        demands = "\n".join(f"- {v.instruction.text}" for v in order)
+        try:
+            together = await _together(tools, unit, order[0].instruction.lang, demands)
+        except CallFailed as failed:
+            return failed.reason, failed.detail
+        if together:
+            return "", ""
+    return "incompatible", demands
+
+
+async def _together(tools: Tools, unit: Composition, lang: str, demands: str) -> bool:
+    """Whether a model says that one reply can follow all. Raises CallFailed."""
+    reply = await tools.ask(
+        "judge",
+        tools.wording.messages("compatible", lang, demands=demands),
+        stage=STAGE,
+        record=unit.id,
+        max_tokens=ANSWER,
+        partial=True,
+    )
     together = parse_yes(reply.text)
     if together is None:
-        return "unparseable", reply.text
-    if not together:
-        return "incompatible", demands
-    return "", ""
+        raise CallFailed("unparseable", reply.text)
+    return together
 
 
 async def _alike(tools: Tools, one: Verifier, other: Verifier) -> float | None:
