@@ -134,3 +134,15 @@ def test_without_cases_nothing_survives(functions: int, rule: Crossval) -> None:
     found = cross_validate([[]] * functions, [], rule)
     assert not found.checks
     assert found.reason in ("too_few_functions", "too_few_cases")
+
+
+def test_functions_that_differ_on_real_replies_leave_the_instruction_ambiguous() -> None:
+    """Equally good by plain replies and programs; what a reply looks like they do not agree on."""
+    cases = [Case(f"plain {i}", False, "plain") for i in range(6)]
+    cases += [Case(f"made {i}", True, f"comply:{i % 2}") for i in range(6)]
+    cases += [Case(f"reply {i}", True, "instructed") for i in range(4)]
+    loose = [False] * 6 + [True] * 6 + [True] * 4
+    literal = [False] * 6 + [True] * 6 + [False] * 4
+    rule = Recipe.load("strict").crossval
+    assert cross_validate([loose, literal], cases, rule).reason == "ambiguous"
+    assert cross_validate([loose, list(loose)], cases, rule).reason == ""

@@ -30,7 +30,8 @@ CONFIDENT = 0.8  # a label is taken where its probability is at least this
 class Survivors:
     """Indices into functions and texts. `labels`: what was held true of each text, None if unsure.
 
-    `reason` says why the instruction falls, or is "".
+    `reason` says why the instruction falls, or is "". `checks` is empty then, unless it falls
+    because they differ ("ambiguous").
     """
 
     checks: list[int]
@@ -83,7 +84,8 @@ def _by_evidence(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors
     replies = [t for t, case in enumerate(cases) if case.origin == "instructed"]
     if replies and _quarrel(said, passing, replies):
         detail = f"its {len(passing)} functions differ on what replies to it look like"
-        return Survivors([], kept, accuracy, labels, "ambiguous", detail)
+        # The quarrellers are named: one may turn out to be unsound, and end the quarrel.
+        return Survivors(passing, kept, accuracy, labels, "ambiguous", detail)
     plain = [labels[t] for t, c in enumerate(cases) if c.origin == "plain"]
     easy = _share(label is True for label in plain)
     if plain and easy > rule.max_plain:

@@ -227,7 +227,7 @@ def _settle(
 ) -> list[int]:
     """Books every function and case; returns the functions taken, best first."""
     best = sorted(found.checks, key=lambda f: (-found.accuracy[f], checks[f].id))
-    taken = best[: tools.recipe.crossval.max_checks]
+    taken = [] if found.reason else best[: tools.recipe.crossval.max_checks]
     for f, check in enumerate(checks):
         if f in taken:
             ledger.keep("functions")
@@ -236,6 +236,8 @@ def _settle(
         outcomes = [verdict.outcomes[f] for verdict in table]
         if f in unsound:
             reason, detail = unsound[f], "diagnosed"
+        elif f in best and found.reason:
+            reason, detail = found.reason, found.detail
         elif f in best:
             reason, detail = "surplus", f"{len(best)} survived"
         elif outcomes and not any(o.status.concluded for o in outcomes):
