@@ -51,8 +51,8 @@ GOOD = 0.9  # balanced accuracy of a usable verifier
 
 # About the same number of tokens for each; what differs is the rule.
 PROFILES: dict[str, dict[str, Any]] = {
-    "reference": {"verifiers.k": 5, "verifiers.max_tokens": 400},
-    "paper": {"verifiers.k": 5, "verifiers.max_tokens": 400},
+    "reference": {"verifiers.k": 7, "verifiers.max_tokens": 400},
+    "paper": {"verifiers.k": 7, "verifiers.max_tokens": 400},
     "strict": {"verifiers.k": 10, "verifiers.comply": 6, "verifiers.max_tokens": 300},
 }
 
