@@ -22,20 +22,20 @@ from typing import Any
 PROFILES = ("core", "stdlib", "text")
 
 _CORE = """
-    __future__ abc bisect builtins collections collections.abc contextlib copy datetime decimal
-    difflib enum errno fractions functools gc heapq itertools json json.decoder json.encoder
-    keyword math numbers operator os os.path posixpath random re reprlib stat statistics string
-    sys textwrap time types typing unicodedata warnings weakref
+    __future__ abc bisect builtins collections collections.abc contextlib copy datetime difflib
+    enum errno functools gc heapq itertools json json.decoder json.encoder keyword math operator
+    os os.path posixpath random re reprlib stat string sys textwrap time types typing unicodedata
+    warnings weakref
 """
 
 _STDLIB = """
     _strptime argparse array ast base64 binascii calendar cmath codecs colorsys configparser
-    contextlib contextvars copyreg csv dataclasses dis email email.message email.parser
-    email.utils encodings fnmatch gettext graphlib hashlib hmac html html.entities html.parser
-    http importlib inspect io ipaddress linecache locale logging marshal mimetypes opcode
-    pathlib pickle pprint queue quopri secrets shlex signal stringprep struct threading timeit
-    token tokenize tomllib traceback urllib urllib.parse uuid xml xml.dom xml.dom.expatbuilder
-    xml.dom.minidom xml.etree xml.etree.ElementTree xml.parsers.expat xml.sax
+    contextlib contextvars copyreg csv dataclasses decimal dis email email.message email.parser
+    email.utils encodings fnmatch fractions gettext graphlib hashlib hmac html html.entities
+    html.parser http importlib inspect io ipaddress linecache locale logging marshal mimetypes
+    numbers opcode pathlib pickle pprint queue quopri secrets shlex signal statistics stringprep
+    struct threading timeit token tokenize tomllib traceback urllib urllib.parse uuid xml xml.dom
+    xml.dom.expatbuilder xml.dom.minidom xml.etree xml.etree.ElementTree xml.parsers.expat xml.sax
     xml.sax.expatreader xml.sax.saxutils zlib
 """
 
