@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from autoif.tables import BUILTIN, CJK, read_texts
+from autoif.errors import UsageError
+from autoif.tables import BUILTIN, CJK, read_rows
 
 COLUMNS = ("text", "instruction", "constraint", "prompt")
 GAPS = {False: 70, True: 14}  # characters between two concepts of a rule: Latin, Chinese
@@ -56,10 +57,20 @@ def typed(source: str) -> Iterator[dict[str, Any]]:
     """A row `{"id", "type": str | None}` for each instruction of a file, in its order.
 
     Rows name their text `text`, `instruction`, `constraint` or `prompt`; in a plain text file each
-    line is one. A row without an id gets its number. Raises UsageError for a file without texts.
+    line is one. A row without an id gets its number, one with an empty text the type None. Raises
+    UsageError for a file without rows, and for a row without such a text.
     """
-    for number, row in enumerate(read_texts(source, COLUMNS), 1):
-        yield {"id": row.get("id", number), "type": constraint_type(row["text"]) or None}
+    number = 0
+    for number, row in enumerate(read_rows(source, COLUMNS[0]), 1):
+        if not row.keys() & set(COLUMNS):
+            raise UsageError(f"{source}: row {number} has no {' or '.join(COLUMNS)}")
+        texts = [row[name] for name in COLUMNS if row.get(name) is not None]
+        if texts and not isinstance(texts[0], str):
+            raise UsageError(f"{source}: row {number}: its text is {texts[0]!r}, no text")
+        found = constraint_type(texts[0]) if texts and texts[0].strip() else ""
+        yield {"id": row.get("id", number), "type": found or None}
+    if not number:
+        raise UsageError(f"{source}: empty")
 
 
 # ---- text --------------------------------------------------------------------------------------

@@ -158,6 +158,8 @@ class Run:
     async def _synthesise(self, tools: Tools) -> dict[str, Any]:
         # Read first: a file that is no such file is heard of before anything is paid.
         fidelity = card.fidelity(self.recipe)
+        for lang in self.recipe.langs:
+            pool.soft_constraints(self.recipe, lang)
         benchmarks = await asyncio.to_thread(Runs.of_files, self.recipe.hygiene.against)
         progress = self.progress
         head = Ledger()

@@ -259,11 +259,17 @@ class Hygiene(_Section):
         description="benchmark files: rows that share a run of 13 words with one of their prompts "
         "are dropped",
     )
-    near_duplicate: Share = Field(
-        0.8, description="similarity of query, instruction and answers from which rows are the same"
+    near_duplicate: float = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description="similarity of query, instruction and answers from which rows are the same",
     )
-    family_share: Share = Field(
-        1.0, description="largest share of a data file that one family may have; 1 = no bound"
+    family_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="largest share of a data file that one family may have; 1 = no bound",
     )
     fidelity: str = Field("", description="figures of benchmarks/fidelity.py, for the dataset card")
 

@@ -199,6 +199,8 @@ def verify_rows(
             checks, least = _carried(row)
             texts = _claims(row)
             wanted.append((row.line, row.data.get("level", len(least)), list(texts), least))
+            if (turns := row.data.get("turns")) is not None and turns != _turns(row.data):
+                raise UsageError(f"{row.where}: it says {turns} turns and has {_turns(row.data)}")
             yield row.where, checks, list(texts.values())
 
     for _, by_verifier in _in_order(sandbox or shared_sandbox(), jobs()):
@@ -352,9 +354,18 @@ def _claims(row: _Row) -> dict[str, str]:
     raise UsageError(f'{row.where}: neither "messages" nor "chosen" nor "prompt" is there')
 
 
+def _turns(data: Mapping[str, Any]) -> int:
+    messages = data.get("messages", data.get("prompt"))
+    if not isinstance(messages, list):
+        return 1
+    return sum(isinstance(m, dict) and m.get("role") == "user" for m in messages)
+
+
 def _last(value: object, where: str) -> str:
-    """The text of a string, or of the last of a list of messages."""
+    """The text of a string, or of the last of a list of messages, which has to be the model's."""
     if isinstance(value, list) and value and isinstance(value[-1], dict):
+        if value[-1].get("role", "assistant") != "assistant":
+            raise UsageError(f"{where}: the last message is not the assistant's")
         value = value[-1].get("content")
     if not isinstance(value, str):
         raise UsageError(f"{where}: a text or a list of messages is wanted for each response")

@@ -117,7 +117,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     if not args.quiet:
         clean = counts.pop("", 0)
         told = [f"{flag} {counts[flag]:,}" for flag in FLAGS if counts[flag]]
-        err.print(", ".join([f"{clean:,} without a flag", *told]))
+        err.print(", ".join([f"{clean:,} without a flag", *told]), soft_wrap=True)
     return 0
 
 

@@ -63,7 +63,7 @@ Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` r
 | file | rows | holds |
 |---|---|---|
 | `sft.jsonl` | {n["sft"]} | `messages`; the response passed its verifiers and was judged good |
-| `dpo.jsonl` | {n["dpo"]} | `prompt`, `chosen`, `rejected`; all checks called the latter False |
+| `dpo.jsonl` | {n["dpo"]} | `prompt`, `chosen`, `rejected`: a constraint's checks all say False |
 | `rlvr.jsonl` | {n["rlvr"]} | `prompt`, `verifiers`; at least one sampled response passed |
 
 {_table(("role", "model"), [(role, f"`{model}`") for role, model in roles.items()])}

@@ -84,7 +84,7 @@ def draw(
     for lang in recipe.langs:
         entries = [e for e in pool.entries if e.lang == lang]
         kinds = len({e.kind for e in entries})
-        soft = _soft(recipe, lang)
+        soft = soft_constraints(recipe, lang)
         plans = [("level", n, n) for n in range(2, part.levels + 1)]
         plans += [("turns", part.turns, 2)] if part.turns > 1 else []
         plans += [("soft", 1, 1)] if soft else []
@@ -150,7 +150,7 @@ def _apart(
     return chosen
 
 
-def _soft(recipe: Recipe, lang: str) -> list[str]:
+def soft_constraints(recipe: Recipe, lang: str) -> list[str]:
     """The soft constraints of the recipe in a language."""
     source = recipe.compose.soft
     if not source:

@@ -85,7 +85,7 @@ def _lineage(task: Task, messages: Sequence[Message], soft: Sequence[Soft]) -> R
         "verifier_ids": [v.id for v in task.verifiers],
         "instruction_ids": [i.id for i in stated],
         "lang": task.lang,
-        "family": _joined(i.family for i in stated),
+        "family": _joined(sorted(i.family for i in stated)),
         "origin": _joined(i.origin for i in stated),
         "benchmark_type": _joined(i.benchmark_type for i in stated),
     }
