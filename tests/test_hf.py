@@ -369,11 +369,14 @@ async def test_who_leaves_does_not_disturb_the_others(student: Path) -> None:
 async def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:
     backend = HFBackend(str(make(tmp_path / "endless", context=1_000_000)))
     await backend(ask("hi"))
-    task = asyncio.create_task(backend(ask("hi", max_tokens=900_000, temperature=5.0)))
+    long = [ask(f"hi {n}", max_tokens=900_000, temperature=5.0) for n in range(12)]
+    tasks = [asyncio.create_task(backend(request)) for request in long]
     await asyncio.sleep(0.2)
     await asyncio.wait_for(backend.close(), 20)
-    with pytest.raises(ModelUnavailable, match="it was closed"):
-        await task
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    closed = [e for e in ended if isinstance(e, ModelUnavailable) and "it was closed" in str(e)]
+    assert closed  # one or another may have said its end by then, at random
+    assert all(isinstance(e, Reply) for e in ended if e not in closed)
     with pytest.raises(ModelUnavailable, match="it was closed"):
         await backend(ask("hi"))
 
