@@ -12,6 +12,7 @@ RIGHT = [
     ("Use more than three colons.", "return response.count(':') > 3"),
     ('Use the word "Time" twice.', "return response.lower().count('time') == 2"),
     ("Give two replies, separated by six asterisks: ******", "len(r.split('******')) == 2"),
+    ("Use at least 40 different words.", "return len(set(response.lower().split())) >= 40"),
     ("Do not use commas.", "return ',' not in response"),
     ("Include a title in double angle brackets, as in <<my title>>.", "re.search('<<.+>>', r)"),
     ("Include at least 2 placeholders, such as [name].", r"len(re.findall(r'\[.+?\]', r)) >= 2"),
@@ -21,6 +22,7 @@ RIGHT = [
     ("不要使用“但是”。", "return '但是' not in response"),
 ]
 WRONG = [
+    ("Use at least 3 different colours.", "len(re.findall('red|blue|green', r)) >= 3"),
     ("Use at least 40 different words.", "all(len(l.split()) <= 12 for l in r.splitlines())"),
     ('Use the word "time" at least 3 times.', "'time' in r and 'time' in r and 'time' in r"),
     ('Do not use the word "and".', "all(len(l.split()) <= 12 for l in r.splitlines())"),

@@ -15,6 +15,8 @@ _EXAMPLE = re.compile(
     r"[:\s]*(.*?)(?=[;.](?:\s|$)|[。；]|$)",
     re.IGNORECASE | re.DOTALL,
 )
+_DIFFERENT = re.compile(r"\b(?:different|distinct|unique) \w+|不同的", re.IGNORECASE)
+_DISTINCT = re.compile(r"\bset\b|\{|Counter|unique|distinct|not in|!=|==|groupby")
 _QUOTED = re.compile(r"\"([^\"\n]{1,60})\"|“([^”\n]{1,60})”|「([^」\n]{1,60})」|`([^`\n]{1,60})`")
 _WORDS = {
     "two": 2,
@@ -43,9 +45,10 @@ _CHINESE_NUMBER = re.compile(r"[二三四五六七八九十两](?=[个句段行�
 def ungrounded(instruction: str, source: str) -> str:
     """What the instruction names and the function does not, or "". `source` is the function's text.
 
-    Every quoted phrase has to be there, and where numbers above one are named, one of them (or its
-    neighbours: `> 2` says "at least 3"). What follows "such as" need not be there; where it is one
-    example with marks or digits, it must not be: any other would do as well.
+    Every quoted phrase has to be there; where different things are asked for, a way to tell them
+    apart; and where numbers above one are named, one of them (or its neighbours: `> 2` says "at
+    least 3"). What follows "such as" need not be there; where it is one example with marks or
+    digits, it must not be: any other would do as well.
     """
     stated = _EXAMPLE.sub(" ", instruction)
     code = source.lower()
@@ -57,6 +60,8 @@ def ungrounded(instruction: str, source: str) -> str:
         pieces = re.findall(r"\w+", phrase) or [phrase]
         if not all(piece in code for piece in pieces):
             return f'it does not name "{phrase}"'
+    if _DIFFERENT.search(stated) and not _DISTINCT.search(source):
+        return "it counts the same thing twice where different ones are asked for"
     numbers = _numbers(stated)
     found = {int(n) for n in re.findall(r"(?<![\w.])\d{1,6}(?![\w.])", source)}
     if numbers and not any({n - 1, n, n + 1} & found for n in numbers):
