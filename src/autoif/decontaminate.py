@@ -21,7 +21,8 @@ from functools import cache
 from typing import Any
 
 from autoif.errors import UsageError
-from autoif.tables import BUILTIN, CJK, read_rows
+from autoif.tables import BUILTIN, read_rows
+from autoif.words import CJK
 
 COLUMNS = ("text", "instruction", "constraint", "prompt")
 GAPS = {False: 70, True: 14}  # characters between two concepts of a rule: Latin, Chinese

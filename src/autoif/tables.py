@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 import polars as pl
 
 from autoif.errors import UsageError
+from autoif.words import CJK
 
 BUILTIN = Path(__file__).parent / "data"
 CHAT_COLUMNS = ("messages", "conversations", "conversation")
-CJK = re.compile(r"[\u3400-\u9fff]")
 
 
 def builtin(source: str, name: str) -> str:

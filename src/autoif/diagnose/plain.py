@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from autoif.diagnose.reading import CJK, Reading, upper, value
+from autoif.diagnose.reading import Reading, upper, value
+from autoif.words import CJK
 
 Rule = Callable[[str], bool | None]
 

@@ -11,29 +11,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-CJK = re.compile(r"[\u3400-\u9fff]")
+from autoif.words import CJK, NUMBER_WORDS
 
-_NUMBERS = {
+_NUMBERS = NUMBER_WORDS | {
     word: n
     for words, n in {
         "one once single": 1,
-        "two twice pair both double several multiple": 2,
-        "three thrice triple": 3,
-        "four": 4,
-        "five": 5,
-        "six": 6,
-        "seven": 7,
-        "eight": 8,
-        "nine": 9,
-        "ten": 10,
-        "eleven": 11,
-        "twelve dozen": 12,
+        "pair both double several multiple": 2,
+        "thrice triple": 3,
+        "dozen": 12,
         "fifteen": 15,
-        "twenty": 20,
-        "thirty": 30,
-        "forty": 40,
-        "fifty": 50,
-        "hundred": 100,
     }.items()
     for word in words.split()
 }

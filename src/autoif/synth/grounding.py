@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from autoif.words import NUMBER_WORDS
+
 _EXAMPLE = re.compile(
     r"(?:\b(?:such as|as in|like|for example|e\.g\.|for instance|including)\b"
     r"|例如|比如|譬如|如[“「\"'‘])"
@@ -18,27 +20,8 @@ _EXAMPLE = re.compile(
 _DIFFERENT = re.compile(r"\b(?:different|distinct|unique) \w+|不同的", re.IGNORECASE)
 _DISTINCT = re.compile(r"\bset\b|\{|Counter|unique|distinct|not in|!=|==|groupby")
 _QUOTED = re.compile(r"\"([^\"\n]{1,60})\"|“([^”\n]{1,60})”|「([^」\n]{1,60})」|`([^`\n]{1,60})`")
-_WORDS = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "eleven": 11,
-    "twelve": 12,
-    "twenty": 20,
-    "thirty": 30,
-    "forty": 40,
-    "fifty": 50,
-    "hundred": 100,
-    "twice": 2,
-}
 _CHINESE = dict(zip("二三四五六七八九十", range(2, 11), strict=True)) | {"两": 2}
-_NUMBER = re.compile(r"\d+|" + "|".join(rf"\b{word}\b" for word in _WORDS), re.IGNORECASE)
+_NUMBER = re.compile(r"\d+|" + "|".join(rf"\b{word}\b" for word in NUMBER_WORDS), re.IGNORECASE)
 _CHINESE_NUMBER = re.compile(r"[二三四五六七八九十两](?=[个句段行条次处字词项种点篇])")
 
 
@@ -78,5 +61,5 @@ def _numbers(text: str) -> set[int]:
     """Numbers above one that the words ask for; not those inside quotation marks."""
     text = _QUOTED.sub(" ", text)
     said = {n.lower() for n in _NUMBER.findall(text)}
-    found = {int(n) if n.isdigit() else _WORDS[n] for n in said}
+    found = {int(n) if n.isdigit() else NUMBER_WORDS[n] for n in said}
     return {n for n in found | {_CHINESE[c] for c in _CHINESE_NUMBER.findall(text)} if n > 1}

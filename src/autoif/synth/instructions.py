@@ -23,7 +23,8 @@ from autoif.records import Instruction, content_id, seed_from
 from autoif.synth import slots
 from autoif.synth.parsing import parse_lines
 from autoif.synth.tools import Tools
-from autoif.tables import CJK, builtin, language, read_texts
+from autoif.tables import builtin, language, read_texts
+from autoif.words import CJK
 
 STAGE = "instructions"
 
