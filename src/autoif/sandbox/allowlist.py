@@ -10,8 +10,6 @@ afterwards there is no file to import from.
 from __future__ import annotations
 
 import importlib
-import opcode
-import pkgutil
 import sys
 import time
 from collections.abc import Iterable
@@ -22,21 +20,20 @@ from typing import Any
 PROFILES = ("core", "stdlib", "text")
 
 _CORE = """
-    __future__ abc bisect builtins collections collections.abc contextlib copy datetime difflib
-    enum errno functools gc heapq itertools json json.decoder json.encoder keyword math operator
-    os os.path posixpath random re reprlib stat string sys textwrap time types typing unicodedata
-    warnings weakref
+    __future__ abc builtins collections collections.abc contextlib copy enum errno functools gc
+    heapq itertools json json.decoder json.encoder keyword math operator os os.path posixpath re
+    reprlib stat string sys textwrap time types typing warnings weakref
 """
 
 _STDLIB = """
-    _strptime argparse array ast base64 binascii calendar cmath codecs colorsys configparser
-    contextlib contextvars copyreg csv dataclasses decimal dis email email.message email.parser
-    email.utils encodings fnmatch fractions gettext graphlib hashlib hmac html html.entities
-    html.parser http importlib inspect io ipaddress linecache locale logging marshal mimetypes
-    numbers opcode pathlib pickle pprint queue quopri secrets shlex signal statistics stringprep
-    struct threading timeit token tokenize tomllib traceback urllib urllib.parse uuid xml xml.dom
-    xml.dom.expatbuilder xml.dom.minidom xml.etree xml.etree.ElementTree xml.parsers.expat xml.sax
-    xml.sax.expatreader xml.sax.saxutils zlib
+    _strptime argparse array ast base64 binascii bisect calendar cmath codecs colorsys configparser
+    contextvars copyreg csv dataclasses datetime decimal difflib dis email email.message
+    email.parser email.utils encodings fnmatch fractions gettext graphlib hashlib hmac html
+    html.entities html.parser http importlib inspect io ipaddress linecache locale logging marshal
+    mimetypes numbers opcode pathlib pickle pprint queue quopri random secrets shlex signal
+    statistics stringprep struct threading timeit token tokenize tomllib traceback unicodedata
+    urllib urllib.parse uuid xml xml.dom xml.dom.expatbuilder xml.dom.minidom xml.etree
+    xml.etree.ElementTree xml.parsers.expat xml.sax xml.sax.expatreader xml.sax.saxutils zlib
 """
 
 _TEXT = """
@@ -65,12 +62,12 @@ def profile_of(module: str) -> str | None:
     return next((p for p in PROFILES if top in ALLOWED[p]), None)
 
 
-def imports(code: CodeType) -> list[str]:
+def imports(code: CodeType, import_name: int, extended: int) -> list[str]:
     """Modules that compiled source imports, anywhere in it, in order. Nothing is run.
 
     Read off the bytecode, which says the same as the syntax tree at a tenth of the cost.
+    import_name, extended: the numbers of IMPORT_NAME and EXTENDED_ARG in this Python's bytecode.
     """
-    import_name, extended = opcode.opmap["IMPORT_NAME"], opcode.opmap["EXTENDED_ARG"]
     found: list[str] = []
     pending = [code]
     while pending:
@@ -97,6 +94,8 @@ def warm(profile: str) -> None:
     if profile == "core":
         return
     _load(_STDLIB.split())
+    import pkgutil
+
     encodings = importlib.import_module("encodings")
     _load(f"encodings.{module.name}" for module in pkgutil.iter_modules(encodings.__path__))
     "x".encode("idna")

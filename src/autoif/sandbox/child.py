@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import random
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -36,11 +35,17 @@ class Runner:
     """Runs the job that stands in the payload, with the modules of one profile."""
 
     def __init__(
-        self, payload: memoryview, results: memoryview, outputs: memoryview, profile: str
+        self,
+        payload: memoryview,
+        results: memoryview,
+        outputs: memoryview,
+        profile: str,
+        opcodes: tuple[int, int],
     ) -> None:
         self.payload, self.results, self.outputs = payload, results, outputs
         self.profile = profile
         self.allowed = allowlist.ALLOWED[profile]
+        self.opcodes = opcodes
         self.job = wire.Job(0, 0, 0, 0, 0.0, 0.0, 0.0)
         self.module = ModuleType(MODULE)
         sys.modules[MODULE] = self.module
@@ -73,16 +78,14 @@ class Runner:
         if job.flags & wire.ORDER:
             # Once more, backwards, in the same process and with other random numbers: what depends
             # on anything but the text shows.
-            random.seed(1)
-            if "numpy" in sys.modules:
-                sys.modules["numpy"].random.seed(1)
+            seed(1)
             texts = islice(wire.unpack_texts(payload, job, backwards=True), start - count, None)
             self.calls(function, texts, first + start)
 
     def load(self, job: wire.Job) -> Callable[[str], object]:
         name, source = wire.unpack_source(self.payload, job)
         code = compile(source, f"<{MODULE}>", "exec", dont_inherit=True)
-        for imported in allowlist.imports(code):
+        for imported in allowlist.imports(code, *self.opcodes):
             if imported.partition(".")[0] not in self.allowed:
                 self.find_spec(imported)
         namespace: dict[str, Any] = self.module.__dict__
@@ -199,5 +202,12 @@ def prepare(imports: bool) -> None:
         sys.path[:] = []
         sys.path_hooks[:] = []
         sys.path_importer_cache.clear()
-    random.seed(0)
     os.environ.clear()
+
+
+def seed(number: int) -> None:
+    """Random numbers begin anew, in whatever this profile has for them."""
+    if "random" in sys.modules:
+        sys.modules["random"].seed(number)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(number)

@@ -9,7 +9,7 @@ Numbers: Linux arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-gener
 
 from __future__ import annotations
 
-import platform
+import os
 import struct
 import sys
 from typing import Literal
@@ -111,8 +111,8 @@ def unsupported() -> str:
     """Why there can be no sandbox on this platform at all; empty where there can."""
     if sys.platform != "linux":
         return f"seccomp is missing ({sys.platform} is not Linux); run AutoIF in a Linux container"
-    if platform.machine() not in ARCHITECTURES:
-        return f"no seccomp filter for {platform.machine()}; use x86-64 or aarch64"
+    if (machine := os.uname().machine) not in ARCHITECTURES:
+        return f"no seccomp filter for {machine}; use x86-64 or aarch64"
     return ""
 
 

@@ -11,7 +11,6 @@ calls, so it is only ever looked up in a table, cut to a length and decoded with
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -66,7 +65,7 @@ def pack(job: Job, name: bytes, source: bytes, texts: Sequence[str]) -> list[byt
     blob = "".join(texts).encode("utf-8", "surrogatepass")
     head = _JOB.pack(*job._replace(name=len(name), source=len(source), blob=len(blob)))
     head += name + source
-    return [head, bytes(-len(head) % 4), array("I", map(len, texts)).tobytes(), blob]
+    return [head, bytes(-len(head) % 4), struct.pack(f"={len(texts)}I", *map(len, texts)), blob]
 
 
 def unpack_job(payload: bytes | memoryview) -> Job:

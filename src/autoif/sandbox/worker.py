@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import mmap
+import opcode
 import os
 import signal
 import socket
@@ -90,6 +91,8 @@ class Worker:
             **dict(zip(("payload", "results", "outputs"), files, strict=True)),
             "filter": which,
             "profile": profile,
+            # looked up here: the module that knows them would add to the cost of every fork
+            "opcodes": [opcode.opmap["IMPORT_NAME"], opcode.opmap["EXTENDED_ARG"]],
             "path": _libraries() if profile == "text" or which == "rofs" else [],
         }
         try:

@@ -10,7 +10,6 @@ import gc
 import json
 import mmap
 import os
-import random
 import re
 import select
 import signal
@@ -26,10 +25,12 @@ from autoif.sandbox import allowlist, child, jail, policy, wire
 class Zygote:
     def __init__(self, options: dict[str, Any]) -> None:
         """options: parent, control, payload, results, outputs (pid, descriptors), filter, profile,
-        path (of the text profile's modules)."""
+        path (of the text profile's modules), opcodes (of imports, see
+        `allowlist`)."""
         self.filter: policy.Filter = options["filter"]
         self.profile: str = options["profile"]
         self.path: list[str] = options["path"]
+        self.opcodes: tuple[int, int] = tuple(options["opcodes"])
         self.control: int = options["control"]
         self.parent = _pidfd(options["parent"])
         payload, results, outputs = (options[k] for k in ("payload", "results", "outputs"))
@@ -82,15 +83,17 @@ class Zygote:
         job = wire.Job(wire.ORDER, len(_WARM_TEXTS), 0, 1, 1.0, 1.0, 1.0)
         for source in _WARM * 12:
             payload = memoryview(b"".join(wire.pack(job, b"evaluate", source, _WARM_TEXTS)))
-            runner = child.Runner(payload, results, outputs, self.profile)
+            runner = child.Runner(payload, results, outputs, self.profile, self.opcodes)
             runner(wire.unpack_job(payload), 0)
             results[:] = bytes(wire.RESULTS)
             re.purge()
         for pattern in _PATTERNS:
             re.compile(pattern)
-        self.runner = child.Runner(self.payload, self.results, self.outputs, self.profile)
+        self.runner = child.Runner(
+            self.payload, self.results, self.outputs, self.profile, self.opcodes
+        )
         sys.meta_path.append(self.runner)
-        random.seed(0)
+        child.seed(0)
         gc.collect()
         gc.freeze()
 
