@@ -57,6 +57,7 @@ class Zygote:
         allowlist.warm(self.profile)
         child.prepare(imports=self.filter == "rofs")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # taken by `_ended`
         self.lockdown = jail.Lockdown(self.filter)
         jail.drop_bounding_set()
         # `rofs` needs its files to stay where they are; Landlock alone hides the others
@@ -95,6 +96,7 @@ class Zygote:
         sys.meta_path.append(self.runner)
         child.seed(0)
         gc.collect()
+        jail.trim()
         gc.freeze()
 
     def canary(self) -> None:
@@ -201,15 +203,15 @@ class Zygote:
 
         A call's clock starts when we see that the one before has ended, so never too early.
         """
-        results, find, clock = self.results, self.map.find, _cpu_clock(pid)
-        tick = 1000 * min(max(job.cpu / 20, 0.002), 0.05)
-        fd = _pidfd(pid)
-        if fd >= 0:
-            self.poller.register(fd, select.POLLIN)
+        tick = min(max(job.cpu / 20, 0.002), 0.05)
         seen, used0, since = (wire.STARTING, at), 0.0, time.monotonic()
-        why = 0
-        while not self.ended(pid, fd, tick):
+        # Most children end within the first tick: before it nothing is done that can wait, because
+        # it may be done on the very core that the child is waiting for.
+        while (status := _ended(pid, tick)) is None:
+            self.poll(0)
+            results, find, clock = self.results, self.map.find, _cpu_clock(pid)
             used, now = _clock(clock), time.monotonic()
+            why = 0
             here = (results[0], find(b"\0", at, end))
             if now > deadline:
                 why = wire.TOTAL
@@ -221,18 +223,8 @@ class Zygote:
                 why = wire.WALL
             if why:
                 os.kill(pid, signal.SIGKILL)
-                break
-        status = os.waitpid(pid, 0)[1]
-        if fd >= 0:
-            self.poller.unregister(fd)
-            os.close(fd)
-        return why, seen[1], status
-
-    def ended(self, pid: int, fd: int, tick_ms: float) -> bool:
-        if fd >= 0:
-            return fd in self.poll(tick_ms)
-        self.poll(1)  # a kernel without pidfds
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+                return why, seen[1], os.waitpid(pid, 0)[1]
+        return 0, seen[1], status
 
 
 # What verifiers typically do. Our own code, run a few times before the jail serves anyone.
@@ -309,6 +301,15 @@ def _clock(clock: int) -> float:
         return time.clock_gettime(clock)
     except OSError:  # a kernel without such clocks: elapsed time must do
         return time.monotonic()
+
+
+def _ended(pid: int, seconds: float) -> int | None:
+    """Wait so long for a child; its wait status, or None where it goes on."""
+    # The signal is blocked, so one that came before is not lost; one that is left over from an
+    # earlier child costs a round.
+    signal.sigtimedwait([signal.SIGCHLD], seconds)
+    done, status = os.waitpid(pid, os.WNOHANG)
+    return status if done else None
 
 
 def _pidfd(pid: int) -> int:
