@@ -139,11 +139,16 @@ def _conversation(rng: random.Random, entries: Sequence[Entry], turns: int, k: i
 def _apart(
     rng: random.Random, entries: Sequence[Entry], n: int, beside: Sequence[Entry]
 ) -> list[Entry]:
-    """n entries of as many kinds, none of them a kind that stands beside. There are so many."""
+    """n entries of as many kinds, none of them a kind that stands beside. There are so many.
+
+    Each as often as replies follow it alone: what hardly any follows alone, none follows with four
+    more.
+    """
+    weights = [len(e.replies) for e in entries]
     chosen: list[Entry] = []
     taken = {e.kind for e in beside}
     while len(chosen) < n:
-        entry = rng.choice(entries)
+        (entry,) = rng.choices(entries, weights)
         if entry.kind not in taken:
             taken.add(entry.kind)
             chosen.append(entry)
