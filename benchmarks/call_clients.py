@@ -206,7 +206,9 @@ def main() -> None:
         case "aiohttp":
             asyncio.run(bare_aiohttp(url, n, at_once))
         case "autoif" | "autoif-replay":
-            asyncio.run(autoif(url, n, at_once, client == "autoif-replay"))
+            from autoif.loop import asyncio_run
+
+            asyncio_run(autoif(url, n, at_once, client == "autoif-replay"))
         case "openai" | "openai-aiohttp":
             asyncio.run(openai_sdk(url, n, at_once, over_aiohttp=client == "openai-aiohttp"))
         case "litellm":

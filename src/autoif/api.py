@@ -27,6 +27,7 @@ from autoif.chat import Backend
 from autoif.chat.gate import Budget
 from autoif.engine import Run, Stopped
 from autoif.errors import RunFailed, UsageError
+from autoif.loop import asyncio_run
 from autoif.recipe import PRESETS, Recipe, merge
 from autoif.records import (
     Composition,
@@ -173,7 +174,7 @@ def _wait(run: Run) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(_stoppable(run))
+        asyncio_run(_stoppable(run))
         return
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -182,7 +183,7 @@ def _wait(run: Run) -> None:
         await run.execute()
 
     with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(asyncio.run, execute())
+        done = thread.submit(asyncio_run, execute())
         try:
             while not done.done():  # a signal may not wake a lock, so it is asked now and then
                 wait([done], timeout=0.2)

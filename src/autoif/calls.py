@@ -25,7 +25,7 @@ import sqlite3
 import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -37,6 +37,8 @@ from autoif.callfile import check, connect, create, damaged, explain, reply_crc,
 from autoif.errors import StoreError
 from autoif.records import Reply, Request, Usage
 
+ROWS_A_STEP = 64
+SEEN_BITS = 26  # 8 MB: at ten million calls one look-up in seven is still in vain
 PUT_CALL = f"INSERT OR IGNORE INTO calls VALUES({','.join('?' * 14)})"
 PUT_USE = "INSERT OR IGNORE INTO uses VALUES(?,?)"
 PUT_OUTCOMES = "INSERT OR REPLACE INTO outcomes VALUES(?,?,?)"
@@ -110,6 +112,7 @@ class CallStore:
         self._writer: threading.Thread | None = None
         self._next_id = 0
         self._touched = bytearray()  # a bit per row of `calls` that this process read or wrote
+        self._seen = bytearray()  # a bit per hash of a key: what is not here is not in the store
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> CallStore:
@@ -127,6 +130,9 @@ class CallStore:
             (store._next_id,) = writer.execute(
                 "SELECT coalesce(max(id), 0) + 1 FROM calls"
             ).fetchone()
+            store._seen = bytearray(1 << SEEN_BITS - 3)
+            for (key,) in writer.execute("SELECT key FROM calls"):
+                store._see(key)
         except sqlite3.Error as e:
             os.close(lock)
             raise explain(e, path) from e
@@ -143,7 +149,10 @@ class CallStore:
 
     async def get(self, key: bytes, record: str = "") -> Reply | None:
         """The stored reply, or None. A `record` not met with this call before is noted with it.
-        Runs in the caller: a look-up takes microseconds, less than handing it to a thread."""
+        Runs in the caller: a look-up takes microseconds, less than handing it to a thread. Most
+        calls are new, and those need none."""
+        if not self._may_have(key):
+            return None
         try:
             row = self._db.execute(GET_CALL, (key,)).fetchone()
         except sqlite3.Error as e:
@@ -173,6 +182,7 @@ class CallStore:
         self._touch(number)
         wire = body if isinstance(body, bytes) else canonical(body)
         row = call_row(number, key, namespace, request, wire.decode(), reply)
+        self._see(key)
         await self._durably(PUT_CALL, row)
 
     async def put_pending(
@@ -256,16 +266,30 @@ class CallStore:
         rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         for statement, row, _ in group:
             rows[statement].append(row)
+        steps = [step for statement, many in rows.items() for step in _steps(statement, many)]
         try:
+            if len(steps) == 1:  # a transaction of its own, for a third of the steps
+                db.execute(*steps[0])
+                return None
             db.execute("BEGIN IMMEDIATE")
-            for statement, many in rows.items():
-                _insert(db, statement, many)
+            for step in steps:
+                db.execute(*step)
             db.execute("COMMIT")
         except sqlite3.Error as e:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             return explain(e, self.path)
         return None
+
+    def _see(self, key: bytes) -> None:
+        byte, bit = _place(key)
+        self._seen[byte] |= bit
+
+    def _may_have(self, key: bytes) -> bool:
+        if not self._seen:  # open for reading: nobody has looked
+            return True
+        byte, bit = _place(key)
+        return self._seen[byte] & bit != 0
 
     def _touch(self, call: int) -> None:
         byte = call >> 3
@@ -293,16 +317,20 @@ class CallStore:
         self.close()
 
 
-def _insert(db: sqlite3.Connection, statement: str, rows: list[tuple[Any, ...]]) -> None:
-    """Like executemany, but many rows a step: each step gives up the interpreter and has to wait
-    for it again, behind a busy event loop."""
+def _steps(statement: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Like executemany, but as many rows a step as may be: each step gives up the interpreter and
+    has to wait for it again, behind a busy event loop. (SQLite prepares each number of rows once.)
+    """
     head, values = statement.split(" VALUES")
-    at = 0
-    for size in (64, 16, 4, 1):
-        while len(rows) - at >= size:
-            many = f"{head} VALUES{','.join([values] * size)}"
-            db.execute(many, list(chain.from_iterable(rows[at : at + size])))
-            at += size
+    for at in range(0, len(rows), ROWS_A_STEP):
+        many = rows[at : at + ROWS_A_STEP]
+        yield f"{head} VALUES{','.join([values] * len(many))}", list(chain.from_iterable(many))
+
+
+def _place(key: bytes) -> tuple[int, int]:
+    """Where a key's bit is: byte, mask. Keys are hashes already."""
+    bit = int.from_bytes(key[:8], "little") & (1 << SEEN_BITS) - 1
+    return bit >> 3, 1 << (bit & 7)
 
 
 def union(a: bytes, b: bytes) -> bytes:

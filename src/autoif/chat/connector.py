@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import resource
 import select
+import struct
 from typing import Any
 
 import aiohttp
 from aiohttp.connector import Connection
+
+# Not select.poll, which lets go of the interpreter's lock: the store's writer takes it, and this
+# thread has to wait for it (a twelfth of a call's time, benchmarks/calls.py).
+_poll = ctypes.PyDLL(None).poll
+_POLLFD = "=ihh"  # descriptor, events, revents
+_asked = ctypes.create_string_buffer(struct.calcsize(_POLLFD))
 
 
 class Connector(aiohttp.TCPConnector):
@@ -45,6 +53,6 @@ def _has_unread(connection: Connection) -> bool:
     transport = connection.transport
     if transport is None or transport.get_extra_info("ssl_object") is not None:
         return False
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    fd = transport.get_extra_info("socket").fileno()
+    struct.pack_into(_POLLFD, _asked, 0, fd, select.POLLIN, 0)
+    return bool(_poll(_asked, 1, 0))

@@ -288,6 +288,8 @@ class Gate:
 
     def _choose(self, group: int, now: float) -> Limiter | None:
         home = self._home(group)
+        if len(self.limiters) == 1:
+            return home if home.free(now) else None
         free = [x for x in self.limiters if x.free(now)]
         if not free:
             return None

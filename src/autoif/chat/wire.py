@@ -67,18 +67,18 @@ def parse_reply(document: Any) -> Reply:
 def parse_usage(usage: Any) -> Usage:
     """What a server counted; what it counted badly reads as zero, for the answer is good."""
 
-    def count(name: str, details: str = "") -> int:
-        part = usage.get(details) if details else usage
+    def count(part: Any, name: str) -> int:
         value = part.get(name) if isinstance(part, dict) else None
         return int(value) if isinstance(value, (int, float)) and 0 <= value < 1 << 53 else 0
 
     if not isinstance(usage, dict):
         return Usage()
+    into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     return Usage(
-        prompt=count("prompt_tokens"),
-        cached=count("cached_tokens", "prompt_tokens_details"),
-        completion=count("completion_tokens"),
-        reasoning=count("reasoning_tokens", "completion_tokens_details"),
+        prompt=count(usage, "prompt_tokens"),
+        cached=count(into, "cached_tokens") if into else 0,
+        completion=count(usage, "completion_tokens"),
+        reasoning=count(out, "reasoning_tokens") if out else 0,
     )
 
 

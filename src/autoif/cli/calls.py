@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from autoif.cli.common import command, err, output, say, say_json
+from autoif.loop import asyncio_run
 
 
 def add(commands: Any) -> None:
@@ -83,7 +83,7 @@ def _batch(args: argparse.Namespace) -> int:
 
     key = os.environ.get(args.api_key_env)
     notice = (lambda line: None) if args.quiet else (lambda line: err.print(line, markup=False))
-    found = asyncio.run(
+    found = asyncio_run(
         run_batches(_path(args), args.base_url, key, poll=args.poll, on_notice=notice)
     )
     return _told(args, asdict(found))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from autoif.chat.open import open_backend
 from autoif.chat.stored import StoredChat
 from autoif.cli.common import command, err, say, say_json, urls
 from autoif.errors import UsageError
+from autoif.loop import asyncio_run
 
 
 def add(commands: Any) -> None:
@@ -47,7 +47,7 @@ def _eval(args: argparse.Namespace) -> int:
         )
     if args.model and not (args.out or args.calls):
         raise UsageError("--model needs --out DIR (or --calls F): its answers are stored there")
-    return _tell(args, asyncio.run(_scores(args)))
+    return _tell(args, asyncio_run(_scores(args)))
 
 
 def _tell(args: argparse.Namespace, scores: Any) -> int:

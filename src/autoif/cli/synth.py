@@ -15,6 +15,7 @@ from rich.console import Console
 
 from autoif.cli.common import command, err, fail, output, say, say_json, urls
 from autoif.errors import RunFailed
+from autoif.loop import asyncio_run
 from autoif.recipe import PRESETS, Recipe, parse_settings
 
 
@@ -67,7 +68,7 @@ def _synth(args: argparse.Namespace) -> int:
         out.claim(recipe, update=args.update)
         if args.batch and _collect(recipe, out, args):
             return 0
-        return asyncio.run(_run(recipe, out, args))
+        return asyncio_run(_run(recipe, out, args))
 
 
 def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
@@ -76,7 +77,7 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     from autoif.engine import Run
 
     run = Run(recipe, out, Path(args.calls) if args.calls else None)
-    noted = asyncio.run(run.collect())
+    noted = asyncio_run(run.collect())
     if noted:
         with output(args.batch, run.store_path) as file:
             file.writelines(batch_lines(run.store_path))

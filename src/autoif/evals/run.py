@@ -24,6 +24,7 @@ from autoif.evals.humaneval import HumanEval
 from autoif.evals.ifeval import InstructionFollowing
 from autoif.evals.scores import Comparison, Scores, compare_rows, summarise
 from autoif.evals.task import Collected, Item, Row, Task, Tools
+from autoif.loop import asyncio_run
 from autoif.records import Message, Request, dump_line
 from autoif.sandbox import Sandbox
 
@@ -64,7 +65,7 @@ def evaluate(
     Raises UsageError for what does not fit, SetupError for what cannot be had. Not to be called
     where an event loop runs: there, `await aevaluate(...)`.
     """
-    return asyncio.run(
+    return asyncio_run(
         aevaluate(
             benchmark,
             responses=responses,

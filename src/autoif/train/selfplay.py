@@ -24,6 +24,7 @@ from typing import Any
 from autoif.calls import CallStore
 from autoif.chat import Chat
 from autoif.errors import CallFailed, RunFailed, UsageError
+from autoif.loop import asyncio_run
 from autoif.pairs import query_pairs
 from autoif.records import (
     Check,
@@ -131,7 +132,7 @@ class _Game:
 
     def play(self, number: int, model: Path, rows: Sequence[Row]) -> tuple[list[Pair], Row]:
         """A round's pairs, written to `round-N/dpo.jsonl`, and figures of its samples."""
-        asked = asyncio.run(self._ask(model, rows, self._config.sampling.k, f"round-{number}"))
+        asked = asyncio_run(self._ask(model, rows, self._config.sampling.k, f"round-{number}"))
         per_prompt, seed = self._config.selfplay.per_prompt, self._config.seed
         pairs, lines = [], []
         for row, samples in zip(rows, asked, strict=True):
@@ -171,7 +172,7 @@ class _Game:
                 answers = await self._samples(chat, heldout, 1, f"heldout-{number}")
                 return answers, await self._evaluate(chat, folder)
 
-        answers, scores = asyncio.run(ask())
+        answers, scores = asyncio_run(ask())
         samples = [s for some in answers for s in some]
         row = {
             "round": number,
