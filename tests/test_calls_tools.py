@@ -15,12 +15,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoif.calllog import FRAME, FRAME_HEAD, HEADER, frames
 from autoif.callrescue import rescue
 from autoif.calls import CallStore
 from autoif.calltools import collect_garbage, export_calls, inspect
@@ -318,6 +320,106 @@ async def test_what_was_not_yet_in_the_main_file_is_saved_too(path: Path, tmp_pa
     copy.write_bytes(b"\0" * 4096 + copy.read_bytes()[4096:])
     assert rescue(copy).calls == 200
     assert await replayed(copy, 200) == 200
+
+
+# ---- a damaged write-ahead log -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What a kill leaves: a store, a log that holds most of it, and how many of its answers had
+    been acknowledged when the log had so many frames."""
+
+    main: bytes
+    log: bytes
+    acknowledged: dict[int, int]
+
+    def lay(self, folder: Path, log: bytes) -> Path:
+        path = folder / "calls.sqlite"
+        path.write_bytes(self.main)
+        Path(f"{path}-wal").write_bytes(log)
+        Path(f"{path}-shm").unlink(missing_ok=True)
+        return path
+
+
+ALL, STEP = 120, 10
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    path = tmp_path_factory.mktemp("store") / "calls.sqlite"
+    wal = Path(f"{path}-wal")
+
+    async def run() -> Killed:
+        await fill(path, range(STEP))
+        acknowledged = {0: STEP}
+        with CallStore.open(path) as store:
+            chat = StoredChat(ScriptedBackend(echo), store)
+            for start in range(STEP, ALL, STEP):
+                numbers = range(start, start + STEP)
+                await asyncio.gather(*(chat(ask("x" * (i % 7) + str(i))) for i in numbers))
+                acknowledged[(wal.stat().st_size - HEADER) // FRAME] = start + STEP
+            return Killed(path.read_bytes(), wal.read_bytes(), acknowledged)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("where", ["header", "salt", "first", "middle", "page", "last"])
+async def test_a_damaged_log_is_noticed_before_an_answer_is_asked_again(
+    tmp_path: Path, killed: Killed, where: str
+) -> None:
+    commits = [frame for frame in frames(killed.log) if frame.commits]
+    middle = commits[len(commits) // 2].at
+    at = {"header": 9, "salt": 20, "first": HEADER + 3000, "middle": middle + 3000,
+          "page": middle - FRAME_HEAD, "last": commits[-1].at + 3000}[where]  # fmt: skip
+    log = bytearray(killed.log)
+    log[at] ^= 0x10
+    path = killed.lay(tmp_path, bytes(log))
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"is damaged .*calls.sqlite-wal.*autoif calls rescue"):
+            await fill(path, range(ALL))
+    assert inspect(path)["calls"] >= STEP  # only looked at
+    assert Path(f"{path}-wal").read_bytes() == log  # nothing was made worse
+    assert path.read_bytes() == killed.main
+    saved = rescue(path)
+    assert saved.calls >= ALL - 1  # one row may bear the flipped bit
+    assert await replayed(path, ALL) == saved.calls
+
+
+async def test_the_torn_end_of_a_log_is_no_damage(tmp_path: Path, killed: Killed) -> None:
+    rng = random.Random(0)
+    for cut in [0, 20, HEADER, HEADER + 5, *(rng.randrange(len(killed.log)) for _ in range(20))]:
+        path = killed.lay(tmp_path, killed.log[:cut])
+        whole = max(0, cut - HEADER) // FRAME
+        there = max(n for frame, n in killed.acknowledged.items() if frame <= whole)
+        assert await replayed(path, ALL) >= there
+
+
+async def test_what_a_power_cut_left_of_the_last_commit_is_no_damage(
+    tmp_path: Path, killed: Killed
+) -> None:
+    *_, before, last = (frame.number for frame in frames(killed.log) if frame.commits)
+    for lost in range(before + 1, last + 1):  # this one's blocks were not yet on disk
+        at = HEADER + (lost - 1) * FRAME
+        log = killed.log[:at] + bytes(FRAME) + killed.log[at + FRAME :]
+        assert ALL - STEP <= await replayed(killed.lay(tmp_path, log), ALL) < ALL
+
+
+@settings(max_examples=40, deadline=None)
+@given(where=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+async def test_no_byte_of_a_log_goes_bad_unnoticed(
+    tmp_path_factory: pytest.TempPathFactory, killed: Killed, where: float, change: int
+) -> None:
+    """But for one that makes the last commit look as if it had never been there."""
+    log = bytearray(killed.log)
+    log[int(where * len(log))] ^= change
+    path = killed.lay(tmp_path_factory.mktemp("store"), bytes(log))
+    try:
+        asked = await fill(path, range(ALL))
+    except StoreError:
+        assert rescue(path).calls >= ALL - 1
+    else:
+        assert asked <= STEP
 
 
 @settings(max_examples=20, deadline=None)

@@ -8,9 +8,10 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from autoif.calllog import PAGE_SIZE, commit_out_of_reach
 from autoif.errors import StoreError
 
 APPLICATION_ID = 0x41494643  # "AIFC"
@@ -33,7 +34,6 @@ CREATE TABLE pending(
 CREATE INDEX pending_by_batch ON pending(batch);
 CREATE TABLE marks(run TEXT PRIMARY KEY, bits BLOB NOT NULL);
 """
-PAGE_SIZE = 8192  # a row of 2 to 4 kB leaves much of a smaller page empty
 CHECK_SECONDS = 5.0
 NETWORK_FILE_SYSTEMS = frozenset(
     ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs")
@@ -108,7 +108,18 @@ def create(path: Path) -> None:
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A checked connection. FULL: a commit outlives a power loss, not only a kill -9."""
+    """A checked connection. Whoever wants one to write with must hold the lock."""
+    if read_only:
+        return _connect(path, read_only=True)
+    with closing(_connect(path, read_only=True)):  # it can neither overwrite the log nor clear it
+        lost = commit_out_of_reach(path)
+        if lost is not None:
+            raise damaged(path, f"{path.name}-wal, before the commit in frame {lost.number}")
+        return _connect(path, read_only=False)
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """FULL: a commit outlives a power loss, not only a kill -9."""
     if not path.is_file():
         raise StoreError(f"there is no call store at {path}")
     if path.stat().st_size == 0:

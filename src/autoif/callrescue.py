@@ -13,18 +13,20 @@ import os
 import sqlite3
 import struct
 import zlib
+from collections import ChainMap, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoif.callfile import PAGE_SIZE, connect, create, explain, reply_crc, take_lock
+from autoif.callfile import connect, create, explain, reply_crc, take_lock
+from autoif.calllog import PAGE_SIZE, frames
 from autoif.calls import PUT_CALL, PUT_OUTCOMES, key_of
 from autoif.errors import StoreError
 
 LEAF = 0x0D  # a table b-tree leaf page
-WAL_HEADER, WAL_FRAME = 32, 24
+PUT_OUTCOMES_ONCE = PUT_OUTCOMES.replace("REPLACE", "IGNORE")  # the newest is met first
 # What one damaged page can make of the decoder; each such row is passed over.
 UNREADABLE = (IndexError, KeyError, ValueError, struct.error, TypeError, OverflowError)
 
@@ -90,7 +92,7 @@ def _save(db: sqlite3.Connection, row: list[Any]) -> None:
         if good and reply_crc(row[7], row[8], (row[9], row[10], row[11], row[12])) == row[13]:
             db.execute(PUT_CALL, row)
     elif len(row) == 3 and isinstance(row[1], bytes) and zlib.crc32(row[1]) == row[2]:
-        db.execute(PUT_OUTCOMES, row)
+        db.execute(PUT_OUTCOMES_ONCE, row)
 
 
 def _save_small_tables(path: Path, db: sqlite3.Connection) -> None:
@@ -109,17 +111,20 @@ def _save_small_tables(path: Path, db: sqlite3.Connection) -> None:
 
 
 def _records(path: Path, wal: Path) -> Iterator[list[Any]]:
-    """Every record on every page that looks like a table leaf: first as the log has changed the
-    pages, then as the main file has them."""
+    """Every record on every page that looks like a table leaf, the newest versions first: as the
+    log has changed the pages, then as it had changed them before, then as the main file has them.
+    What is damaged in one version may be sound in another."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         logged = _logged_pages(wal)
-        present, before = _Pages(data, logged), _Pages(data, {})
-        for number in range(1, max(size // PAGE_SIZE + 1, *logged, 1) + 1):
-            yield from _leaf(present, number)
-        for number in logged:
-            yield from _leaf(before, number)
+        newest = {number: versions[-1] for number, versions in logged.items()}
+        for number in sorted({*range(1, size // PAGE_SIZE + 2), *logged}):
+            yield from _leaf(_Pages(data, newest), number)
+        for number, versions in logged.items():
+            for version in reversed(versions[:-1]):
+                yield from _leaf(_Pages(data, ChainMap({number: version}, newest)), number)
+            yield from _leaf(_Pages(data, {}), number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +139,16 @@ class _Pages:
         return self.data[start : start + PAGE_SIZE].ljust(PAGE_SIZE, b"\0")
 
 
-def _logged_pages(wal: Path) -> dict[int, bytes]:
-    """The last version of each page in the write-ahead log. Rows prove themselves, so frames of
-    unfinished transactions and bad checksums do no harm."""
+def _logged_pages(wal: Path) -> dict[int, list[bytes]]:
+    """Every version of each page in the write-ahead log, oldest first. Rows prove themselves, so
+    frames of unfinished transactions and bad checksums do no harm."""
     try:
-        data = wal.read_bytes()
+        log = wal.read_bytes()
     except OSError:
         return {}
-    pages = {}
-    for at in range(WAL_HEADER, len(data) - WAL_FRAME - PAGE_SIZE + 1, WAL_FRAME + PAGE_SIZE):
-        (number,) = struct.unpack_from(">I", data, at)
-        if data[at + 8 : at + 16] == data[16:24] and number:  # the log's present salt
-            pages[number] = data[at + WAL_FRAME : at + WAL_FRAME + PAGE_SIZE]
+    pages: defaultdict[int, list[bytes]] = defaultdict(list)
+    for frame in frames(log):
+        pages[frame.page].append(log[frame.at : frame.at + PAGE_SIZE])
     return pages
 
 
