@@ -38,9 +38,11 @@ def constraint_type(text: str) -> str:
     whole = normalise(text)
     for part in (whole, *_SENTENCE.split(whole)):
         hidden = masked(part)
+        asked = _REQUEST.sub("", hidden)
         for name, rules in _rules():
+            loose = name.startswith("followbench")
             for wanted, unwanted, quotes in rules:
-                seen = part if quotes else hidden
+                seen = part if quotes else asked if loose else hidden
                 if all(p.search(seen) for p in wanted) and not any(
                     p.search(seen) for p in unwanted
                 ):
@@ -87,6 +89,24 @@ _ASIDE = re.compile(
     r"(?: (?:other|more|such|lines?|paragraphs?|sentences?|of them|between|them))*"
     r"|(?<=.{8})[,;。](?:全文|后面|并且|两行之间|两者之间|而且)?(?:至少)(?:再|还)?(?:写|有|分)?"
     r"[两二三一](?:个)?(?:行|段|句|自然段)"
+)
+# What a request is about: "Give me tips for growing tomatoes". FollowBench's kinds are put in the
+# words of any request, so they are looked for behind it: in "..., each with an example".
+_REQUEST = re.compile(
+    r"(?:(?<=[.!?;] )|^)(?:please |can you |could you |i want you to )*(?:"
+    r"(?:why|what|when|where|which|who|how|is|are|was|were|do|does|did|should)\b[^?.;]{8,}\?"
+    r"|(?:write|draft|compose|(?:give|tell|show|teach|find|help) (?:me|us)|recommend|suggest|plan|"
+    r"prepare|explain|describe|outline|compare|discuss)\b"
+    r"(?: (?!(?:it|its|this|that|each|every|your|as|in|with|only|dialogue)\b)[\w'-]+)+?"
+    r" (?:for|of|about|on|between|from|against|set in|in|how|why|what)"
+    r"(?! (?:it|its|this|that|these|each|every|all|one|your|the (?:subject|topic|matter|text)|"
+    r"(?:[\w'-]+ ){1,3}(?:styles?|manner|tone|voice|form|mood|tense|person|words?|sentences?)|"
+    r"(?:[\w'-]+ ){0,3}(?:child\w*|kids?|beginners?|audience|readers?|[\w-]*year-olds?))\b)"
+    r"(?: (?!(?:with|and|but|as|using|including|without|that|who|which|while)\b)[\w'-]+)+"
+    r")"
+    r"|(?:(?<=[。！？；])|^)(?:请|麻烦)?你?(?:(?:给|帮|为|替|教)(?:我|我们|客户))?(?:介绍|解释|推荐|比较|"
+    r"讲讲|说说|谈谈|聊聊|怎么|怎样|如何|为什么|什么是)(?!.{0,3}(?:原因|理由|其|它|该|各|每|上述|以上|两者))"
+    r"[^，。；,;]{4,}"
 )
 _SENTENCE = re.compile(r"(?<=[.!?;]) |(?<=。)")
 _SEAM = re.compile(r"(?<=[a-z])(?=[\u3400-\u9fff])|(?<=[\u3400-\u9fff])(?=[a-z])")
