@@ -172,7 +172,7 @@ def test_too_few_verifiers_are_in_the_books(tmp_path: Path) -> None:
 
 def drawn(smoke: Path, parts: list[Path], **settings: object) -> list[Composition]:
     recipe = Recipe.load("smoke", None, {f"compose.{k}": v for k, v in settings.items()})
-    return list(draw(recipe, Pool(parts), queries.load(recipe), Ledger()))
+    return list(draw(recipe, Pool(parts), queries.load(recipe), Ledger(), lambda name, text: True))
 
 
 def test_drawing_depends_on_content_alone(smoke: Path, tmp_path: Path) -> None:

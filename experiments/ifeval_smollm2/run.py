@@ -94,7 +94,7 @@ class Experiment:
         play = self.selfplay(dpo)
         grpo = self.stage(
             "grpo", "grpo", play, "rlvr.jsonl",
-            {"epochs": 100, "lr": 2e-5, "max_steps": self.steps(60), "save_steps": 10},
+            {"epochs": 100, "lr": 2e-5, "max_steps": self.steps(30), "save_steps": 10},
             grpo={"max_tokens": 160, "beta": 0.02, "generations": 8},
         )  # fmt: skip
         models = {"baseline": start, "sft": sft, "dpo": dpo, "selfplay": play, "grpo": grpo}

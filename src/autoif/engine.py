@@ -36,7 +36,7 @@ from autoif.records import Usage, Verifier
 from autoif.rundir import Part, RunDir, write_json, write_whole
 from autoif.sandbox import Limits, Sandbox
 from autoif.shards import Todo, trim
-from autoif.synth import brought, card, evidence, instructions, pool, queries
+from autoif.synth import brought, card, evidence, instructions, pool, queries, responses
 from autoif.synth.product import Product
 from autoif.synth.tools import Relate, Tools
 from autoif.synth.wording import Wording
@@ -237,8 +237,15 @@ class Run:
         if self.gate.reason == "target":
             self.gate.reopen()
         found = await asyncio.to_thread(pool.Pool, parts)
-        drawn = pool.draw(self.recipe, found, tools.queries, head)
-        return Todo.composed(self.out, tools, found, drawn)
+        loop = asyncio.get_running_loop()
+
+        def follows(name: str, text: str) -> bool:
+            asked = tools.verdicts(found.verifier(name).checks, [text])
+            (verdict,) = asyncio.run_coroutine_threadsafe(asked, loop).result()
+            return responses.passes(verdict.fraction, self.recipe.responses)
+
+        drawn = pool.draw(self.recipe, found, tools.queries, head, follows)
+        return await asyncio.to_thread(Todo.composed, self.out, tools, found, drawn)
 
     async def _work(self, tools: Tools, todo: Todo) -> list[Path]:
         """Works through the shards in order; the directories to merge."""

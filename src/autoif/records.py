@@ -184,18 +184,21 @@ class Composition:
 
     `opening`: the first turn with a reply that passed it, where there are several turns.
     `soft`: constraints that no program decides, asked for beside the others.
+    `known`: a reply to the query, kept for one of the constraints, that follows all of them.
     """
 
     query: Query
     turns: tuple[Turn, ...]
     opening: tuple[Message, ...] = ()
     soft: tuple[str, ...] = ()
+    known: str = ""
 
     @property
     def id(self) -> str:
         turns = [(t.verifiers, t.change) for t in self.turns]
         opening = [m.content for m in self.opening]
-        return content_id("composition", self.query.id, turns, opening, self.soft)
+        known = (self.known,) if self.known else ()
+        return content_id("composition", self.query.id, turns, opening, self.soft, *known)
 
     @property
     def in_force(self) -> tuple[tuple[str, ...], ...]:
@@ -393,6 +396,7 @@ def composition_from_json(row: Mapping[str, Any]) -> Composition:
         tuple(Turn(tuple(t["verifiers"]), t["change"]) for t in row["turns"]),
         tuple(Message(**m) for m in row["opening"]),
         tuple(row["soft"]),
+        row.get("known", ""),
     )
 
 

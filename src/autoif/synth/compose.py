@@ -129,7 +129,7 @@ async def _turns(
             return "already_followed", messages[-1].content
         else:
             asked = _next(tools, unit, n, found)
-        prompt = Prompt(unit.query, (*messages, asked), opening)
+        prompt = Prompt(unit.query, (*messages, asked), opening, unit.known)
         product.take(tools, task, await responses.sample(tools, task, [prompt], product.ledger))
         kept = next((s for s in prompt.samples if s.kept), None)
         if kept is None:

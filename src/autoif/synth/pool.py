@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from autoif.records import (
 from autoif.tables import builtin, language, read_texts
 
 STAGE = "compositions"
+REPLIES_TRIED, VERIFIERS_TRIED = 4, 32  # for a composition that one reply is known to follow
 Place = tuple[Path, int]  # file, offset of the line
 
 
@@ -75,10 +76,17 @@ class Pool:
 
 
 def draw(
-    recipe: Recipe, pool: Pool, queries: Mapping[str, Sequence[Query]], ledger: Ledger
+    recipe: Recipe,
+    pool: Pool,
+    queries: Mapping[str, Sequence[Query]],
+    ledger: Ledger,
+    follows: Callable[[str, str], bool],
 ) -> Iterator[Composition]:
     """Each composition once; level by level, then the conversations, then those with a soft
-    constraint. Every one is drawn by its own seed from the verifiers of its language."""
+    constraint. Every one is drawn by its own seed from the verifiers of its language.
+
+    follows: whether a verifier, by id, passes a text.
+    """
     part = recipe.compose
     known: set[str] = set()
     for lang in recipe.langs:
@@ -99,6 +107,8 @@ def draw(
                 rng = random.Random(seed_from(recipe.seed, STAGE, lang, plan, n, k))
                 if plan == "turns":
                     made = _conversation(rng, entries, n, k)
+                elif plan == "level" and k % 2 and (found := _proved(rng, entries, n, follows)):
+                    made = found
                 else:
                     chosen = _apart(rng, entries, n, ())
                     query = rng.choice(queries[lang])
@@ -134,6 +144,29 @@ def _conversation(rng: random.Random, entries: Sequence[Entry], turns: int, k: i
     query = Query(sample.query, first.lang, sample.source)
     opening = (*sample.messages, Message("assistant", sample.response))
     return Composition(query, tuple(made), opening)
+
+
+def _proved(
+    rng: random.Random, entries: Sequence[Entry], n: int, follows: Callable[[str, str], bool]
+) -> Composition | None:
+    """n constraints that one reply follows: a kept sample of one of them, which happens to follow
+    the others. So they are known to go together, and a model too weak to follow so many at once has
+    a sample all the same. None where no such reply is found."""
+    for _ in range(REPLIES_TRIED):
+        chosen = _apart(rng, entries, 1, ())
+        sample = _sample(rng.choice(chosen[0].replies))
+        for entry in rng.sample(entries, min(len(entries), VERIFIERS_TRIED)):
+            if len(chosen) == n:
+                break
+            apart = entry.kind not in {e.kind for e in chosen}
+            if apart and follows(entry.id, sample.response):
+                chosen.append(entry)
+        if len(chosen) == n:
+            rng.shuffle(chosen)
+            query = Query(sample.query, chosen[0].lang, sample.source)
+            turn = Turn(tuple(e.id for e in chosen))
+            return Composition(query, (turn,), known=sample.response)
+    return None
 
 
 def _apart(

@@ -70,11 +70,13 @@ class Task:
 @dataclass
 class Prompt:
     """What is asked, and what became of it so far. `messages` as in the data rows; `opening`: the
-    instructions of the first turn as the model is shown them."""
+    instructions of the first turn as the model is shown them; `known`: a reply to fall back on
+    where none that is sampled is kept."""
 
     query: Query
     messages: tuple[Message, ...]
     opening: str
+    known: str = ""
     samples: list[Sample] = field(default_factory=list)  # every concluded response
     asked: int = 0
 
@@ -109,6 +111,8 @@ async def sample(tools: Tools, task: Task, prompts: list[Prompt], ledger: Ledger
         if part.hopeless and sum(p.asked for p in prompts) >= part.hopeless and not passed:
             hopeless = True
             break
+    lost = [p for p in prompts if p.known and not p.kept]
+    await _conclude(tools, task, [(p, p.asked) for p in lost], [p.known for p in lost], ledger)
     for prompt in prompts:
         if prompt.kept:
             ledger.keep(PROMPTS)
@@ -131,6 +135,17 @@ async def _wave(tools: Tools, task: Task, prompts: list[Prompt], size: int, ledg
     answers = await asyncio.gather(
         *(_respond(tools, task.lang, task.owner, p, index) for p, index in asks)
     )
+    await _conclude(tools, task, asks, answers, ledger)
+
+
+async def _conclude(
+    tools: Tools,
+    task: Task,
+    asks: Sequence[tuple[Prompt, int]],
+    answers: Sequence[str | CallFailed],
+    ledger: Ledger,
+) -> None:
+    """What becomes of these answers: the checks, then the judge."""
     ledger.enter(RESPONSES, len(asks))
     names = tuple(v.id for v in task.verifiers)
     concluded: list[tuple[Prompt, Sample]] = []

@@ -59,8 +59,10 @@ def dpo_row(
 
 
 def rlvr_row(prompt: Prompt, task: Task, part: Responses, soft: Sequence[Soft] = ()) -> Row:
-    """A prompt that at least one kept response solves; `pass_rate` is over concluded responses."""
-    passed = sum(task.passes(s.verdicts, part) for s in prompt.samples)
+    """A prompt that at least one kept response solves; `pass_rate` is over concluded responses to
+    this very prompt."""
+    sampled = [s for s in prompt.samples if s.index < prompt.asked]
+    passed = sum(task.passes(s.verdicts, part) for s in sampled)
     ids = [v.id for v in task.verifiers]
     return {
         "id": content_id("rlvr", ids, [m.content for m in prompt.messages]),
@@ -68,7 +70,7 @@ def rlvr_row(prompt: Prompt, task: Task, part: Responses, soft: Sequence[Soft] =
         "query": prompt.query.text,
         "instruction": task.demanded,
         "verifiers": [verifier_row(v, part) for v in task.verifiers],
-        "pass_rate": round(passed / len(prompt.samples), 4),
+        "pass_rate": round(passed / max(1, len(sampled)), 4),
         **_lineage(task, prompt.messages, soft),
         "source": prompt.query.source,
     }
