@@ -3,17 +3,17 @@
     do they clash? (their cases say, then a model) -> each turn: sample in waves, verify, judge
 
 The verifiers have survived alone; here the question is whether one reply can follow them all. Their
-cases answer it for nothing: a verifier that decides another one's cases as that one does adds
-nothing to it, and one that decides them the other way round forbids what it demands. The model
-answers for less than the responses cost. The last word is that of the responses: where none passes,
-nothing is kept.
+cases answer it for nothing: two verifiers that decide each other's cases alike say the same, and
+where each decides them the other way round they forbid what the other demands. The model answers
+for less than the responses cost. The last word is that of the responses: where none passes, nothing
+is kept.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from itertools import permutations
+from itertools import combinations
 
 from autoif.errors import CallFailed
 from autoif.recipe import Responses
@@ -54,12 +54,14 @@ async def process(tools: Tools, pool: Pool, product: Product) -> None:
 async def _clash(tools: Tools, unit: Composition, found: Mapping[str, Verifier]) -> tuple[str, str]:
     """Why what is in force at the end cannot or need not be asked for together, or ("", "")."""
     held = [found[name] for name in unit.in_force[-1]]
-    for one, other in permutations(held, 2):
-        alike = await _alike(tools, one, other)
-        if alike is None or 1 - SAME < alike < SAME:
-            continue
+    for one, other in combinations(held, 2):
+        both = (await _alike(tools, one, other), await _alike(tools, other, one))
+        alike = [a for a in both if a is not None]
         texts = f"{one.instruction.text} / {other.instruction.text}"
-        return "redundant" if alike >= SAME else "contradictory", texts
+        if alike and min(alike) >= SAME:
+            return "redundant", texts
+        if alike and max(alike) <= 1 - SAME:
+            return "contradictory", texts
     if len(held) < 2 or tools.recipe.compose.judge == "off":
         return "", ""
     # A small model says no to the one order and yes to the other: no has to be said to both.
