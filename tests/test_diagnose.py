@@ -72,6 +72,19 @@ BAD = [
     ("language_trap", "至少写一百个字。", "len(response.encode()) >= 100"),
     ("language_trap", "至少写三句话。", "len(re.findall(r'[.!?]', response)) >= 3"),
     ("fails", RIVER, "response.undefined"),
+    ("contradicts_instruction", "Use the word \"river\" exactly five times.",
+     "response.count('river') == 4"),
+    ("contradicts_instruction", "Write at least 12 sentences.", "response.count('.') > 12"),
+    ("contradicts_instruction", "Mention \"salt\", \"iron\" and \"wool\".",
+     "any(w in response for w in ('salt', 'iron', 'wool'))"),
+    ("contradicts_instruction", "Do not use the words \"salt\" or \"iron\".",
+     "'salt' not in response or 'iron' not in response"),
+    ("contradicts_instruction", "End every line with a question mark.",
+     "any(line.endswith('?') for line in response.splitlines())"),
+    ("contradicts_instruction", "Begin with \"Dear all\" and end with \"Yours ever\".",
+     "response.strip().startswith('Dear all')"),
+    ("contradicts_instruction", "请恰好使用三个问号。", "len(re.findall('[?？]', response)) == 2"),
+    ("nondeterministic", RIVER, "sorted(('river', 'lake'), key=hash)[0] in response"),
 ]  # fmt: skip
 
 
@@ -99,6 +112,15 @@ GOOD = [
     ("全文不超过五十个字。", "len(re.findall(r'[\\u4e00-\\u9fff]', response)) <= 50"),
     ("通篇不用逗号。", "'，' not in response and ',' not in response"),
     ("不要使用英文字母。", "not re.search('[A-Za-z]', response)"),
+    ("Use the word \"river\" exactly five times.",
+     "len(re.findall(r'\\briver\\b', response.lower())) == 5"),
+    ("Mention \"salt\", \"iron\" or \"wool\".",
+     "any(w in response for w in ('salt', 'iron', 'wool'))"),
+    ("Do not write more than two sentences per paragraph.",
+     "all(len(re.findall(r'[.!?](?:\\s|$)', p)) <= 2 for p in response.split('\\n\\n'))"),
+    ("Give an address at example.net.", "bool(re.search(r'[\\w.]+@example\\.net', response))"),
+    ("Use at least two book titles in 《》.", "len(re.findall('《[^》]+》', response)) >= 2"),
+    ("全文不得超过一百个汉字。", "0 < len(re.findall(r'[\\u4e00-\\u9fff]', response)) <= 100"),
 ]  # fmt: skip
 
 

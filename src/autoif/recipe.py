@@ -149,7 +149,7 @@ class Crossval(_Section):
 
 Flag = Literal[
     "slow", "nondeterministic", "accept_all", "reject_all", "hackable", "language_trap",
-    "format_sensitive",
+    "format_sensitive", "contradicts_instruction",
 ]  # fmt: skip
 
 

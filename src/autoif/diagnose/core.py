@@ -164,6 +164,7 @@ def facts_of(shapes: Sequence[Transformed], habits: Sequence[Transformed]) -> li
                 tuple(read_.get("numbers", ())),
                 read_.get("chars", ""),
                 frozenset(read_.get("marks", ())),
+                tuple(map(tuple, read_.get("samples", ()))),
             )
         )
     return facts
@@ -180,7 +181,8 @@ def prepare(
     reading = read(instruction, lang, tuple(c.text for c in cases))
     strings = dict.fromkeys(s for fact in facts for s in fact.strings)
     numbers = dict.fromkeys(n for fact in facts for n in fact.numbers)
-    return reading, plan(reading, cases, list(strings), list(numbers), replies)
+    samples = list(dict.fromkeys(s for fact in facts for s in fact.samples))
+    return reading, plan(reading, cases, list(strings), list(numbers), samples, replies)
 
 
 def trials_of(

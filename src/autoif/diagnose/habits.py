@@ -4,6 +4,7 @@
 
 - `strings`, `numbers`: its constants, from which texts are made that it might accept;
 - `chars`: the punctuation in its strings;
+- `samples`: for each of its patterns some texts that match it;
 - `marks`: what cannot be seen by running it here, or shows a habit of one language.
 """
 
@@ -76,6 +77,8 @@ def marks(tree: ast.Module) -> set[str]:
             _listed_set(node.value, sets) or getattr(node.value, "id", "") in listed
         ):
             found.add("set_order")
+        elif isinstance(node, ast.keyword) and getattr(node.value, "id", "") in ("hash", "id"):
+            found.add("hash")
         elif isinstance(node, ast.Attribute):
             if node.attr.startswith("ascii_") or _dotted(node, full) in ("re.ASCII", "re.A"):
                 found.add("ascii")
@@ -145,6 +148,66 @@ def distinct(values: Iterable[Any], most: int) -> list[Any]:
     return list(dict.fromkeys(values))[:most]
 
 
+# ---- patterns ----------------------------------------------------------------------------------
+
+SAMPLES = 8  # of a pattern
+CLASSES = {"DIGIT": "7294", "WORD": "klmnorst", "SPACE": " ", "NOT_DIGIT": "k", "NOT_WORD": "-",
+           "NOT_SPACE": "klmnorst"}  # fmt: skip
+
+
+def samples(pattern: str) -> list[str]:
+    """Distinct texts that most likely match; looks ahead and behind are taken for granted."""
+    if len(pattern) > 200 or not re.search(r"[\\\[({|^$*+?]", pattern):
+        return []
+    try:
+        tree = re._parser.parse(pattern)  # type: ignore[attr-defined]
+        made = [matching(tree, turn, {}) for turn in range(SAMPLES)]
+    except Exception:
+        return []
+    return [text for text in distinct(made, SAMPLES) if text.strip() and len(text) <= 200]
+
+
+def matching(tree: Any, turn: int, groups: dict[int, str]) -> str:
+    """`turn` varies what is free: letters and digits, and which way is taken."""
+    text = ""
+    for op, value in tree:
+        match str(op):
+            case "LITERAL":
+                text += chr(value)
+            case "NOT_LITERAL" | "ANY":
+                text += "klmnorst"[(turn + len(text)) % 8]
+            case "IN":
+                text += one_of(value, turn + len(text))
+            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
+                low, high, inner = value
+                times = min(max(low, 3 if len(inner) == 1 and low <= 1 < high else 1), high)
+                for n in range(min(int(times), 40)):
+                    text += matching(inner, turn + n, groups)
+            case "SUBPATTERN":
+                groups[value[0]] = matching(value[-1], turn, groups)
+                text += groups[value[0]]
+            case "GROUPREF":
+                text += groups[value]
+            case "BRANCH":
+                text += matching(value[1][turn % len(value[1])], turn, groups)
+    return text
+
+
+def one_of(items: Any, turn: int) -> str:
+    """A character of a class; of one that excludes, a letter or else whatever is not excluded."""
+    if str(items[0][0]) == "NEGATE":
+        barred = set("".join(one_of([item], n) for item in items[1:] for n in range(8)))
+        return next(c for c in "klmnorst"[turn % 8 :] + "klmnorst7 -字!" if c not in barred)
+    op, value = items[turn % len(items)]
+    match str(op):
+        case "RANGE":
+            return chr(value[0] + turn % min(value[1] - value[0] + 1, 24))
+        case "CATEGORY":
+            choice = CLASSES[str(value).removeprefix("CATEGORY_")]
+            return choice[turn % len(choice)]
+    return chr(value)
+
+
 def comply(source: str) -> str:
     tree = ast.parse(source)
     values = list(constants(tree))
@@ -157,6 +220,7 @@ def comply(source: str) -> str:
     found = {
         "strings": distinct((s for s in strings if 0 < len(s) <= 80), 24),
         "numbers": distinct(numbers, 12),
+        "samples": [s for s in map(samples, distinct(strings, 24)) if s][:8],
         "chars": "".join(sorted(chars))[:400],
         "marks": sorted(marks(tree)),
     }

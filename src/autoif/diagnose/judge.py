@@ -36,6 +36,7 @@ class Facts:
     numbers: tuple[int, ...] = ()
     chars: str = ""
     marks: frozenset[str] = frozenset()
+    samples: tuple[tuple[str, ...], ...] = ()  # of each pattern, texts that match it
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,14 @@ def fails(trial: Trial) -> bool:
 def contradicts_cases(trial: Trial) -> bool:
     rates = [trial.right(label) for label in (True, False)]
     return any(rate is not None and rate < CASES_RIGHT for rate in rates)
+
+
+def contradicts_instruction(trial: Trial) -> bool:
+    """Wrong on a text that breaks, or that follows, what the instruction says."""
+    return any(
+        trial.said[i].status.concluded and trial.accepts(i) is not label
+        for i, label in trial.plan.stated
+    )
 
 
 def nondeterministic(trial: Trial) -> bool:
@@ -293,6 +302,7 @@ RULES: Mapping[str, Callable[[Trial], bool]] = {
     "hackable": hackable,
     "language_trap": language_trap,
     "format_sensitive": format_sensitive,
+    "contradicts_instruction": contradicts_instruction,
     "contradicts_cases": contradicts_cases,
 }
 OF_VERIFIERS = ("unbalanced_cases", "near_copies")

@@ -26,7 +26,7 @@ _AT_MOST = (
     r"(?:a )?maximum of|not exceed(?:ing)?)"
 )
 _AT_LEAST = r"(?:at least|no fewer than|no less than|more than|over|(?:a )?minimum of)"
-_FILLER = re.compile(
+FILLER = re.compile(
     r"\b(?:please|your|the|a|an|in|of|reply|response|answer|text|whole|entire|anywhere|at all|use|"
     r"write|keep|do|any|make|sure|should|must|be|to|contain|include|it|that|is|with|and|long|stay|"
     r"limit|hold|have|has|appear|mark|marks|character|characters|letters|avoid|not|no|without|"
@@ -75,7 +75,7 @@ def _rule(text: str, reading: Reading) -> Rule | None:
         found = find(text, reading)
         if found is not None:
             rule, span = found
-            if not _FILLER.sub("", text[: span[0]] + " " + text[span[1] :]):
+            if not FILLER.sub("", text[: span[0]] + " " + text[span[1] :]):
                 return rule
     return None
 
@@ -101,7 +101,8 @@ def _extent(text: str, reading: Reading) -> Found | None:
 
 def _extent_zh(text: str, reading: Reading) -> Found | None:
     number = r"(?P<n>\d{1,4}|[零一二两三四五六七八九十百]+)个?(?P<unit>汉?字|句话?)"
-    match = re.search(rf"(?:不超过|最多|至多|少于|不多于|在){number}(?:以内|之内)?", text)
+    most = r"(?:不|勿|别)[得能可要应宜许]?(?:超过|多于|大于)|最多|至多|(?<!不)少于|在"
+    match = re.search(rf"(?:{most}){number}(?:以内|之内)?", text)
     if match and (n := value(match["n"])):
         return _within(match["unit"], 0, n), match.span()
     match = re.search(rf"(?:至少|不少于|超过|多于){number}", text)
@@ -243,10 +244,11 @@ def _chinese(text: str) -> bool | None:
 
 _UNITS = re.compile(
     r"\W*(?:\w+\W+){0,2}?(?P<unit>words|sentences|lines|paragraphs|bullet points|bullets)\b"
-    r"|个?(?P<zh>汉字|字|句|段|行)",
+    r"|个?(?P<zh>汉字|字|句|(?:自然)?段|行)",
     re.IGNORECASE,
 )
-_ZH_UNITS = {"段": "paragraphs", "行": "lines", "句": "句", "字": "字", "汉字": "字"}
+_ZH_UNITS = {"段": "paragraphs", "自然段": "paragraphs", "行": "lines", "句": "句", "字": "字",
+             "汉字": "字"}  # fmt: skip
 
 
 def _lower_bounds(reading: Reading) -> list[tuple[str, int]]:

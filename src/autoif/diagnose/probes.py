@@ -13,7 +13,9 @@ from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 
-from autoif.diagnose.reading import Reading, value
+from autoif.diagnose.chinese import expected
+from autoif.diagnose.reading import Reading
+from autoif.diagnose.stated import stated
 from autoif.records import Case
 
 WORDS = ("ok", "Yes", "hmm", "Maybe", "thing")
@@ -64,6 +66,7 @@ class Plan:
     cases: list[tuple[int, bool]]
     variants: list[tuple[str, int, int]]  # kind, text, the same text changed
     expected: list[tuple[int, bool]]  # Chinese texts of which the instruction says what they are
+    stated: list[tuple[int, bool]]  # texts that follow or break the words of the instruction
     slow: list[str] = field(default_factory=list)  # apart: long and monotonous texts
 
 
@@ -79,9 +82,11 @@ def plan(
     cases: Sequence[Case],
     strings: Sequence[str],
     numbers: Sequence[int],
+    samples: Sequence[Sequence[str]] = (),
     replies: Sequence[str] = (),
 ) -> Plan:
-    """strings, numbers: the constants of all sources. replies: more real ones, of a run."""
+    """strings, numbers: the constants of all sources. samples: of each pattern of theirs, texts
+    that match. replies: more real ones, of a run."""
     texts: dict[str, int] = {}
 
     def add(more: Iterable[str]) -> list[int]:
@@ -91,10 +96,12 @@ def plan(
     real = add([*pool(mine), *replies])
     other = add(pool(others))
     labelled = [(add([case.text])[0], case.expected) for case in cases]
-    made = add(list(dict.fromkeys(_made(reading, strings, numbers)))[:MOST_MADE])
+    matching = list(dict.fromkeys(_matching(reading, samples, numbers)))
+    made = add([*matching, *list(dict.fromkeys(_made(reading, strings, numbers)))[:MOST_MADE]])
     empty, words = add(EMPTY), add(WORDS_ZH if reading.zh else WORDS)
     copies = add([reading.text, reading.text.rstrip(".。")]) if reading.text else []
-    expected = [(add([text])[0], label) for text, label in _expected(reading)]
+    known = [(add([text])[0], label) for text, label in expected(reading)]
+    said = [(add([text])[0], label) for text, label in stated(reading)]
     positive = [index for index, label in labelled if label][:8]
     negative = [index for index, label in labelled if not label][:8]
     bases = [*positive, *negative, *made[: MOST_BASES - len(positive)]]
@@ -110,7 +117,7 @@ def plan(
     ]
     return Plan(
         list(texts), real, other, made, empty, words, copies, little, joined, labelled, variants,
-        expected,
+        known, said,
         list(_slow(reading.zh)),
     )  # fmt: skip
 
@@ -136,6 +143,8 @@ def _made(reading: Reading, strings: Sequence[str], numbers: Sequence[int]) -> I
     counts = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 0 < n <= 300]
     bases = BASES[reading.zh]
     gap = "" if reading.zh else " "
+    if reading.structural:
+        yield from _laid_out(terms, counts, reading.zh)
     for term in terms:
         lone, two, lines = bases[0], bases[1], bases[2]
         yield f"{lone}{gap}{term}"
@@ -145,6 +154,7 @@ def _made(reading: Reading, strings: Sequence[str], numbers: Sequence[int]) -> I
         yield f"{two}\n{term}"
         yield f"{term}\n{two}"
         yield f"{two}\n\n{term}"
+        yield f"## {term}\n\n{two}"
         yield "\n".join(f"{term}{line}" for line in lines.split("\n"))
         yield "\n".join(f"{term} {line}" for line in lines.split("\n"))
         yield "\n".join(f"{line.rstrip('.。')}{term}" for line in lines.split("\n"))
@@ -159,11 +169,39 @@ def _made(reading: Reading, strings: Sequence[str], numbers: Sequence[int]) -> I
     if terms:
         yield gap.join(terms)
         yield "\n".join(f"{term} {bases[0]}" for term in terms)
-        yield json.dumps(dict.fromkeys(terms, bases[0]), ensure_ascii=False)
     yield from _shapes(bases)
     for n in counts:
         for m in (n, n + 1, n - 1, 2 * n + 1) if n <= 60 else (n, 2 * n + 1):
             yield from _sized(m, reading.zh)
+
+
+def _laid_out(terms: Sequence[str], counts: Sequence[int], zh: bool) -> Iterator[str]:
+    """Objects, tables, lists and blocks of so many parts."""
+    line = BASES[zh][0]
+    if terms:
+        yield json.dumps(dict.fromkeys(terms, line), ensure_ascii=False)
+    few = [n for n in counts if n <= 12][:3]
+    for n in few:
+        row = "| a " * n + "|"
+        yield "\n".join([row, "|---" * n + "|", *[row] * 3])
+        yield "\n".join(f"{i}. {line}" for i in range(1, n + 1))
+        yield "\n".join([f"- {line}"] * n)
+        yield from ("\n\n".join(["\n".join([line] * m)] * n) for m in few if m != n)
+
+
+def _matching(
+    reading: Reading, samples: Sequence[Sequence[str]], numbers: Sequence[int]
+) -> Iterator[str]:
+    """What the sources look for: each alone, several of one kind, one of each kind."""
+    lone, gap = BASES[reading.zh][0], "" if reading.zh else " "
+    counts = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 1 < n <= 8]
+    for texts in samples:
+        one, other = texts[0], texts[-1]
+        yield from (one, f"{lone}{gap}{one}", f"{other}\n{lone}", f"{lone}\n{one}")
+        for n in counts:
+            yield from (gap.join([lone, *texts[:n]]), "\n".join(texts[:n]))
+    firsts = [texts[0] for texts in samples]
+    yield from (gap.join(firsts), "\n".join(firsts))
 
 
 def _shapes(bases: Sequence[str]) -> Iterator[str]:
@@ -187,7 +225,7 @@ def _shapes(bases: Sequence[str]) -> Iterator[str]:
     yield from ("1, 2, 3, 4", "10 20 30", "7", "3.14", "2024-05-01", "12:30", "a@b.org", "35%")
     yield json.dumps({"answer": lone, "reason": two}, ensure_ascii=False)
     yield json.dumps([lone, two], ensure_ascii=False)
-    yield f"| a | b |\n|---|---|\n| {lone} | {lone} |"
+    yield "The quick brown fox jumps over the lazy dog."
 
 
 def _little(reading: Reading) -> Iterator[str]:
@@ -243,104 +281,6 @@ def _variants(text: str, reading: Reading) -> Iterator[tuple[str, str]]:
             changed = re.sub(rf"(?<!\*){re.escape(term)}", rf"**{term}**", changed)
     if changed != text:
         yield "bold_term", changed
-
-
-# ---- Chinese texts of which the instruction says what they are ---------------------------------
-
-_PARTIAL = re.compile(
-    r"[每第首末各任前后比]|标题|括|除|以外|英文|半角|字母|单词|拼音|其中|一句|一段|一行"
-)
-_MARKS = {"逗号": "，", "句号": "。", "问号": "？", "感叹号": "！", "叹号": "！", "冒号": "：",
-          "分号": "；", "顿号": "、"}  # fmt: skip
-_BOUND = re.compile(
-    r"(?P<before>不超过|最多|至多|不多于|少于|控制在|限制在|不得超过|不能超过|至少|不少于|不低于|多于|超过|"
-    r"恰好|正好|刚好)?(?:使用|用|写|有|出现)?(?P<n>\d{1,4}|[零一二两三四五六七八九十百]+)(?:到|至|-|~|—)?"
-    r"(?P<m>\d{1,4}|[零一二两三四五六七八九十百]+)?个?(?P<unit>汉字|字|句|逗号|句号|问号|感叹号|叹号|冒号|分号)"
-    r"(?:符)?(?P<after>以内|以下|之内|以上|以外)?"
-)
-_PROSE = "我们今天去公园散步路上看见许多人在湖边钓鱼孩子们追着风筝跑天空很蓝风也很轻"
-
-
-def _expected(reading: Reading) -> Iterator[tuple[str, bool]]:
-    text = reading.text
-    if not reading.zh or not text:
-        return
-    somewhere = reading.free and not (reading.at_start or reading.at_end)
-    if somewhere and reading.least < 2 and len(reading.quoted) == 1 and reading.quoted[0].isalnum():
-        yield f"我们昨天谈到了{reading.quoted[0]}的事情。", True
-    yield from _of_language(text, reading)
-    yield from _of_place(text, reading)
-    if _PARTIAL.search(text):
-        return
-    for name, mark in _MARKS.items():
-        if name in text and reading.forbids and not reading.demands:
-            yield f"今天天气很好{mark}我们去公园散步", False
-            yield "今天天气很好", True
-    bounds = list(_BOUND.finditer(text))
-    if len(bounds) != 1:
-        return
-    found = bounds[0]
-    low, high = value(found["n"]), value(found["m"]) if found["m"] else None
-    if low is None:
-        return
-    before, after, unit = found["before"] or "", found["after"] or "", found["unit"]
-    if high is None:
-        if after in ("以内", "以下", "之内") or before in (
-            "不超过", "最多", "至多", "不多于", "少于", "控制在", "限制在", "不得超过", "不能超过",
-        ):  # fmt: skip
-            low, high = 0, low
-        elif before in ("恰好", "正好", "刚好"):
-            high = low
-        elif before or after == "以上":
-            high = 10**6
-        else:
-            return
-    yield from _bounded(unit, low, high)
-
-
-def _of_place(text: str, reading: Reading) -> Iterator[tuple[str, bool]]:
-    """Its quoted words at the beginning or the end, with other characters right beside them."""
-    if len(reading.quoted) != 1 or re.search(r"[每各段行句]", text):
-        return
-    word = reading.quoted[0]
-    if re.search(r"开头|开始|第一个[字词]", text) and not reading.at_end:
-        yield f"{word}今天很高兴。", True
-    elif re.search(r"结尾|结束|收尾", text) and not reading.at_start:
-        yield f"今天天气很好{word}", True
-
-
-def _of_language(text: str, reading: Reading) -> Iterator[tuple[str, bool]]:
-    letters = re.search(r"英文|英语|字母|外文", text)
-    if re.search(r"中文|汉语", text) and re.search(r"全部|只|不|都|全文", text):
-        yield "今天的 weather 真的很 nice，我们 go to 公园 together 吧，it is fun。", False
-        yield "今天天气很好，我们去公园散步吧。", True
-    elif letters and re.search(r"如|若|不|禁|避免", text) and not reading.demands:
-        yield "今天天气很好，我们去公园散步吧。", True
-
-
-def _bounded(unit: str, low: int, high: int) -> Iterator[tuple[str, bool]]:
-    """Texts well within and well outside of the bounds."""
-    if unit in ("字", "汉字"):
-        if high < 10**6:
-            yield _prose(3 * high + 5), False
-        if low >= 8:
-            yield _prose(low // 2), False  # its bytes would do
-        if low != high:
-            inside = low * 2 + 10 if high == 10**6 else low + (high - low) // 2
-            if inside > 0:
-                yield _prose(inside, marks=low == 0 or high == 10**6), True
-        return
-    piece = "今天天气很好。" if unit == "句" else "你好" + _MARKS[unit]
-    if low >= 2:
-        yield piece, False
-    if high < 10**6:
-        yield piece * (high + 2), False
-    yield piece * max(1, min(low + 1, high)), True
-
-
-def _prose(n: int, marks: bool = False) -> str:
-    text = (_PROSE * (n // len(_PROSE) + 1))[:n]
-    return re.sub(r"(.{11}).", r"\1，", text) if marks else text
 
 
 # ---- long and monotonous texts -----------------------------------------------------------------

@@ -25,15 +25,16 @@ _NUMBERS = NUMBER_WORDS | {
     for word in words.split()
 }
 _DIGITS, _TENS = "零一二三四五六七八九两", {"十": 10, "百": 100}
-_WORDS_EN = "|".join(_NUMBERS)
+NUMBERS_EN = "|".join(_NUMBERS)
 _NUMBER = re.compile(
-    rf"(?<![\w.#])(\d{{1,4}}|{_WORDS_EN})\b|(\d{{1,4}}|[零一二两三四五六七八九十百]+)"
+    rf"(?<![\w.#])(\d{{1,4}}|{NUMBERS_EN})\b|(\d{{1,4}}|[零一二两三四五六七八九十百]+)"
     r"(?=个|字|词|句|行|段|条|次|处|种|项|点|位|名|本|对|遍|组|部|首|张|列|步|则|汉字)",
     re.IGNORECASE,
 )
 _UPPER = re.compile(
     r"(?:at most|no more than|not more than|fewer than|less than|up to|under|below|within|"
     r"max(?:imum)?(?: of)?|exceed\w*|longer than|limit\w*(?: \w+){0,5} to|no \w+(?: \w+)* than|"
+    r"(?:not|n't|never)(?: \w+){1,3} than|between \w+ and|"
     r"(?:不|别|勿)[要得能可应许宜]?以?(?:超过|多于|大于|长于)|不超过|最多|至多|不多于|少于|不到|不得超过|不能超过|不可超过|控制在|限制在|最长|短于|不大于)"
     r"\s*(?:of |the |a |any )?$",
     re.IGNORECASE,
@@ -55,7 +56,7 @@ _FORBIDS = re.compile(
     r"capital letters|all caps|title case|at most|fewer|less than|up to|under|below|within|max\w*|"
     r"limit\w*|shorter|keep\w*|stick to|nothing|must not|cannot|can't|any|if|unless|"
     r"when(?:ever)?|between any)\b"
-    r"|不|勿|禁止|避免|只|仅|没有|无|未|最多|至多|以内|以下|少于|控制|限制|任何|任意|如果|凡|一律|之间|大写|小写",
+    r"|不|勿|禁止|避免|只|仅|没有|无(?!序)|未|最多|至多|以内|以下|少于|控制|限制|任何|任意|如果|凡|一律|之间|大写|小写",
     re.IGNORECASE,
 )
 _IF = re.compile(r"\b(?:if|unless|when(?:ever)?)\b|如果|若|凡", re.IGNORECASE)
@@ -117,15 +118,15 @@ _WHOLE = re.compile(
     r"spanish|russian|chinese|language|translat\w*|spell|indent\w*|than|between \d+|"
     r"(?:every|each|all)(?: of)?(?: the| your)? (?:\w+ )?(?:lines?|sentences?|paragraphs?|words?|"
     r"letters?|rows?|sections?|parts?|characters?|stanzas?|text))\b"
-    r"|全文|整个|通篇|只|仅|每一?(?:行(?!一)|句|段|个)|各[行段句]|所有|不|勿|禁|避免|没有|无|最多|至多|以内|以下|"
+    r"|全文|整个|通篇|只|仅|每一?(?:行(?!一)|句|段|个)|各[行段句]|所有|不|勿|禁|避免|没有|无(?!序)|最多|至多|以内|以下|"
     r"少于|控制|限制|一律|全部|之间|隔开|分隔|字数|行数|段数|句数|总|奇数|偶数|倍|诗|对话|轮流|英文|英语|中文|"
     r"包裹|比|交替|相同",
     re.IGNORECASE,
 )
 _ONE_EACH = re.compile(r"\b(?:one (?:on|in|to|for) (?:each|every|a)|each on|one per) \w*", re.I)
 _EXACT_EXTENT = re.compile(
-    r"\b(?:words?|sentences?|lines?|paragraphs?|characters?|letters?|parts?|sections?|items?|"
-    r"numbers?|entries|verses?|digits?)\b|字|词|句|行|段|部分|项|条",
+    r"\b(?:words?|sentences?|lines?|paragraphs?|characters?|letters?|parts?|sections?|"
+    r"numbers?|verses?|digits?)\b|字|词|句|行|段|部分",
     re.IGNORECASE,
 )
 _MARKED_UP = re.compile(
@@ -153,7 +154,7 @@ _NARROW = re.compile(
     r"|之一|只|重复|相同|不同|一次|首|末|最|不超过|字数|控制|限制|之间|以内",
     re.IGNORECASE,
 )
-_QUOTED = re.compile(
+QUOTED = re.compile(
     r"\"([^\"\n]{1,60})\"|“([^”\n]{1,60})”|「([^」\n]{1,60})」|『([^』\n]{1,60})』|`([^`\n]{1,60})`"
     r"|(?<![A-Za-z0-9])'([^\n]{1,60}?)'(?![A-Za-z0-9])|(</?[A-Za-z]\w*>)|‘([^’\n]{1,60})’|《([^》\n]{1,40})》|【([^】\n]{1,40})】"
 )
@@ -200,8 +201,8 @@ def read(text: str, lang: str = "", texts: tuple[str, ...] = ()) -> Reading:
     known = lang or ("zh" if CJK.search(text) else "")
     if not known:
         known = "zh" if sum(bool(CJK.search(t)) for t in texts) * 2 > len(texts) else "en"
-    quoted = tuple(dict.fromkeys(next(filter(None, m)) for m in _QUOTED.findall(text)))
-    bare = _QUOTED.sub(" ", text)  # what is quoted is no word of the instruction
+    quoted = tuple(dict.fromkeys(next(filter(None, m)) for m in QUOTED.findall(text)))
+    bare = QUOTED.sub(" ", text)  # what is quoted is no word of the instruction
     least, extent, numbers = _least(bare)
     relation, condition = bool(_RELATION.search(bare)), bool(_CONDITION.search(bare))
     forbids = bool(_FORBIDS.search(_AND_NO_MORE.sub(" ", bare)))
