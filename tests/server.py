@@ -16,12 +16,14 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -56,6 +58,9 @@ class Chaos:
     full_is_busy: bool = False
     latency: float = 0.0  # seconds, and its spread as a share
     spread: float = 0.0
+    prefill: float = 0.0  # seconds for a prompt that is not in the cache, before the latency
+    cache: int = 10**9  # prompts that the cache holds, those longest unused forgotten first
+    stream: str = "yes"  # "refused", "ignored", "uncounted", "endless" (no [DONE])
     key: str = ""  # the API key that is right
     model: str = ""  # the only model it knows
     no_schema: bool = False  # 400 for response_format
@@ -76,6 +81,8 @@ class Stats:
     in_flight: int = 0
     most_in_flight: int = 0
     connections: int = 0
+    prefills: int = 0
+    streamed: int = 0
     asked: dict[str, int] = field(default_factory=dict)  # last message + index -> answers sent
 
 
@@ -87,6 +94,8 @@ class Handler:
         self.next_slot = 0.0
         self.random = random.Random(0)
         self.slots = asyncio.Semaphore(chaos.slots or 10**9)
+        self.cache: dict[str, None] = {}  # prompts
+        self.computing = asyncio.Lock()
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
 
@@ -171,27 +180,42 @@ class Handler:
         if fault == "hang":
             await self.until_revived(writer)
             raise ConnectionResetError
-        answer = json.dumps(await self.answer(body, int(headers.get("x-sample-index", 0)))).encode()
+        streamed = body.get("stream") and chaos.stream != "ignored"
+        stats.streamed += bool(streamed)
+        kind = "text/event-stream" if streamed else "application/json"
+        kind = "text/plain" if fault == "content_type" else kind
+        echo = f"X-Request-Id: {headers.get('x-request-id', '')}\r\n"
+        sent = 0
+
+        def first_token(said: dict[str, Any]) -> None:
+            nonlocal sent
+            if streamed and not fault:
+                answer = events(said, chaos.stream)
+                start = self.head(200, len(answer), kind, echo)
+                begun = b"\n\n".join(answer.split(b"\n\n", 3)[:3]) + b"\n\n"  # up to the first word
+                sent = len(start + begun)
+                writer.write(start + begun)
+
+        said = await self.answer(body, int(headers.get("x-sample-index", 0)), first_token)
+        answer = events(said, chaos.stream) if streamed else json.dumps(said).encode()
         if fault == "html":
             self.send(writer, 200, b"<html><body>It works!</body></html>", kind="text/html")
         elif fault == "truncate":
-            self.send(writer, 200, answer[: len(answer) // 2])
+            self.send(writer, 200, answer[: len(answer) // 2], kind=kind)
         elif fault == "cut":
-            writer.write(self.head(200, len(answer)) + answer[: len(answer) // 2])
+            writer.write(self.head(200, len(answer), kind) + answer[: len(answer) // 2])
             await writer.drain()
             raise ConnectionResetError
         elif fault == "drip":
-            reply = self.head(200, len(answer)) + answer
+            reply = self.head(200, len(answer), kind) + answer
             for i in range(0, len(reply), 1 + len(reply) // 20):
                 writer.write(reply[i : i + 1 + len(reply) // 20])
                 await writer.drain()
                 await asyncio.sleep(chaos.drip_seconds / 20)
             self.count(body, headers)
         else:
-            kind = "text/plain" if fault == "content_type" else "application/json"
             self.count(body, headers)
-            echo = f"X-Request-Id: {headers.get('x-request-id', '')}\r\n"
-            self.send(writer, 200, answer, kind=kind, extra=echo)
+            writer.write((self.head(200, len(answer), kind, echo) + answer)[sent:])
             if fault == "duplicate":
                 await writer.drain()
                 await asyncio.sleep(self.random.choice((0, 0.002)))
@@ -220,6 +244,8 @@ class Handler:
             return chaos.status, {"error": {"message": chaos.says + tail}}
         if chaos.model and body["model"] != chaos.model:
             return 404, {"error": {"message": f"The model {body['model']} does not exist"}}
+        if chaos.stream == "refused" and "stream" in body:
+            return 400, {"error": {"message": "unknown field"}}
         if chaos.no_schema and "response_format" in body:
             return 400, {"error": {"message": "response_format is not supported here"}}
         if chaos.no_max_tokens and "max_tokens" in body:
@@ -242,24 +268,49 @@ class Handler:
         while self.chaos is was and not writer.transport.is_closing():  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # hundreds may hang; none may miss the change
 
-    async def answer(self, body: dict[str, Any], index: int) -> dict[str, Any]:
+    async def answer(
+        self,
+        body: dict[str, Any],
+        index: int,
+        first_token: Callable[[dict[str, Any]], None] = lambda said: None,
+    ) -> dict[str, Any]:
         async with self.slots:
+            await self.prefill(body)
+            messages = tuple(Message(m["role"], m["content"]) for m in body["messages"])
+            raw = await self.script.raw(Request(messages, index=index))
+            text = f"<think>hm, let me see</think>{raw.text}" if self.chaos.think else raw.text
+            usage: dict[str, Any] = {
+                "prompt_tokens": raw.usage.prompt,
+                "completion_tokens": raw.usage.completion,
+            }
+            message = {"role": "assistant", "content": text}
+            if self.chaos.odd_usage:
+                usage = {"prompt_tokens": "many", "completion_tokens": [2]}
+                usage["prompt_tokens_details"] = 3
+            said = {
+                "object": "chat.completion",
+                "model": body["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": raw.finish_reason}],
+                "usage": usage,
+            }
+            first_token(said)
             latency = self.chaos.latency
             if latency:
                 await asyncio.sleep(latency * (1 + self.chaos.spread * self.random.uniform(-1, 1)))
-            messages = tuple(Message(m["role"], m["content"]) for m in body["messages"])
-            raw = await self.script.raw(Request(messages, index=index))
-        text = f"<think>hm, let me see</think>{raw.text}" if self.chaos.think else raw.text
-        usage = {"prompt_tokens": raw.usage.prompt, "completion_tokens": raw.usage.completion}
-        message = {"role": "assistant", "content": text}
-        if self.chaos.odd_usage:
-            usage = {"prompt_tokens": "many", "completion_tokens": [2], "prompt_tokens_details": 3}  # type: ignore[dict-item]
-        return {
-            "object": "chat.completion",
-            "model": body["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": raw.finish_reason}],
-            "usage": usage,
-        }
+        return said
+
+    async def prefill(self, body: dict[str, Any]) -> None:
+        """A prompt is computed unless it is in the cache by now. One is computed at a time."""
+        prompt = json.dumps(body["messages"])
+        if prompt not in self.cache:
+            self.stats.prefills += 1
+            if self.chaos.prefill:
+                async with self.computing:
+                    await asyncio.sleep(self.chaos.prefill)
+        self.cache.pop(prompt, None)
+        self.cache[prompt] = None
+        if len(self.cache) > self.chaos.cache:
+            del self.cache[next(iter(self.cache))]
 
     # ---- everything else -----------------------------------------------------------------------
 
@@ -271,6 +322,7 @@ class Handler:
                 self.chaos = Chaos(**json.loads(data))
                 self.slots = asyncio.Semaphore(self.chaos.slots or 10**9)
                 self.random = random.Random(0)
+                self.cache = {}
                 return 200, {}
             case "GET", ["stats"]:
                 return 200, {**asdict(self.stats), "batches": len(self.batches)}
@@ -324,6 +376,24 @@ class Handler:
                 f"{batch['id']}-err" if batch["request_counts"]["failed"] else None
             )
         return batch
+
+
+def events(said: dict[str, Any], how: str) -> bytes:
+    """An answer as a stream of server-sent events, a word at a time."""
+    (choice,) = said["choices"]
+    pieces = re.findall(r"\s*\S+\s*", choice["message"]["content"])
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": piece} for piece in pieces]
+    rows: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None}
+        for delta in deltas
+    ]
+    end = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
+    rows.append({"choices": [end], "usage": None})
+    if how != "uncounted":
+        rows.append({"choices": [], "usage": said["usage"]})
+    lines = [f"data: {json.dumps(row)}\n\n" for row in rows]
+    return "".join([": a comment\n\n", *lines, *["data: [DONE]\n\n"][how == "endless" :]]).encode()
 
 
 async def serve(script: ScriptedBackend, port: int, chaos: Chaos) -> None:

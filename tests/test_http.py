@@ -104,7 +104,10 @@ async def test_every_call_gets_its_own_answer_whatever_the_server_does(
     async with backend(server, timeout=0.5, patience=60) as http:
         with CallStore.open(tmp_path / "calls.sqlite") as store:
             chat = StoredChat(http, store)
-            requests = [ask(f"{fault} {i // 4}", index=i % 4) for i in range(120)]
+            long = "and so on, " * 30  # every other prompt: of those one goes first, streamed
+            requests = [
+                ask(f"{long * (i // 4 % 2)}{fault} {i // 4}", index=i % 4) for i in range(120)
+            ]
             replies = await asyncio.gather(*(chat(r) for r in requests))
             assert [r.text for r in replies] == [f"reply {i % 4}" for i in range(120)]
             assert chat.counts["s"].asked == 120

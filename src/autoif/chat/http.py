@@ -20,7 +20,9 @@ import aiohttp
 
 from autoif.calls import canonical
 from autoif.chat.connector import Connector, allow_connections, spare_collector
-from autoif.chat.limits import Gate, Limiter, Outcome
+from autoif.chat.leaders import LONG, Lead, Leaders
+from autoif.chat.limits import Gate, Limiter, Outcome, Retry
+from autoif.chat.stream import STREAM, Pieces
 from autoif.chat.wire import (
     checked_url,
     complaint,
@@ -40,28 +42,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ABOUT_SCHEMAS = ("response_format", "json_schema", "structured output", "guided", "grammar")
 SAMPLING = {"temperature", "top_p"}
 STORED = "every answer so far is stored; run the same command again"
-
-
-class Retry(Exception):
-    """One attempt came to nothing, and another may succeed.
-
-    overload: the endpoint asks for fewer calls at once. paid: it may have done the work.
-    """
-
-    def __init__(
-        self,
-        outcome: Outcome,
-        why: str,
-        *,
-        overload: bool = False,
-        paid: bool = False,
-        after: float | None = None,
-    ) -> None:
-        super().__init__(why)
-        self.outcome = outcome
-        self.overload = overload
-        self.paid = paid
-        self.after = after
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +95,8 @@ class HttpBackend:
         self._scopes: set[asyncio.Timeout] = set()  # one per attempt in flight
         self._worked: set[str] = set()  # endpoints that have answered
         self._without: set[str] = set()  # fields of the body that the server refuses
+        self._leaders = Leaders()
+        self._streams: bool | None = None  # whether the server does; not known at first
         self._id = secrets.token_hex(8)
         self._attempts = self._no_completions = self._retried = self._resent = 0
 
@@ -133,13 +115,31 @@ class HttpBackend:
         )
 
     async def __call__(self, request: Request) -> Reply:
+        if sum(len(m.content) for m in request.messages) < LONG:
+            return await self._ask(request)
+        lead = await self._leaders.enter(request.messages)
+        if lead is None:
+            return await self._ask(request, warm=True)
+        try:
+            reply = await self._ask(request, lead)
+            lead.computed()
+            return reply
+        finally:
+            lead.end()
+
+    async def _ask(
+        self, request: Request, lead: Lead | None = None, *, warm: bool = False
+    ) -> Reply:
         group = hash(request.messages[:-1])  # calls that share all but their last message
         counted = timeouts = 0
         while True:
-            permit = await self._gate.enter(group)
+            permit = await self._gate.enter(group, warm=warm)
             outcome, failure = Outcome.ABANDONED, None
+            pieces = None
+            if lead is not None and lead.sent() and self._streams is not False:
+                pieces = Pieces(on_token=lead.computed)
             try:
-                reply = await self._attempt(permit.limiter.name, request)
+                reply = await self._attempt(permit.limiter.name, request, pieces)
                 outcome = Outcome.ANSWERED
                 return reply
             except CallFailed:
@@ -151,16 +151,7 @@ class HttpBackend:
             except Retry as e:
                 outcome, failure = e.outcome, e
             finally:
-                if failure is None:
-                    self._gate.leave(permit, outcome)
-                else:
-                    self._gate.leave(
-                        permit,
-                        outcome,
-                        overload=failure.overload,
-                        why=str(failure),
-                        retry_after=failure.after,
-                    )
+                self._gate.leave(permit, outcome, failure)
             if self._gate.fatal is not None:
                 raise self._gate.fatal
             self._retried += 1
@@ -173,8 +164,9 @@ class HttpBackend:
             if failure.after is None:
                 await asyncio.sleep(self._backoff(permit.limiter))
 
-    async def _attempt(self, url: str, request: Request) -> Reply:
-        """One POST. Returns a reply or raises Retry, CallFailed or ModelUnavailable."""
+    async def _attempt(self, url: str, request: Request, pieces: Pieces | None) -> Reply:
+        """One POST, its answer streamed where there are `pieces` to take it. Returns a reply or
+        raises Retry, CallFailed or ModelUnavailable."""
         body = self.body(request)
         if "response_format" in self._without:
             body.pop("response_format", None)
@@ -182,6 +174,8 @@ class HttpBackend:
             body["max_completion_tokens"] = body.pop("max_tokens")
         for name in SAMPLING & self._without:
             body.pop(name, None)
+        if pieces is not None:
+            body |= STREAM
         self._attempts += 1
         attempt_id = f"{self._id}-{self._attempts}"
         headers = {"X-Sample-Index": str(request.index), "X-Request-Id": attempt_id}
@@ -195,7 +189,10 @@ class HttpBackend:
                     headers=headers,
                     allow_redirects=False,
                 ) as response:
-                    data = await response.read()
+                    if pieces is None:
+                        data = await response.read()
+                    else:
+                        data = await pieces.read(response.content)
                     echo = response.headers.get("X-Request-Id", attempt_id)
                     if echo != attempt_id and echo.startswith(self._id):
                         response.close()
@@ -217,7 +214,7 @@ class HttpBackend:
             raise Retry(Outcome.FAILED, "connection lost", paid=True) from e
         finally:
             self._scopes.discard(scope)
-        document = parse_json(data)
+        document = parse_json(data) if pieces is None else pieces.document()
         status = response.status
         if status == 200 and isinstance(document, dict) and isinstance(document.get("error"), dict):
             code = document["error"].get("code")  # gateways answer 200 and mean what it says within
@@ -225,12 +222,17 @@ class HttpBackend:
         if status == 404:
             raise await self._missing(url)
         if status != 200:
-            raise self._refusal(
-                url, status, response.headers, self._line(complaint(document, data)), body
-            )
+            said = self._line(complaint(document, data))
+            refusal = self._refusal(url, status, response.headers, said, body)
+            if pieces is not None and isinstance(refusal, CallFailed):  # for being asked to stream?
+                self._streams = self._streams or False
+                refusal = Retry(Outcome.ANSWERED, said, after=0.0)
+            raise refusal
         try:
             reply = parse_reply(document)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
+            if pieces is not None:
+                self._streams = self._streams or False
             self._no_completions += 1
             if not self._worked and self._no_completions >= NO_COMPLETIONS:
                 raise ModelUnavailable(
@@ -239,6 +241,8 @@ class HttpBackend:
                 ) from e
             raise Retry(Outcome.FAILED, "a reply that is no chat completion", paid=True) from e
         self._worked.add(url)
+        if pieces is not None:
+            self._streams = pieces.counted
         return reply
 
     @staticmethod

@@ -42,6 +42,29 @@ class Outcome(Enum):
     ABANDONED = auto()  # our own task was cancelled: says nothing
 
 
+class Retry(Exception):
+    """One attempt came to nothing, and another may succeed.
+
+    overload: the endpoint asks for fewer calls at once. paid: it may have done the work.
+    after: seconds for which it asked for silence.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        why: str,
+        *,
+        overload: bool = False,
+        paid: bool = False,
+        after: float | None = None,
+    ) -> None:
+        super().__init__(why)
+        self.outcome = outcome
+        self.overload = overload
+        self.paid = paid
+        self.after = after
+
+
 @dataclass(slots=True)
 class Permit:
     limiter: Limiter
@@ -167,24 +190,27 @@ class Gate:
         self.fatal: ModelUnavailable | None = None
         self.outlived = False  # fatal because the patience ended: nothing in flight will come
         self._notice = on_notice
-        self._waiting: deque[tuple[int, asyncio.Future[Permit]]] = deque()
+        self._warm: deque[tuple[int, asyncio.Future[Permit]]] = deque()  # they go first
+        self._cold: deque[tuple[int, asyncio.Future[Permit]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._warm) + len(self._cold)
 
-    async def enter(self, group: int) -> Permit:
-        """A permit, when one is free. Raises ModelUnavailable once all endpoints are given up."""
+    async def enter(self, group: int, *, warm: bool = False) -> Permit:
+        """A permit, when one is free. Raises ModelUnavailable once all endpoints are given up.
+        warm: its prompt lies in a cache now, and later perhaps no more, so it goes before others.
+        """
         if self.fatal is not None:
             raise self.fatal
         loop = asyncio.get_running_loop()
-        if not self._waiting:
+        if not self.waiting:
             limiter = self._choose(group, loop.time())
             if limiter is not None:
                 return limiter.begin(loop.time())
         future: asyncio.Future[Permit] = loop.create_future()
-        self._waiting.append((group, future))
+        (self._warm if warm else self._cold).append((group, future))
         self._arm()
         try:
             return await future
@@ -193,24 +219,17 @@ class Gate:
                 self.leave(future.result(), Outcome.ABANDONED)
             raise
 
-    def leave(
-        self,
-        permit: Permit,
-        outcome: Outcome,
-        *,
-        overload: bool = False,
-        why: str = "",
-        retry_after: float | None = None,
-    ) -> None:
-        """retry_after: seconds for which the endpoint asked for silence."""
+    def leave(self, permit: Permit, outcome: Outcome, failure: Retry | None = None) -> None:
+        why = "" if failure is None else str(failure)
+        overload = failure is not None and failure.overload
         now, limiter = asyncio.get_running_loop().time(), permit.limiter
-        if outcome is Outcome.ANSWERED and not self._waiting and not limiter.is_open:
+        if outcome is Outcome.ANSWERED and not self.waiting and not limiter.is_open:
             limiter.end(permit, now, outcome, overload=overload)
             return  # as nearly every call ends
         was_open, since = limiter.is_open, limiter.trouble_since
         limiter.end(permit, now, outcome, overload=overload)
-        if retry_after is not None:
-            limiter.resume_at = max(limiter.resume_at, now + retry_after)
+        if failure is not None and failure.after is not None:
+            limiter.resume_at = max(limiter.resume_at, now + failure.after)
         if limiter.is_open and not was_open:
             self.tell_open(limiter, why)
         elif was_open and not limiter.is_open:
@@ -242,31 +261,32 @@ class Gate:
                     "every answer so far is stored; run the same command again when it is back"
                 )
             )
-        while self._waiting and self.fatal is None:
-            if self._waiting[0][1].done():  # its task was cancelled
-                self._waiting.popleft()
+        while (queue := self._warm or self._cold) and self.fatal is None:
+            if queue[0][1].done():  # its task was cancelled
+                queue.popleft()
                 continue
             limiter = min(
                 (x for x in self.limiters if x.free(now)), key=lambda x: x.in_flight, default=None
             )
             if limiter is None:
                 break
-            self._next(limiter, now).set_result(limiter.begin(now))
+            self._next(queue, limiter).set_result(limiter.begin(now))
         self._arm()
 
     def give_up(self, error: ModelUnavailable) -> None:
         self.fatal = error
-        while self._waiting:
-            _, future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(error)
+        for queue in (self._warm, self._cold):
+            while queue:
+                _, future = queue.popleft()
+                if not future.done():
+                    future.set_exception(error)
 
     def _arm(self) -> None:
         """Be called when a pause or the patience ends, though no call ends then."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._waiting or self.fatal is not None:
+        if not self.waiting or self.fatal is not None:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -296,16 +316,18 @@ class Gate:
         least = min(free, key=lambda x: x.in_flight)
         return home if home in free and home.in_flight <= 1.5 * least.in_flight + 2 else least
 
-    def _next(self, limiter: Limiter, now: float) -> asyncio.Future[Permit]:
+    def _next(
+        self, queue: deque[tuple[int, asyncio.Future[Permit]]], limiter: Limiter
+    ) -> asyncio.Future[Permit]:
         """The first of the 32 longest waiting whose home this is, else the longest waiting."""
         at = 0
         if len(self.limiters) > 1:
-            for i, (group, future) in enumerate(self._waiting):
+            for i, (group, future) in enumerate(queue):
                 if i == 32:
                     break
                 if not future.done() and self._home(group) is limiter:
                     at = i
                     break
-        _, future = self._waiting[at]
-        del self._waiting[at]
+        _, future = queue[at]
+        del queue[at]
         return future
