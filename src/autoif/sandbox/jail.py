@@ -189,40 +189,65 @@ def trim() -> None:
 
 
 class Lockdown:
-    """What a child does to itself before it looks at untrusted source. All prepared beforehand."""
+    """What a child does to itself before it looks at untrusted source.
+
+    All is prepared beforehand, and `child` is one plain function over C's own: each object that a
+    child touches for the first time is a page that it has to copy.
+    """
 
     def __init__(self, which: policy.Filter) -> None:
-        self._filter = policy.assemble(MACHINE, which)
-        array = ctypes.create_string_buffer(self._filter, len(self._filter))
-        self._keep = array
-        program = struct.pack("=HxxxxxxQ", len(self._filter) // 8, ctypes.addressof(array))
-        self._program = ctypes.create_string_buffer(program, len(program))
         self._space, self._data = size()
-        self._close_range = NUMBER["close_range"]
-        self._syscall, self._prctl = _bare.syscall, _bare.prctl
+        self._limits = {
+            which: ctypes.create_string_buffer(16)  # struct rlimit
+            for which in (
+                *(resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_AS),
+                *(resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE),  # these stay 0
+            )
+        }
+        code = policy.assemble(MACHINE, which)
+        self._steps = ctypes.create_string_buffer(code, len(code))
+        program = ctypes.create_string_buffer(16)  # struct sock_fprog
+        at = ctypes.addressof(self._steps)
+        struct.pack_into("=HxxxxxxQ", program, 0, len(code) // 8, at)
+        self.child = _lockdown(program, list(self._limits.items()))
 
-    def __call__(self, parent: int, memory: int, seconds: float) -> None:
-        """Close every descriptor, die with the zygote, limit, filter. Does not return on failure.
+    def limit(self, memory: int, seconds: float) -> None:
+        """For the children to come. memory: bytes beyond what the zygote has. seconds: CPU time, a
+        backstop for the watchdog."""
+        for which, most in (
+            (resource.RLIMIT_CPU, int(seconds) + 2),
+            (resource.RLIMIT_DATA, self._data + memory),
+            (resource.RLIMIT_AS, self._space + memory),
+        ):
+            struct.pack_into("=QQ", self._limits[which], 0, most, most)
 
-        memory: bytes beyond what the zygote has. seconds: CPU time, a backstop for the watchdog.
-        """
+
+_Struct = ctypes.Array[ctypes.c_char]
+
+
+def _lockdown(program: _Struct, limits: list[tuple[int, _Struct]]) -> Callable[[int], None]:
+    """A function that closes every descriptor, dies with the zygote (whose pid it takes), limits,
+    filters. It does not return on failure."""
+    syscall, prctl = _bare.syscall, _bare.prctl
+    setrlimit, getppid = _bare.setrlimit, _bare.getppid
+    close_range, end = NUMBER["close_range"], os._exit
+
+    def child(parent: int) -> None:
         try:
-            if self._syscall(self._close_range, 3, 0xFFFFFFFF, 0) != 0:
+            if syscall(close_range, 3, 0xFFFFFFFF, 0) != 0:
                 os.closerange(3, 64)
-            self._prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(LOCKDOWN_FAILED)
-            limit = resource.setrlimit
-            cpu = int(seconds) + 2
-            limit(resource.RLIMIT_CPU, (cpu, cpu))
-            limit(resource.RLIMIT_NPROC, (0, 0))
-            limit(resource.RLIMIT_FSIZE, (0, 0))
-            limit(resource.RLIMIT_DATA, (self._data + memory, self._data + memory))
-            limit(resource.RLIMIT_AS, (self._space + memory, self._space + memory))
-            if self._prctl(PR_SET_SECCOMP, 2, self._program, 0, 0) != 0:
-                os._exit(LOCKDOWN_FAILED)
+            prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+            if getppid() != parent:
+                end(LOCKDOWN_FAILED)
+            for which, most in limits:
+                if setrlimit(which, most) != 0:
+                    end(LOCKDOWN_FAILED)
+            if prctl(PR_SET_SECCOMP, 2, program, 0, 0) != 0:
+                end(LOCKDOWN_FAILED)
         except BaseException:
-            os._exit(LOCKDOWN_FAILED)
+            end(LOCKDOWN_FAILED)
+
+    return child
 
 
 # ---- the canary --------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class Job(NamedTuple):
 
 
 _JOB = struct.Struct("=QQQQdddQQQ")
+HEAD = _JOB.size
 MESSAGE = struct.Struct("=Qi")  # to the zygote: job, 0; back: job, wait status of the last crash
 
 
@@ -73,16 +74,17 @@ def unpack_job(payload: bytes | memoryview) -> Job:
 
 
 def unpack_source(payload: memoryview, job: Job) -> tuple[str, str]:
-    at = _JOB.size
-    name = bytes(payload[at : at + job.name])
-    source = bytes(payload[at + job.name : at + job.name + job.source])
-    return name.decode("utf-8", "surrogatepass"), source.decode("utf-8", "surrogatepass")
+    end = HEAD + job.name
+    return (
+        str(payload[HEAD:end], "utf-8", "surrogatepass"),
+        str(payload[end : end + job.source], "utf-8", "surrogatepass"),
+    )
 
 
 def unpack_texts(payload: memoryview, job: Job, backwards: bool = False) -> Iterator[str]:
     """The texts one after another: each is cut out when its turn comes, which spares the memory of
     thousands of them, and so the page faults."""
-    at = _JOB.size + job.name + job.source
+    at = HEAD + job.name + job.source
     at += -at % 4
     end = at + 4 * job.texts
     lengths = payload[at:end].cast("I")

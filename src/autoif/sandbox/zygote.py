@@ -104,9 +104,10 @@ class Zygote:
         attempts = jail.attempts(self.filter)
         results, first = self.results, wire.HEADER
         me = os.getpid()
+        self.lockdown.limit(64 << 20, 5)
         pid = jail.fork()
         if pid == 0:
-            self.lockdown(me, 64 << 20, 5)
+            self.lockdown.child(me)
             for i, (_, attempt) in enumerate(attempts):
                 results[first + i] = wire.TRUE if attempt() else wire.FALSE
             os._exit(0)
@@ -158,13 +159,15 @@ class Zygote:
         first, end = wire.HEADER, wire.HEADER + job.calls
         deadline = time.monotonic() + job.total
         me = os.getpid()
+        self.lockdown.limit(job.memory, job.total)
+        lockdown = self.lockdown.child
         strikes = crash = 0
         while (at := find(b"\0", first, end)) >= 0:
             results[0] = wire.STARTING
             pid = jail.fork()
             if pid == 0:
                 try:
-                    self.lockdown(me, job.memory, job.total)
+                    lockdown(me)
                     self.runner(job, at - first)
                 finally:  # whatever happens, a child never goes on as a zygote
                     os._exit(0)
