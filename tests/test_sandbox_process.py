@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +138,28 @@ def test_after_the_host_has_threads_and_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "TRUE\n", done.stderr
+
+
+def test_in_a_notebook() -> None:
+    """In a Jupyter kernel, where an event loop is running and input comes over sockets."""
+    pytest.importorskip("ipykernel", reason="no Jupyter kernel here: install ipykernel")
+    from jupyter_client.manager import start_new_kernel
+
+    kernel, client = start_new_kernel(kernel_name="python3")
+    try:
+        said: list[dict[str, Any]] = []
+        cell = (
+            "from autoif import Sandbox\n"
+            f"with Sandbox(workers=1) as s: print(s.evaluate({GOOD!r}, ['abc'])[0].status.value)\n"
+            f"async with Sandbox(workers=1) as s:\n"
+            f"    print((await s.aevaluate({GOOD!r}, ['abc']))[0].status.value)"
+        )
+        reply = client.execute_interactive(cell, timeout=60, output_hook=said.append)
+        assert reply["content"]["status"] == "ok", reply["content"]
+        assert "".join(m["content"].get("text", "") for m in said) == "TRUE\nTRUE\n"
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
 
 
 # ---- survives ------------------------------------------------------------------------------------
