@@ -4,7 +4,9 @@ answer, or in one clear line, and never in a leaked permit or key."""
 from __future__ import annotations
 
 import asyncio
+import random
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -115,6 +117,22 @@ async def test_every_call_gets_its_own_answer_whatever_the_server_does(
             assert again == replies
     asked = server.stats()["chats"] - before["chats"]
     assert asked <= 120 + http.load().retried  # a stray reply can come before its request is read
+
+
+async def test_a_wall_clock_that_jumps_by_hours_changes_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, rng = time.time, random.Random(0)
+    monkeypatch.setattr(time, "time", lambda: real() + rng.uniform(-10, 10) * 3600)
+    server.chaos(**FAULTS["everything"] | {"retry_after": "date:1", "busy": 0.02})
+    async with asyncio.timeout(60), backend(server, timeout=0.5, silence=0.5, patience=30) as http:
+        requests = [ask(f"jump {i // 4}", index=i % 4) for i in range(120)]
+        for asked in (120, 0):
+            with CallStore.open(tmp_path / "calls.sqlite") as store:
+                chat = StoredChat(http, store)
+                replies = await asyncio.gather(*(chat(r) for r in requests))
+                assert [r.text for r in replies] == [f"reply {i % 4}" for i in range(120)]
+                assert chat.counts["s"].asked == asked
 
 
 # ---- one clear line ----------------------------------------------------------------------------
@@ -303,10 +321,10 @@ async def test_endpoints_share_the_load_and_keep_a_prefix_at_home() -> None:
 
 async def test_when_one_endpoint_dies_the_others_take_its_calls() -> None:
     notices: list[str] = []
-    with Server(latency=0.01) as a, Server(latency=0.01) as b:
+    with Server(latency=0.1) as a, Server(latency=0.1) as b:
         async with backend(a, b, on_notice=notices.append) as http:
             calls = [asyncio.create_task(http(ask(str(i)))) for i in range(400)]
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.15)
             await asyncio.to_thread(a.kill)
             await asyncio.gather(*calls)
             assert "its calls go to the other endpoints" in notices[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -93,8 +92,9 @@ def complaint(document: Any, data: bytes) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from Retry-After in seconds or as an HTTP date. A date is taken relative to
-    the server's own Date, so that neither clock has to be right."""
+    """Seconds to wait, from Retry-After in seconds or as an HTTP date, or None. A date is taken
+    relative to the server's own Date, so that neither clock has to be right; without one it says
+    nothing."""
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None
@@ -103,14 +103,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         pass
     try:
-        then = parsedate_to_datetime(value).timestamp()
-    except ValueError:
+        then, now = (parsedate_to_datetime(date) for date in (value, headers["Date"]))
+        return max(0.0, (then - now).total_seconds())
+    except (KeyError, ValueError, TypeError):  # TypeError: one with a zone, one without
         return None
-    try:
-        now = parsedate_to_datetime(headers["Date"]).timestamp()
-    except (KeyError, ValueError):
-        now = time.time()
-    return max(0.0, then - now)
 
 
 def checked_url(url: str) -> str:
