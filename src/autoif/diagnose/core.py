@@ -165,6 +165,7 @@ def facts_of(shapes: Sequence[Transformed], habits: Sequence[Transformed]) -> li
                 read_.get("chars", ""),
                 frozenset(read_.get("marks", ())),
                 tuple(map(tuple, read_.get("samples", ()))),
+                tuple(read_.get("compared", ())),
             )
         )
     return facts

@@ -3,6 +3,7 @@
 `comply(source)` returns JSON:
 
 - `strings`, `numbers`: its constants, from which texts are made that it might accept;
+- `compared`: the numbers that it compares with;
 - `chars`: the punctuation in its strings;
 - `samples`: for each of its patterns some texts that match it;
 - `marks`: what cannot be seen by running it here, or shows a habit of one language.
@@ -208,6 +209,16 @@ def one_of(items: Any, turn: int) -> str:
     return chr(value)
 
 
+def compared(tree: ast.Module) -> Iterator[int]:
+    """Numbers above one with which something is compared."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            for part in (node.left, *node.comparators):
+                value = getattr(part, "value", None)
+                if isinstance(part, ast.Constant) and type(value) is int and value > 1:
+                    yield value
+
+
 def comply(source: str) -> str:
     tree = ast.parse(source)
     values = list(constants(tree))
@@ -220,6 +231,7 @@ def comply(source: str) -> str:
     found = {
         "strings": distinct((s for s in strings if 0 < len(s) <= 80), 24),
         "numbers": distinct(numbers, 12),
+        "compared": distinct(compared(tree), 12),
         "samples": [s for s in map(samples, distinct(strings, 24)) if s][:8],
         "chars": "".join(sorted(chars))[:400],
         "marks": sorted(marks(tree)),

@@ -37,6 +37,7 @@ class Facts:
     chars: str = ""
     marks: frozenset[str] = frozenset()
     samples: tuple[tuple[str, ...], ...] = ()  # of each pattern, texts that match it
+    compared: tuple[int, ...] = ()  # numbers with which something is compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def reject_all(trial: Trial) -> bool:
     positive = [i for i, label in plan.cases if label]
     if positive:
         return not any(trial.accepts(i) for i in positive)
-    return not any(trial.accepts(i) for i in (*plan.made, *plan.other, *plan.words))
+    return not any(trial.accepts(i) for i in range(len(plan.texts)) if i not in plan.empty)
 
 
 def _against(trial: Trial, label: bool) -> bool:
@@ -141,7 +142,14 @@ def contradicts_cases(trial: Trial) -> bool:
 
 
 def contradicts_instruction(trial: Trial) -> bool:
-    """Wrong on a text that breaks, or that follows, what the instruction says."""
+    """Wrong on a text that breaks, or that follows, what the instruction says; or it compares
+    with numbers, and has none near any of the instruction's."""
+    named = {*trial.reading.numbers, *map(int, re.findall(r"\d{1,9}", trial.reading.text))}
+    digits = re.findall(r"\d{1,9}", " ".join(trial.facts.strings))
+    known = {*trial.facts.numbers, *trial.facts.compared, *map(int, digits)}
+    near = any(abs(n - other) <= 1 for n in named for other in known)
+    if trial.facts.compared and max(named, default=0) > 2 and not near:
+        return True
     return any(
         trial.said[i].status.concluded and trial.accepts(i) is not label
         for i, label in trial.plan.stated

@@ -140,7 +140,7 @@ def _terms(reading: Reading, strings: Sequence[str]) -> list[str]:
 
 def _made(reading: Reading, strings: Sequence[str], numbers: Sequence[int]) -> Iterator[str]:
     terms = _terms(reading, strings)
-    counts = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 0 < n <= 300]
+    counts = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 0 < n <= 2000]
     bases = BASES[reading.zh]
     gap = "" if reading.zh else " "
     if reading.structural:
@@ -167,11 +167,11 @@ def _made(reading: Reading, strings: Sequence[str], numbers: Sequence[int]) -> I
         yield f"{one}{bases[1]}{other}"
         yield f"{one} {bases[2]}\n{other}"
     if terms:
-        yield gap.join(terms)
+        yield from (gap.join(terms * n) for n in (1, *counts[:3]) if n <= 12)
         yield "\n".join(f"{term} {bases[0]}" for term in terms)
     yield from _shapes(bases)
     for n in counts:
-        for m in (n, n + 1, n - 1, 2 * n + 1) if n <= 60 else (n, 2 * n + 1):
+        for m in (n, n + 1, n - 1, 2 * n + 1) if n <= 60 else (n, 2 * n + 1)[: 1 + (n <= 300)]:
             yield from _sized(m, reading.zh)
 
 
@@ -186,6 +186,7 @@ def _laid_out(terms: Sequence[str], counts: Sequence[int], zh: bool) -> Iterator
         yield "\n".join([row, "|---" * n + "|", *[row] * 3])
         yield "\n".join(f"{i}. {line}" for i in range(1, n + 1))
         yield "\n".join([f"- {line}"] * n)
+        yield json.dumps([line] * n, ensure_ascii=False)
         yield from ("\n\n".join(["\n".join([line] * m)] * n) for m in few if m != n)
 
 

@@ -20,14 +20,27 @@ _NUMBERS = NUMBER_WORDS | {
         "pair both double several multiple": 2,
         "thrice triple": 3,
         "dozen": 12,
+        "thirteen": 13,
+        "fourteen": 14,
         "fifteen": 15,
+        "sixteen": 16,
+        "seventeen": 17,
+        "eighteen": 18,
+        "nineteen": 19,
+        "sixty": 60,
+        "seventy": 70,
+        "eighty": 80,
+        "ninety": 90,
+        "thousand": 1000,
     }.items()
     for word in words.split()
 }
-_DIGITS, _TENS = "零一二三四五六七八九两", {"十": 10, "百": 100}
-NUMBERS_EN = "|".join(_NUMBERS)
+_DIGITS, _TENS = "零一二三四五六七八九两", {"十": 10, "百": 100, "千": 1000}
+_ONE = rf"(?:{'|'.join(_NUMBERS)})"
+_BELOW = rf"(?:\w+ty-{_ONE}|{_ONE})"  # a hundred
+NUMBERS_EN = rf"(?:{_ONE} (?:hundred|thousand)(?: and {_BELOW})?|{_BELOW})"
 _NUMBER = re.compile(
-    rf"(?<![\w.#])(\d{{1,4}}|{NUMBERS_EN})\b|(\d{{1,4}}|[零一二两三四五六七八九十百]+)"
+    rf"(?<![\w.#])(\d{{1,3}},\d{{3}}|\d{{1,4}}|{NUMBERS_EN})\b|(\d{{1,4}}|[零一二两三四五六七八九十百千]+)"
     r"(?=个|字|词|句|行|段|条|次|处|种|项|点|位|名|本|对|遍|组|部|首|张|列|步|则|汉字)",
     re.IGNORECASE,
 )
@@ -260,12 +273,15 @@ def _found(text: str) -> list[re.Match[str]]:
 
 
 def value(word: str) -> int | None:
-    """A number in digits, in English words or in Chinese numerals (up to 999)."""
-    if word.isdecimal():
-        return int(word)
-    if word.lower() in _NUMBERS:
-        return _NUMBERS[word.lower()]
+    """A number in digits, in English words or in Chinese numerals (up to 9,999)."""
+    if word.replace(",", "").isdecimal():
+        return int(word.replace(",", ""))
+    parts = [_NUMBERS.get(part) for part in re.split("[- ]", word.lower()) if part != "and"]
     total = digit = 0
+    if None not in parts:
+        for n in parts:
+            total = (total or 1) * n if n in (100, 1000) else total + (n or 0)
+        return total
     for char in word:
         if char in _DIGITS:
             digit = _DIGITS.index(char) if char != "两" else 2

@@ -53,7 +53,7 @@ def stated(reading: Reading) -> Iterator[tuple[str, bool]]:
     ours = " ".join((*FREE[reading.zh], ABOUT[reading.zh]))
     if any(word.lower() in ours.lower() for word in quoted if len(word) > 1):
         return
-    for find in (_counted, _every, _place, _all_of, _none_of, _sentence_length):
+    for find in (_counted, _parity, _every, _place, _all_of, _none_of, _sentence_length):
         found = find(bare, quoted, reading.zh)
         if found is None:
             continue
@@ -150,6 +150,18 @@ def _counted(text: str, quoted: list[str], zh: bool) -> Texts | None:
     return None
 
 
+_ODD = re.compile(rf"\b(?P<even>even|odd) number of (?P<unit>{_UNIT})\b")
+
+
+def _parity(text: str, quoted: list[str], zh: bool) -> Texts | None:
+    found = _ODD.search(text)
+    if not found or _OPEN.search(text) or re.search(r"\b(?:each|every|per)\b", text):
+        return None
+    breaks, follows = ((3, 5), (2, 4)) if found["even"] == "even" else ((2, 4), (3, 5))
+    said = [_so_many(k, found["unit"], quoted, zh) for k in (*breaks, *follows)]
+    return found.span(), said[:2], said[2:]
+
+
 def _so_many(k: int, unit: str, quoted: Sequence[str], zh: bool) -> str:
     gap = "" if zh else " "
     if unit in ("times", "次"):
@@ -211,10 +223,11 @@ def _none_of(text: str, quoted: list[str], zh: bool) -> Texts | None:
 
 _MARK = {"exclamation": "!", "question": "?", "semicolon": ";"}
 _EVERY = re.compile(
-    r"\b(?:(?:every|each) (?P<unit>line|sentence|para)\w*(?: \w+){0,4}? |(?=end (?:every|each)))"
-    r"(?:(?:contain|include|mention|use|have)|"
-    r"(?P<ends>end|finish)(?: (?:every|each) (?P<unit2>line|sentence|para)\w*)?)"
-    r"\w*(?: \w+){0,4}? (?P<what>Q|exclamation|question|semicolon)(?: mark| point)?"
+    r"\b(?=(?:\w+ )?(?:every|each) (?P<unit>line|sentence|para))"
+    r"(?:(?:every|each) \w+(?: \w+){0,4}? )?"
+    r"(?:contain|include|mention|use|have|(?P<begins>begin|start)|(?P<ends>end|finish))"
+    r"\w*(?: \w+){0,6}? (?P<what>Q|exclamation|question|semicolon)(?: mark| point)?"
+    r"|每一?个?(?P<zline>行|句|段)话?(?:都|要|须|必须|应)*(?:以|用)Q(?:开头|开始)"
     r"|每一?个?(?P<zunit>行|句|段|自然段)[^，。Q]{0,6}(?:包含|含有|提到|出现|提及|包括|有)[^，。Q]{0,6}Q"
 )
 
@@ -223,18 +236,22 @@ def _every(text: str, quoted: list[str], zh: bool) -> Texts | None:
     found = _EVERY.search(text)
     if not found or _OPEN.search(text) or _NO.search(_clause(text, found.start())):
         return None
-    unit = found["unit"] or found["unit2"] or found["zunit"]
+    unit = found["unit"] or found["zunit"] or found["zline"]
     free = list(FREE[zh])
     if found["what"] in (None, "Q"):
         if len(quoted) != 1 or not _plain(quoted) or found["ends"]:
             return None
         has = [ABOUT[zh].format(quoted[0])] * 3
+        if found["begins"] or found["zline"]:
+            has = [quoted[0] + ("" if zh else " ") + line for line in free]
     elif found["ends"]:
         has = [line.rstrip(".") + _MARK[found["what"]] for line in free]
     else:
         return None
     gap = JOINED.get(unit[:4], JOINED.get(unit[:2], "" if zh else " "))
-    if gap == "\n\n":  # a paragraph is more than a heading
+    if gap == "\n\n" and not (
+        found["begins"] or found["zline"]
+    ):  # a paragraph is more than a heading
         more = ("" if zh else " ").join(FREE[zh] * 2)
         free, has = [f"{more} {line}" for line in free], [f"{more} {line}" for line in has]
     ways = [(0, 1, 1), (1, 0, 0), (1, 0, 1)]
