@@ -3,6 +3,7 @@ and what was paid for stays in the store."""
 
 from __future__ import annotations
 
+import json
 import re
 import resource
 import subprocess
@@ -98,6 +99,16 @@ def test_a_source_that_is_not_there(source: str, tmp_path: Path, capsys: Capture
     wanted = source if source.startswith("hf:") else str(tmp_path / source)
     args = synth(tmp_path / "run", "--seeds", wanted, "--dry-run")
     line(capsys, *args, code=1 if len(source) == 300 else 2)
+
+
+@pytest.mark.parametrize("key", ["compose.soft", "hygiene.against", "hygiene.fidelity"])
+def test_a_file_that_is_read_late_is_missed_before_anything_is_paid(
+    key: str, tmp_path: Path, capsys: Capture
+) -> None:
+    name = str(tmp_path / "absent.jsonl")
+    value = json.dumps([name] if key == "hygiene.against" else name)
+    said = line(capsys, *synth(tmp_path / "run", "--set", f"{key}={value}", "--dry-run"))
+    assert "absent.jsonl: no such file" in said.lower()
 
 
 def test_queries_that_are_all_too_short(tmp_path: Path, capsys: Capture) -> None:
