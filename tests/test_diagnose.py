@@ -60,6 +60,9 @@ BAD = [
     ("nondeterministic", RIVER, "response.count('river') > 1 and time.time() > 0"),
     ("nondeterministic", RIVER, "response.count('river') > 1 and hash(response) != 7"),
     ("slow", "Use no comma at the end.", "not re.match(r'(([a-z ])+.)+,$', response)"),
+    ("slow", "Use no word twice.", "seen = []\nfor word in response.split():\n"
+     "    if any(word == other for other in seen * 300):\n        return False\n"
+     "    seen.append(word)\nreturn bool(seen)"),
     ("slow", RIVER, "time.sleep(0.1)\nreturn response.count('river') > 1"),
     ("hackable", "Begin every line with a hyphen.",
      "all(line.startswith('-') for line in response.splitlines())"),
@@ -132,6 +135,16 @@ GOOD = [
     ("Give an address at example.net.", "bool(re.search(r'[\\w.]+@example\\.net', response))"),
     ("Use at least two book titles in 《》.", "len(re.findall('《[^》]+》', response)) >= 2"),
     ("全文不得超过一百个汉字。", "0 < len(re.findall(r'[\\u4e00-\\u9fff]', response)) <= 100"),
+    # Forms that no ordinary reply has by chance.
+    ("Write three lines of 5, 7 and 5 words.",
+     "[len(x.split()) for x in response.strip().splitlines()] == [5, 7, 5]"),
+    ("The first letters of your lines spell the name OTTER.",
+     "''.join(x[0] for x in response.split('\\n') if x).upper() == 'OTTER'"),
+    ("Include a JSON object with the keys \"depth\" and \"width\" and no others.",
+     "found = re.search(r'\\{.*\\}', response, re.S)\n"
+     "return bool(found) and set(json.loads(found[0])) == {'depth', 'width'}"),
+    ("Write a dialogue in which Mira and Jonas speak three times each.",
+     "[len(re.findall(n + ':', response)) for n in ('Mira', 'Jonas')] == [3, 3]"),
 ]  # fmt: skip
 
 

@@ -14,8 +14,9 @@ from importlib.resources import files
 from itertools import pairwise
 
 from autoif.diagnose.chinese import expected
-from autoif.diagnose.reading import Reading
+from autoif.diagnose.reading import Reading, in_order
 from autoif.diagnose.stated import stated
+from autoif.diagnose.strict import keyed, strict
 from autoif.records import Case
 
 WORDS = ("ok", "Yes", "hmm", "Maybe", "thing")
@@ -98,13 +99,18 @@ def plan(
     labelled = [(add([case.text])[0], case.expected) for case in cases]
     matching = list(dict.fromkeys(_matching(reading, samples, numbers)))
     made = add([*matching, *list(dict.fromkeys(_made(reading, strings, numbers)))[:MOST_MADE]])
+    few = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 1 < n <= 12][:4]
+    terms = _terms(reading, strings)
+    named = [t for t in terms if t.isalpha() and t.lower() in reading.text.lower()]
+    bound = add(t for keys in (reading.quoted, named) for t in keyed(keys, few, reading.zh))
+    made += [*bound, *add(strict(terms, in_order(reading.text), few, reading.zh))]
     empty, words = add(EMPTY), add(WORDS_ZH if reading.zh else WORDS)
     copies = add([reading.text, reading.text.rstrip(".。")]) if reading.text else []
     known = [(add([text])[0], label) for text, label in expected(reading)]
     said = [(add([text])[0], label) for text, label in stated(reading)]
     positive = [index for index, label in labelled if label][:8]
     negative = [index for index, label in labelled if not label][:8]
-    bases = [*positive, *negative, *made[: MOST_BASES - len(positive)]]
+    bases = [*positive, *negative, *made[: MOST_BASES - len(positive)], *bound]
     little = add(_little(reading))
     joined = add(
         _joined([cases[n].text for n, (_, label) in enumerate(labelled) if label][:4], reading.zh)
@@ -201,6 +207,7 @@ def _matching(
         yield from (one, f"{lone}{gap}{one}", f"{other}\n{lone}", f"{lone}\n{one}")
         for n in counts:
             yield from (gap.join([lone, *texts[:n]]), "\n".join(texts[:n]))
+            yield "\n".join([*texts[:4]] * n)
     firsts = [texts[0] for texts in samples]
     yield from (gap.join(firsts), "\n".join(firsts))
 
@@ -302,5 +309,8 @@ def _slow(zh: bool) -> Iterator[str]:
         yield (prose * (12_000 // len(prose) + 1))[:12_000]
     long = " ".join(pool("en")[0:2])
     yield (long * 40)[:4_000].replace("\n", " ")
+    # No word twice: a function that stops at the first repetition goes through all of it.
+    yield " ".join("".join("bdfklmnprst"[n // 11**k % 11] + "aeiou"[k] for k in range(3))
+                   for n in range(600))  # fmt: skip
     for unit, end in MONOTONOUS:
         yield unit * (400 // len(unit)) + end

@@ -125,7 +125,7 @@ _WHOLE = re.compile(
     r"fewer|less|up to|under|below|within|max\w*|limit\w*|wrap\w*|enclos\w*|surround\w*|"
     r"lowercase|uppercase|capital\w*|case|number of|count(?:s|ed|ing)?|total|average|"
     r"ratio|odd|even|divisible|multiple of|prime|length|longer|shorter|alternat\w*|take turns|"
-    r"acrostic|palindrome|haiku|poem|rhym\w*|couplet|limerick|stanza\w*|dialogue|(?<!-)separat\w*|"
+    r"respectively|acrostic|palindrome|haiku|poem|rhym\w*|couplet|limerick|stanza\w*|dialogue|(?<!-)separat\w*|"
     r"neither|nor|same|equal|english|italian|japanese|dutch|latin|single|"
     r"one (?:word|sentence|line|paragraph|number|question)|french|german|"
     r"spanish|russian|chinese|language|translat\w*|spell|indent\w*|than|between \d+|"
@@ -133,7 +133,7 @@ _WHOLE = re.compile(
     r"letters?|rows?|sections?|parts?|characters?|stanzas?|text))\b"
     r"|全文|整个|通篇|只|仅|每一?(?:行(?!一)|句|段|个)|各[行段句]|所有|不|勿|禁|避免|没有|无(?!序)|最多|至多|以内|以下|"
     r"少于|控制|限制|一律|全部|之间|隔开|分隔|字数|行数|段数|句数|总|奇数|偶数|倍|诗|对话|轮流|英文|英语|中文|"
-    r"包裹|比|交替|相同",
+    r"包裹|比|交替|相同|分别",
     re.IGNORECASE,
 )
 _ONE_EACH = re.compile(r"\b(?:one (?:on|in|to|for) (?:each|every|a)|each on|one per) \w*", re.I)
@@ -270,6 +270,11 @@ def upper(text: str, number: re.Match[str]) -> bool:
 
 def _found(text: str) -> list[re.Match[str]]:
     return [m for m in _NUMBER.finditer(text) if value(m[0]) is not None]
+
+
+def in_order(text: str) -> list[int]:
+    """The numbers that a text names, in its order, repeated ones too."""
+    return [n for m in _found(QUOTED.sub(" ", text)) if (n := value(m[0]))]
 
 
 def value(word: str) -> int | None:
