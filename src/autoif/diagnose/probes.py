@@ -101,7 +101,9 @@ def plan(
     made = add([*matching, *list(dict.fromkeys(_made(reading, strings, numbers)))[:MOST_MADE]])
     few = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 1 < n <= 12][:4]
     terms = _terms(reading, strings)
-    named = [t for t in terms if t.isalpha() and t.lower() in reading.text.lower()]
+    text = reading.text.lower()
+    named = sorted((t for t in terms if t.isalpha() and t.lower() in text),
+                   key=lambda t: text.find(t.lower()))  # fmt: skip
     bound = add(t for keys in (reading.quoted, named) for t in keyed(keys, few, reading.zh))
     made += [*bound, *add(strict(terms, in_order(reading.text), few, reading.zh))]
     empty, words = add(EMPTY), add(WORDS_ZH if reading.zh else WORDS)

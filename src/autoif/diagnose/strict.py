@@ -29,11 +29,13 @@ def keyed(keys: Sequence[str], few: Sequence[int], zh: bool) -> Iterator[str]:
         if re.fullmatch(r"\w+(?:, ?\w+)+", key):  # the header of a table
             yield "\n".join([key, *[",".join("1" for _ in key.split(","))] * 3])
     yield "\n".join(f"{key}: {LINE[zh]}" for key in keys)
-    steps = "\n".join(f"{n}. {LINE[zh]}" for n in range(1, max(few, default=3) + 1))
     for form in ("## {}\n\n{}", "{}\n{}", "{}：{}", "**{}**: {}", "[{}]\n{}"):
         yield "\n\n".join(form.format(key, LINE[zh]) for key in keys)
-    yield "\n\n".join(f"{key}\n{steps}" for key in keys)
-    yield "\n".join(f"<{key}>{LINE[zh]}</{key}>" for key in keys)
+    for n in few or (3,):
+        for items in ([f"{i}. {LINE[zh]}" for i in range(1, n + 1)], [f"- {LINE[zh]}"] * n):
+            yield "\n\n".join("\n".join([key, *items]) for key in keys)
+    tags = [key.strip("</>") for key in keys]
+    yield "\n".join(f"<{tag}>{LINE[zh]}</{tag}>" for tag in tags)
 
 
 def strict(
@@ -56,7 +58,7 @@ def strict(
             yield from _blocks(n, m, zh)
     letters = [chr(ord("A") + n) for n in range(26)]
     yield from ("\n".join(f"{c} line" for c in letters), " ".join(letters))
-    yield "The RIVER was CALM and the BOATS were STILL"
+    yield "The RIVER was CALM but BOATS were LATE"
     yield "上海自来水来自海上" if zh else "Never odd or even"
 
 
