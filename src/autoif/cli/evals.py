@@ -6,9 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from autoif.calls import CallStore
-from autoif.chat.open import open_backend
-from autoif.chat.stored import StoredChat
 from autoif.cli.common import command, err, say, say_json, urls
 from autoif.errors import UsageError
 from autoif.loop import asyncio_run
@@ -59,6 +56,9 @@ def _tell(args: argparse.Namespace, scores: Any) -> int:
 
 
 async def _scores(args: argparse.Namespace) -> Any:
+    from autoif.calls import CallStore
+    from autoif.chat.open import open_backend
+    from autoif.chat.stored import StoredChat
     from autoif.evals.run import aevaluate
 
     wanted = {
