@@ -22,7 +22,7 @@ from typing import Any
 
 from autoif.callfile import connect, create, explain, reply_crc, take_lock
 from autoif.calllog import PAGE_SIZE, frames
-from autoif.calls import PUT_CALL, PUT_OUTCOMES, key_of
+from autoif.calls import PUT_CALL, PUT_OUTCOMES, call_key
 from autoif.errors import StoreError
 
 LEAF = 0x0D  # a table b-tree leaf page
@@ -88,7 +88,7 @@ def _save(db: sqlite3.Connection, row: list[Any]) -> None:
     """Put a decoded record into the new store if it proves itself."""
     if len(row) == 14:
         key, namespace, sample, body = row[1], row[2], row[3], row[6]
-        good = key_of(namespace, body.encode(), sample) == key
+        good = call_key(namespace, body.encode(), sample) == key
         if good and reply_crc(row[7], row[8], (row[9], row[10], row[11], row[12])) == row[13]:
             db.execute(PUT_CALL, row)
     elif len(row) == 3 and isinstance(row[1], bytes) and zlib.crc32(row[1]) == row[2]:

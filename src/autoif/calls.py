@@ -76,13 +76,8 @@ def canonical(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
-def call_key(namespace: str, body: Mapping[str, Any], index: int) -> bytes:
+def call_key(namespace: str, body: bytes, index: int) -> bytes:
     """16 bytes that name a call: blake2b-128 of namespace, sample index and canonical body."""
-    return key_of(namespace, canonical(body), index)
-
-
-def key_of(namespace: str, body: bytes, index: int) -> bytes:
-    """`call_key` of a body that is canonical already."""
     head = f"{namespace}\0{index}\0".encode()
     return hashlib.blake2b(head + body, digest_size=16).digest()
 
@@ -169,28 +164,19 @@ class CallStore:
         return Reply(text, finish_reason, Usage(prompt, cached, completion, reasoning))
 
     async def put(
-        self,
-        key: bytes,
-        request: Request,
-        body: Mapping[str, Any] | bytes,
-        namespace: str,
-        reply: Reply,
+        self, key: bytes, request: Request, body: bytes, namespace: str, reply: Reply
     ) -> None:
         """Returns when the reply is on disk. Raises StoreError where it cannot get there. The first
-        answer to a key stays. `body`: the wire body, or its canonical form."""
+        answer to a key stays. `body`: canonical."""
         number, self._next_id = self._next_id, self._next_id + 1
         self._touch(number)
-        wire = body if isinstance(body, bytes) else canonical(body)
-        row = call_row(number, key, namespace, request, wire.decode(), reply)
+        row = call_row(number, key, namespace, request, body.decode(), reply)
         self._see(key)
         await self._durably(PUT_CALL, row)
 
-    async def put_pending(
-        self, key: bytes, request: Request, body: Mapping[str, Any], namespace: str
-    ) -> None:
-        """Note a request for the next batch file."""
-        wire = canonical(body).decode()
-        row = (key, namespace, request.index, request.stage, request.record, wire)
+    async def put_pending(self, key: bytes, request: Request, body: bytes, namespace: str) -> None:
+        """Note a request for the next batch file. `body`: canonical."""
+        row = (key, namespace, request.index, request.stage, request.record, body.decode())
         await self._durably(PUT_PENDING, row)
 
     async def mark(self, run: str) -> None:

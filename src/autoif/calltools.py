@@ -16,9 +16,9 @@ from autoif.callfile import exclusively, reading
 from autoif.calls import (
     PUT_CALL,
     PUT_OUTCOMES,
+    call_key,
     call_row,
     canonical,
-    key_of,
     stored_call,
     union,
 )
@@ -108,7 +108,7 @@ def import_row(db: sqlite3.Connection, row: dict[str, Any]) -> bool:
         return True
     key = bytes.fromhex(row["key"])
     body = canonical(row["body"])
-    if key_of(row["namespace"], body, row["index"]) != key:
+    if call_key(row["namespace"], body, row["index"]) != key:
         raise ValueError("the key does not name this body")
     request = Request((), index=row["index"], stage=row["stage"], record=row["record"])
     reply = Reply(row["text"], row["finish_reason"], Usage(**row["usage"]))

@@ -22,7 +22,7 @@ import aiohttp
 import orjson
 
 from autoif.callfile import exclusively, reading
-from autoif.calls import PUT_CALL, CallStore, call_key, call_row
+from autoif.calls import PUT_CALL, CallStore, call_key, call_row, canonical
 from autoif.calltools import import_row
 from autoif.chat import Backend
 from autoif.chat.wire import checked_url, complaint, parse_json, parse_reply
@@ -46,7 +46,7 @@ class PendingBackend:
         self._store = store
 
     async def __call__(self, request: Request) -> Reply:
-        body = self.body(request)
+        body = canonical(self.body(request))
         key = call_key(self.namespace, body, request.index)
         await self._store.put_pending(key, request, body, self.namespace)
         self.noted += 1

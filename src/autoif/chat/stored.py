@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
-from autoif.calls import CallStore, canonical, key_of
+from autoif.calls import CallStore, call_key, canonical
 from autoif.chat import Backend
 from autoif.errors import CallFailed
 from autoif.records import Reply, Request, Usage
@@ -40,7 +40,7 @@ class StoredChat:
 
     async def __call__(self, request: Request) -> Reply:
         namespace, body = self.backend.namespace, canonical(self.backend.body(request))
-        key = key_of(namespace, body, request.index)
+        key = call_key(namespace, body, request.index)
         counts = self.counts[request.stage]
         while (ahead := self._asking.get(key)) is not None:
             await asyncio.wait((ahead,))
