@@ -177,6 +177,9 @@ class Limiter:
         self._new_window()
 
 
+_Queue = deque[tuple[int, asyncio.Future[Permit]]]  # group, who waits
+
+
 class Gate:
     """Lets calls through to the endpoints of one model: first come, first served, least loaded
     endpoint, except that calls of one prefix group go to the same endpoint while it keeps up (its
@@ -190,8 +193,8 @@ class Gate:
         self.fatal: ModelUnavailable | None = None
         self.outlived = False  # fatal because the patience ended: nothing in flight will come
         self._notice = on_notice
-        self._warm: deque[tuple[int, asyncio.Future[Permit]]] = deque()  # they go first
-        self._cold: deque[tuple[int, asyncio.Future[Permit]]] = deque()
+        self._warm: _Queue = deque()  # they go first
+        self._cold: _Queue = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -220,14 +223,12 @@ class Gate:
             raise
 
     def leave(self, permit: Permit, outcome: Outcome, failure: Retry | None = None) -> None:
-        why = "" if failure is None else str(failure)
-        overload = failure is not None and failure.overload
         now, limiter = asyncio.get_running_loop().time(), permit.limiter
-        if outcome is Outcome.ANSWERED and not self.waiting and not limiter.is_open:
-            limiter.end(permit, now, outcome, overload=overload)
-            return  # as nearly every call ends
         was_open, since = limiter.is_open, limiter.trouble_since
-        limiter.end(permit, now, outcome, overload=overload)
+        limiter.end(permit, now, outcome, overload=failure is not None and failure.overload)
+        if outcome is Outcome.ANSWERED and not was_open and not self.waiting:
+            return  # as nearly every call ends
+        why = "" if failure is None else str(failure)
         if failure is not None and failure.after is not None:
             limiter.resume_at = max(limiter.resume_at, now + failure.after)
         if limiter.is_open and not was_open:
@@ -316,9 +317,7 @@ class Gate:
         least = min(free, key=lambda x: x.in_flight)
         return home if home in free and home.in_flight <= 1.5 * least.in_flight + 2 else least
 
-    def _next(
-        self, queue: deque[tuple[int, asyncio.Future[Permit]]], limiter: Limiter
-    ) -> asyncio.Future[Permit]:
+    def _next(self, queue: _Queue, limiter: Limiter) -> asyncio.Future[Permit]:
         """The first of the 32 longest waiting whose home this is, else the longest waiting."""
         at = 0
         if len(self.limiters) > 1:
