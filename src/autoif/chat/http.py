@@ -214,7 +214,7 @@ class HttpBackend:
             raise Retry(Outcome.FAILED, "connection lost", paid=True) from e
         finally:
             self._scopes.discard(scope)
-        document = parse_json(data) if pieces is None else pieces.document()
+        document = parse_json(data) if pieces is None else pieces.document(data)
         status = response.status
         if status == 200 and isinstance(document, dict) and isinstance(document.get("error"), dict):
             code = document["error"].get("code")  # gateways answer 200 and mean what it says within

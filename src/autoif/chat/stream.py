@@ -25,24 +25,22 @@ class Pieces:
     def __init__(self, on_token: Callable[[], None]) -> None:
         self.counted = False
         self._on_token = on_token
-        self._raw: list[bytes] = []
-        self._rest = b""
-        self._events = 0
-        self._done = False
+        self._streamed = self._done = False
         self._answer: dict[str, Any] = {}
         self._message: defaultdict[str, list[str]] = defaultdict(list)
 
     async def read(self, body: StreamReader) -> bytes:
         """All there is, which `document` then makes sense of."""
+        raw, rest = [], b""
         async for data in body.iter_any():
-            self._raw.append(data)
-            *lines, self._rest = (self._rest + data).split(b"\n")
+            raw.append(data)
+            *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 if line.startswith(b"data:"):
-                    self._events += 1
+                    self._streamed = True
                     with suppress(AttributeError, TypeError):  # an event of another kind
                         self._take(line[5:].strip())
-        return b"".join(self._raw)
+        return b"".join(raw)
 
     def _take(self, data: bytes) -> None:
         if data == b"[DONE]":
@@ -60,11 +58,11 @@ class Pieces:
                     self._message[name].append(piece)
                     self._on_token()
 
-    def document(self) -> Any:
-        """What the server would have answered, or has answered, in one piece; None if that broke
-        off."""
-        if not self._events:
-            return parse_json(b"".join(self._raw))
+    def document(self, data: bytes) -> Any:
+        """What the server would have answered, or has answered (all of it: `data`), in one piece;
+        None if that broke off."""
+        if not self._streamed:
+            return parse_json(data)
         if "error" in self._answer:
             return {"error": self._answer["error"]}
         if not self._done or "finish_reason" not in self._answer:
