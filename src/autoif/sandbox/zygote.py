@@ -25,8 +25,7 @@ from autoif.sandbox import allowlist, child, jail, policy, wire
 class Zygote:
     def __init__(self, options: dict[str, Any]) -> None:
         """options: parent, control, payload, results, outputs (pid, descriptors), filter, profile,
-        path (of the text profile's modules), opcodes (of imports, see
-        `allowlist`)."""
+        path (of the text profile's modules), opcodes (of imports, see `allowlist`)."""
         self.filter: policy.Filter = options["filter"]
         self.profile: str = options["profile"]
         self.path: list[str] = options["path"]
@@ -141,12 +140,11 @@ class Zygote:
             number, _ = wire.MESSAGE.unpack(message)
             os.write(self.control, wire.MESSAGE.pack(number, self.job()))
 
-    def poll(self, timeout_ms: float | None) -> dict[int, int]:
-        """Descriptors that are ready. Ends this process, and so its child, with the parent."""
+    def poll(self, timeout_ms: float | None) -> None:
+        """Wait for a message. Ends this process, and so its child, with the parent."""
         ready = dict(self.poller.poll(timeout_ms))
         if self.parent in ready or ready.get(self.control, 0) & (select.POLLHUP | select.POLLERR):
             os._exit(0)
-        return ready
 
     def job(self) -> int:
         """Run the job in the payload to its end; the wait status of its last crash, or 0.
