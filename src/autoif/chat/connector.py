@@ -6,7 +6,6 @@ import ctypes
 import gc
 import resource
 import select
-import struct
 from typing import Any
 
 import aiohttp
@@ -15,8 +14,10 @@ from aiohttp.connector import Connection
 # Not select.poll, which lets go of the interpreter's lock: the store's writer takes it, and this
 # thread has to wait for it (a twelfth of a call's time, benchmarks/calls.py).
 _poll = ctypes.PyDLL(None).poll
-_POLLFD = "=ihh"  # descriptor, events, revents
-_asked = ctypes.create_string_buffer(struct.calcsize(_POLLFD))
+
+
+class _Pollfd(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
 
 
 class Connector(aiohttp.TCPConnector):
@@ -54,5 +55,4 @@ def _has_unread(connection: Connection) -> bool:
     if transport is None or transport.get_extra_info("ssl_object") is not None:
         return False
     fd = transport.get_extra_info("socket").fileno()
-    struct.pack_into(_POLLFD, _asked, 0, fd, select.POLLIN, 0)
-    return bool(_poll(_asked, 1, 0))
+    return bool(_poll(ctypes.byref(_Pollfd(fd, select.POLLIN)), 1, 0))
