@@ -25,7 +25,7 @@ from autoif.callfile import exclusively, reading
 from autoif.calls import PUT_CALL, CallStore, call_key, call_row, canonical
 from autoif.calltools import import_row
 from autoif.chat import Backend
-from autoif.chat.wire import checked_url, complaint, parse_json, parse_reply
+from autoif.chat.wire import checked_url, complaint, one_line, parse_json, parse_reply
 from autoif.errors import CallPending, ModelUnavailable, UsageError
 from autoif.records import Reply, Request
 
@@ -286,7 +286,7 @@ class BatchServer:
             why = f"{response.status} {complaint(parse_json(data), data)}"
             if response.status < 500 and response.status != 429:
                 break
-        why = " ".join((why.replace(self._key, "***") if self._key else why).split())[:300]
+        why = one_line(why, self._key)
         raise ModelUnavailable(
             f"{self.url}{path.partition('?')[0]} failed ({why}): nothing is lost; run the same "
             "command again, or take the file by hand (`--batch FILE`, `autoif calls import`)"

@@ -26,6 +26,7 @@ from autoif.chat.stream import STREAM, Pieces
 from autoif.chat.wire import (
     checked_url,
     complaint,
+    one_line,
     parse_json,
     parse_reply,
     request_body,
@@ -198,11 +199,11 @@ class HttpBackend:
                         response.close()
                         raise aiohttp.ClientPayloadError("the reply to another request")
         except aiohttp.ClientSSLError as e:
-            raise ModelUnavailable(f"{url}: {self._line(e)}: check its certificate") from e
+            raise ModelUnavailable(f"{url}: {one_line(e, self._key)}: check its certificate") from e
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
             others = [x for x in self._gate.limiters if x.name != url]
             if not self._worked and all(x.is_open for x in others):
-                why = self._line(getattr(e, "os_error", None) or e)
+                why = one_line(getattr(e, "os_error", None) or e, self._key)
                 raise ModelUnavailable(
                     f"no server at {url} ({why}): start it or correct --base-url"
                 ) from e
@@ -222,7 +223,7 @@ class HttpBackend:
         if status == 404:
             raise await self._missing(url)
         if status != 200:
-            said = self._line(complaint(document, data))
+            said = one_line(complaint(document, data), self._key)
             refusal = self._refusal(url, status, response.headers, said, body)
             if pieces is not None and isinstance(refusal, CallFailed):  # for being asked to stream?
                 self._streams = self._streams or False
@@ -311,11 +312,6 @@ class HttpBackend:
             more = ", ..." if len(names) > 8 else ""
             hint = f"it has {', '.join(names[:8])}{more}"
         return ModelUnavailable(f"{url} does not know the model {self.model!r} (404): {hint}")
-
-    def _line(self, text: object) -> str:
-        """A server's words, fit for an error message: one line, short, without the key."""
-        line = " ".join(str(text).split())
-        return (line.replace(self._key, "***") if self._key else line)[:300]
 
     # ---- the connection ------------------------------------------------------------------------
 
