@@ -523,7 +523,8 @@ async def test_batches_run_remotely_and_answer_as_the_server_itself_does(path: P
         assert (done.added, done.failed) == (37, 3)
         assert any("in_progress" in n for n in notices)
         server.chaos()
-        assert (await run_batches(path, server.url, None, poll=0.01)).added == 3
+        key = "sk-secret\n"  # as a file of one line has it
+        assert (await run_batches(path, server.url, key, poll=0.01)).added == 3
         assert inspect(path)["pending"] == 0
         with CallStore.open(path) as store:
             http = HttpBackend("any", [server.url])

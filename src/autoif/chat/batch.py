@@ -173,7 +173,7 @@ async def run_batches(
     ids. Raises ModelUnavailable where the server does not do batches or stays away.
     """
     url, total = checked_url(base_url), Imported()
-    async with BatchServer(url, api_key or "") as server:
+    async with BatchServer(url, (api_key or "").strip()) as server:
         while lines := _first(batch_lines(path)):
             data = b"".join(lines)
             batch = await server.submit(data)
