@@ -8,7 +8,6 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -127,8 +126,8 @@ def samples(name: str, prompts: int = 6, each: int = 8) -> list[Request]:
     ]
 
 
-async def answers(server: Server, requests: list[Request], **options: Any) -> list[Reply]:
-    http = HttpBackend("any", [server.url], **options)
+async def answers(server: Server, requests: list[Request]) -> list[Reply]:
+    http = HttpBackend("any", [server.url])
     try:
         return list(await asyncio.gather(*(http(r) for r in requests)))
     finally:
