@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,4 +41,15 @@ def test_it_goes_through_all_stages_and_goes_on(tmp_path: Path) -> None:
     assert {"command", "hardware"} <= found.keys()
     assert (tmp_path / "stages.png").exists()
     subprocess.run(line, check=True, timeout=600)  # all is there: nothing is trained or asked again
-    assert json.loads(results.read_text())["final"].keys() == found["final"].keys()
+    assert json.loads(results.read_text())["sft"] == found["sft"]
+
+    # From the adapters that it left, elsewhere: the same models without training them again.
+    line[line.index("--work") + 1] = str(tmp_path / "again")
+    for name in ("sft", "dpo"):
+        shutil.copytree(tmp_path / "work/ngram-1" / name / "adapter", tmp_path / "adapters" / name)
+    subprocess.run([*line, "--adapters", str(tmp_path / "adapters")], check=True, timeout=1200)
+    again = json.loads(results.read_text())
+    assert not (tmp_path / "again/ngram-1/sft/checkpoints").exists()
+    assert [again[s]["inst_strict"] for s in ("sft", "dpo")] == [
+        found[s]["inst_strict"] for s in ("sft", "dpo")
+    ]

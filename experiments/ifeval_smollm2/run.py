@@ -40,6 +40,7 @@ from autoif.verify import shared_sandbox
 
 HERE = Path(__file__).parent
 STUDENT = "smollm2-135m-instruct"
+ANSWERS = 4  # of a held-out prompt, at temperature 0.8
 METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")
 Row = dict[str, Any]
 
@@ -53,7 +54,8 @@ class Experiment:
         self.work = Path(args.work) / f"{args.arm}-{args.seed}"
         self.work.mkdir(parents=True, exist_ok=True)
         self.rows = Path(args.rows or HERE / "data" / args.arm)
-        self.store = CallStore.open(self.work / "calls.sqlite")
+        self.start = Path(args.work) / "start" / "model"
+        self.store = CallStore.open(Path(args.work) / "calls.sqlite")
         self.figures: dict[str, Row] = {}
         self.heldout = self._split()
 
@@ -78,24 +80,21 @@ class Experiment:
     # ---- stages ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        start = self.work / "start" / "model"
+        start = self.start
         if not start.is_dir():
             where, origin = weights.find(self.args.student)
-            start.parent.mkdir(exist_ok=True)
             about = {"origin": origin, "base": self.args.student, "method": "start"}
-            weights.save_plain(
-                weights.load_model(where), weights.load_tokenizer(where), start, about
-            )
+            self.save(where, start, about)
         self.score("baseline", start, 0, whole=True)
         sft = self.stage("sft", "sft", start, "sft.jsonl",
-                         {"epochs": 3, "lr": 2e-4, "max_steps": self.steps(120)})  # fmt: skip
+                         {"lr": 1e-3, "max_steps": self.steps(80)})  # fmt: skip
         dpo = self.stage("dpo", "dpo", sft, "dpo.jsonl",
-                         {"epochs": 2, "lr": 5e-5, "max_steps": self.steps(80)})  # fmt: skip
+                         {"lr": 2e-4, "max_steps": self.steps(50)})  # fmt: skip
         play = self.selfplay(dpo)
         grpo = self.stage(
             "grpo", "grpo", play, "rlvr.jsonl",
-            {"epochs": 100, "lr": 2e-5, "max_steps": self.steps(30), "save_steps": 10},
-            grpo={"max_tokens": 160, "beta": 0.02, "generations": 8},
+            {"lr": 1e-4, "batch": 32, "max_steps": self.steps(12), "save_steps": 4},
+            grpo={"beta": 0.02},
         )  # fmt: skip
         models = {"baseline": start, "sft": sft, "dpo": dpo, "selfplay": play, "grpo": grpo}
         stages = {n: f for n in models if "heldout" in (f := self.figures.get(n, {}))}
@@ -104,7 +103,10 @@ class Experiment:
 
     def stage(self, name: str, method: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
         """A training and its figures; where a guard ended it, the model that it began with."""
-        made = self.train(name, method, model, rows, part, **more)
+        if self.args.adapters and (kept := Path(self.args.adapters) / name).is_dir():
+            made = self.adapted(kept, model, name)
+        else:
+            made = self.train(name, method, model, rows, part, **more)
         if made == model:
             return model
         self.score(name, made, len(plots.read(self.work / rows)))
@@ -114,9 +116,9 @@ class Experiment:
         out = self.work / "selfplay"
         made = self.train(
             "selfplay", "selfplay", model, "rlvr.jsonl",
-            {"epochs": 1, "lr": 5e-5, "batch": 8, "micro_batch": 2},
+            {"epochs": 1, "lr": 2e-4},
             sampling=self.sampling() | {"k": 8, "temperature": 0.8, "max_tokens": 160},
-            selfplay={"rounds": 3, "prompts": max(8, int(100 * self.size))},
+            selfplay={"rounds": 3, "prompts": max(8, int(60 * self.size)), "per_prompt": 4},
         )  # fmt: skip
         for row in plots.read(out / "rounds.jsonl")[1:]:
             number = row["round"]
@@ -135,7 +137,7 @@ class Experiment:
             "out": str(self.work / name),
             "seed": self.args.seed,
             "train": {"threads": self.args.threads} | part,
-            "lora": {"rank": self.args.rank, "alpha": 2 * self.args.rank},
+            "lora": {"rank": self.args.rank, "alpha": 32},
         } | more
         begun = time.monotonic()
         try:
@@ -147,6 +149,23 @@ class Experiment:
             return model
         say(f"{name}: {time.monotonic() - begun:.0f} s")
         return made
+
+    def adapted(self, kept: Path, model: Path, name: str) -> Path:
+        """The model that a stage made of `model` when this adapter was kept."""
+        made = self.work / name / "model"
+        if not made.is_dir():
+            adapter = self.work / name / "adapter"
+            shutil.copytree(kept, adapter, dirs_exist_ok=True)
+            config = adapter / "adapter_config.json"
+            about = json.loads(config.read_text("utf-8")) | {"base_model_name_or_path": str(model)}
+            config.write_text(json.dumps(about), "utf-8")
+            self.save(adapter, made, weights.lineage(model) | {"base": str(model), "method": name})
+            say(f"{name}: {kept}")
+        return made
+
+    def save(self, where: str | Path, folder: Path, about: Row) -> None:
+        tokenizer = weights.load_tokenizer(str(where))
+        weights.save_plain(weights.load_model(str(where)), tokenizer, folder, about)
 
     def steps(self, n: int) -> int:
         return max(2, int(n * self.size))
@@ -161,7 +180,7 @@ class Experiment:
     ) -> None:
         """IFEval, IFBench, GSM8K and the held-out prompts. Answered prompts are not asked again."""
         root = Path(os.environ["AUTOIF_DATA"])
-        share = min(1.0, 2 * self.size)
+        share = min(1.0, 4 * self.size)
         sizes = tuple(max(4, int(k * share)) for k in (200, 100, 50))
         if whole and self.size >= 1:
             sizes = (0, 0, 200)
@@ -200,7 +219,7 @@ class Experiment:
             return await measure(chat, benchmarks, out), await self._held(chat)
 
     async def _held(self, chat: StoredChat) -> float:
-        """Share of held-out prompts whose constraints hold, over two answers each."""
+        """Share of held-out prompts whose constraints hold, over ANSWERS each."""
 
         async def ask(row: Row, index: int) -> bool:
             messages = tuple(Message(m["role"], m["content"]) for m in row["prompt"])
@@ -211,7 +230,7 @@ class Experiment:
                 return False
             return any(s.kept for s in await judged(row, [text], shared_sandbox(), self.store))
 
-        said = await asyncio.gather(*(ask(row, i) for row in self.heldout for i in (0, 1)))
+        said = await asyncio.gather(*(ask(row, i) for row in self.heldout for i in range(ANSWERS)))
         return sum(said) / max(1, len(said))
 
     def write(self) -> None:
@@ -294,7 +313,10 @@ def main() -> None:
     parser.add_argument("--arm", choices=("ngram", "type"), default="ngram")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=150, help="scales every size")
-    parser.add_argument("--rank", type=int, default=32, help="of the adapters; 0 = all weights")
+    parser.add_argument(
+        "--adapters", help="a folder of adapters: stages that it holds are not trained again"
+    )
+    parser.add_argument("--rank", type=int, default=8, help="of the adapters; 0 = all weights")
     parser.add_argument("--longest", type=int, default=512, help="tokens of an answer")
     parser.add_argument("--engine", choices=("auto", "hf", "local"), default="auto")
     parser.add_argument("--batch", type=int, default=32, help="answers at once (hf)")

@@ -10,6 +10,8 @@ OUT/model/        the trained model, plain; written last
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import math
 import os
@@ -163,6 +165,20 @@ def quiet(config: TrainConfig) -> None:
     transformers.utils.logging.set_verbosity_error()
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
+    if not torch.cuda.is_available():
+        keep_memory()
+
+
+def keep_memory() -> None:
+    """Tell malloc to keep what is freed. By itself glibc's maps every large tensor anew and gives
+    it back, and the kernel's zeroing of those pages is up to half of a step's time on a CPU
+    (`benchmarks/train.py`, step). The process then stays as large as its largest step."""
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    with contextlib.suppress(AttributeError):  # other C libraries have no such call
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, -1)
+        mallopt(top_pad, 256 * 2**20)
 
 
 def has_bf16() -> bool:
