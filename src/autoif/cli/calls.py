@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from autoif.cli.common import command, err, output, say, say_json
+from autoif.cli.common import command, note, output, say, say_json
 from autoif.loop import asyncio_run
 
 
@@ -82,7 +82,7 @@ def _batch(args: argparse.Namespace) -> int:
     from autoif.chat.batch import run_batches
 
     key = os.environ.get(args.api_key_env)
-    notice = (lambda line: None) if args.quiet else (lambda line: err.print(line, markup=False))
+    notice = (lambda line: None) if args.quiet else note
     found = asyncio_run(
         run_batches(_path(args), args.base_url, key, poll=args.poll, on_notice=notice)
     )

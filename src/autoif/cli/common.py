@@ -22,6 +22,11 @@ def fail(line: str) -> None:
     sys.stderr.write(f"autoif: {' '.join(line.split())}\n")
 
 
+def note(line: str) -> None:
+    """A line beside the result, on stderr, in one piece however long."""
+    err.print(line, markup=False, soft_wrap=True)
+
+
 def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from autoif.cli.common import command, err, say, say_json, urls
+from autoif.cli.common import command, note, say, say_json, urls
 from autoif.errors import UsageError
 from autoif.loop import asyncio_run
 
@@ -82,7 +82,7 @@ async def _scores(args: argparse.Namespace) -> Any:
                 spec,
                 base_url=urls(args.base_url),
                 api_key_env=args.api_key_env,
-                on_notice=lambda line: err.print(line, markup=False),
+                on_notice=note,
             )
             chats[spec] = StoredChat(backend, store)
         chat, judge = chats.get(args.model), chats.get(args.judge)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from autoif.cli.common import command, err, output, say, say_json
+from autoif.cli.common import command, note, output, say, say_json
 from autoif.errors import RunFailed, UsageError
 
 
@@ -86,10 +86,10 @@ def _verify(args: argparse.Namespace) -> int:
         else:
             counts = verify_files(Path(args.verifiers), Path(args.responses), out)
     if not args.quiet:
-        err.print(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
+        note(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
         if args.rows:
             levels = (f"level {n} {rows:,}" for n, rows in sorted(counts.levels.items()))
-            err.print(f"rows that are what they claim: {', '.join(levels)}")
+            note(f"rows that are what they claim: {', '.join(levels)}")
     if args.rows and counts.disagreed:
         raise RunFailed(f"{counts.disagreed:,} texts of {args.rows} are not what their rows claim")
     return 0
@@ -105,7 +105,7 @@ def _decontaminate(args: argparse.Namespace) -> int:
             out.write(dump_line(row))
             n, found = n + 1, found + bool(row["type"])
     if not args.quiet:
-        err.print(f"{n:,} instructions, {found:,} of a benchmark's constraint type")
+        note(f"{n:,} instructions, {found:,} of a benchmark's constraint type")
     return 0
 
 
@@ -117,7 +117,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     if not args.quiet:
         clean = counts.pop("", 0)
         told = [f"{flag} {counts[flag]:,}" for flag in FLAGS if counts[flag]]
-        err.print(", ".join([f"{clean:,} without a flag", *told]), soft_wrap=True)
+        note(", ".join([f"{clean:,} without a flag", *told]))
     return 0
 
 

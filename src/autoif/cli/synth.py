@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from autoif.cli.common import command, err, fail, output, say, say_json, urls
+from autoif.cli.common import command, err, fail, note, output, say, say_json, urls
 from autoif.errors import RunFailed
 from autoif.loop import asyncio_run
 from autoif.recipe import PRESETS, Recipe, parse_settings
@@ -81,11 +81,9 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     if noted:
         with output(args.batch, run.store_path) as file:
             file.writelines(batch_lines(run.store_path))
-        err.print(
+        note(
             f"{noted:,} calls in {args.batch}. When they are answered: autoif calls import "
-            f"{run.store_path} RESULTS, then this command again",
-            markup=False,
-            soft_wrap=True,
+            f"{run.store_path} RESULTS, then this command again"
         )
     return noted
 

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from autoif.cli.common import command, err, say, say_json
+from autoif.cli.common import command, note, say, say_json
 
 
 def add(commands: Any) -> None:
@@ -24,7 +24,7 @@ def _train(args: argparse.Namespace) -> int:
     config = TrainConfig.load(args.method, Path(args.config))
     with warnings.catch_warnings():  # of the libraries, about one another
         warnings.simplefilter("ignore")
-        model = train(config, lambda line: None if args.quiet else err.print(line, markup=False))
+        model = train(config, (lambda line: None) if args.quiet else note)
     out = Path(config.out)
     history = read(out / ("rounds.jsonl" if args.method == "selfplay" else "metrics.jsonl"))
     if args.json:
