@@ -188,7 +188,8 @@ def verify_rows(
     the empty text. A row that names a `level` has to carry as many verifiers. `out` gets rows
     `{"line", "agrees", "level", "texts": {name: [verdict, ...]}}`, a verdict for each verifier.
 
-    Raises UsageError naming file and line for a row that is none of the three.
+    Raises UsageError naming file and line for a row that is none of the three, whose last message
+    is not the assistant's, or that has not as many `turns` as it says.
     """
     write = None if out is None else out if callable(out) else out.write
     counts = Counts()
