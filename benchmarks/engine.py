@@ -23,6 +23,7 @@ from results_file import record
 from autoif.chat.scripted import ScriptedBackend
 from autoif.engine import Run
 from autoif.errors import RunFailed
+from autoif.loop import asyncio_run
 from autoif.recipe import Recipe
 from autoif.rundir import RunDir
 
@@ -101,7 +102,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help=f"{CHECK_N:,} instructions")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(Path(folder), CHECK_N if args.check else args.n))
+        found = asyncio_run(measure(Path(folder), CHECK_N if args.check else args.n))
     print(json.dumps(found, indent=2))
     if args.n == 1_000_000 and not args.check:
         record("calls", {"rss_mb_at_1m": found["rss_mb_at_end"], "engine": found})
