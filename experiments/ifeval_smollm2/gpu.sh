@@ -60,17 +60,16 @@ run() {
     [ -d "experiments/ifeval_smollm2/data/$arm" ] || continue
     for seed in 1 2; do
       python3 experiments/ifeval_smollm2/run.py --work "$STORE/work" --results "$out/results.json" \
-        --arm "$arm" --seed "$seed" --engine hf --batch 512 --rank 16 "$@"
+        --arm "$arm" --seed "$seed" --engine hf --batch 512 "$@"
     done
   done
   python3 - "$STORE/work" "$out" <<'PY'
 # Few and small files: results.json, metrics.zip, and the adapters of the first arm and seed.
 import pathlib, sys, zipfile
-from safetensors.torch import load_file, save_file
 work, out = map(pathlib.Path, sys.argv[1:])
-for adapter in sorted(work.glob("ngram-1/**/adapter/adapter_model.safetensors")):
-    name = "-".join(adapter.relative_to(work / "ngram-1").parts[:-2])
-    save_file({k: v.bfloat16() for k, v in load_file(adapter).items()}, out / f"{name}.safetensors")
+with zipfile.ZipFile(out / "adapters.zip", "w") as archive:
+    for file in work.glob("ngram-1/adapters/*/*"):
+        archive.write(file, file.relative_to(work / "ngram-1"))
 with zipfile.ZipFile(out / "metrics.zip", "w", zipfile.ZIP_DEFLATED) as archive:
     for kind in ("metrics.jsonl", "rounds.jsonl", "scores.json", "*.png"):
         for file in work.rglob(kind):

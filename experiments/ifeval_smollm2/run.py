@@ -109,6 +109,7 @@ class Experiment:
             made = self.train(name, method, model, rows, part, **more)
         if made == model:
             return model
+        self.keep(self.work / name / "adapter", name)
         self.score(name, made, len(plots.read(self.work / rows)))
         return made
 
@@ -162,6 +163,21 @@ class Experiment:
             self.save(adapter, made, weights.lineage(model) | {"base": str(model), "method": name})
             say(f"{name}: {kept}")
         return made
+
+    def keep(self, adapter: Path, name: str) -> None:
+        """A copy in bfloat16 without paths, of a few megabytes: what `--adapters` takes."""
+        from safetensors.torch import load_file, save_file
+
+        kept = self.work / "adapters" / name
+        if kept.is_dir() or not adapter.is_dir():  # all weights were trained
+            return
+        kept.mkdir(parents=True)
+        about = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
+        about["base_model_name_or_path"] = ""
+        (kept / "adapter_config.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+        tensors = load_file(adapter / "adapter_model.safetensors")
+        halves = {k: v.bfloat16() for k, v in tensors.items()}
+        save_file(halves, kept / "adapter_model.safetensors", metadata={"format": "pt"})
 
     def save(self, where: str | Path, folder: Path, about: Row) -> None:
         tokenizer = weights.load_tokenizer(str(where))
