@@ -17,14 +17,15 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autoif.errors import RunFailed, SetupError, UsageError
 from autoif.records import dump_line
-from autoif.train import card, plots, weights
+from autoif.train import card, data, plots, weights
 from autoif.train.config import TrainConfig
-from autoif.train.data import Rows
+from autoif.train.data import Row, Rows
 from autoif.train.guards import Diverged, Guard
 
 Notice = Callable[[str], None]
@@ -101,7 +102,30 @@ class Run:
             "seed": self.config.seed,
         }
 
-    def load(self) -> tuple[Any, Any, Any]:
+    def fit(
+        self, kind: Any, arguments: Any, length: Callable[[Any, Row], int], **more: Any
+    ) -> Path:
+        """The trained model, of the rows that are short enough. `kind`, `arguments`, `more`: a
+        trainer of TRL's, its configuration, what else it takes. `length(tokenizer, row)`: tokens.
+        """
+        from datasets import Dataset
+
+        rows = data.load(self.config.method, self.config.data)
+        tokenizer, model, adapters = self._load()
+        data.keep_short(rows, partial(length, tokenizer), self.config.train.max_length)
+        self.notice(rows.account())
+        trainer = kind(
+            model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows.rows),
+            processing_class=tokenizer,
+            peft_config=adapters,
+            **more,
+        )
+        self._train(trainer, rows)
+        return self.model
+
+    def _load(self) -> tuple[Any, Any, Any]:
         """Tokenizer, model, and LoRA's configuration or None."""
         tokenizer = weights.load_tokenizer(self.where, self.config.chat_template)
         model = weights.load_model(self.where)
@@ -113,7 +137,7 @@ class Run:
             )
         return tokenizer, model, lora(self.config)
 
-    def train(self, trainer: Any, rows: Rows) -> None:
+    def _train(self, trainer: Any, rows: Rows) -> None:
         """Trains from the last checkpoint, if there is one, and saves. Raises RunFailed where a
         guard ends it, SetupError where memory does not suffice."""
         import torch

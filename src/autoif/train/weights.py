@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ def load_tokenizer(where: str, chat_template: str = "") -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool = False) -> int:
+    """Of the messages in the model's chat template; `ask`: with the head of an answer."""
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
+    return len(tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def load_model(where: str, *, dtype: str = "float32") -> Any:
