@@ -7,8 +7,9 @@ composed, of one of them); an error or a timeout proves nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from autoif.records import Message, Pair, Sample, Verdict, content_id
+from autoif.records import Message, Pair, Sample, Verdict, content_id, to_json
 
 
 def query_pairs(samples: Sequence[Sample], per_prompt: int, seed: int = 0) -> list[Pair]:
@@ -42,6 +43,17 @@ def text_pairs(
         for a, b in zip(good, bad, strict=False)
         if a != b
     ][:limit]
+
+
+def pair_row(pair: Pair) -> dict[str, Any]:
+    """What every row of a preference has; whoever writes it adds the verifiers, and its lineage."""
+    return {
+        "id": pair.id,
+        "prompt": to_json(pair.prompt),
+        "chosen": to_json([Message("assistant", pair.chosen)]),
+        "rejected": to_json([Message("assistant", pair.rejected)]),
+        "kind": pair.kind,
+    }
 
 
 def _draw(samples: Sequence[Sample], n: int, seed: int) -> list[Sample]:

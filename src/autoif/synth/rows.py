@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from autoif.pairs import pair_row
 from autoif.recipe import Responses
 from autoif.records import Message, Pair, Query, Sample, Soft, Verifier, content_id, to_json
 from autoif.synth.responses import Prompt, Task, passes
@@ -45,11 +46,7 @@ def dpo_row(
 ) -> Row:
     """`query`: empty where the pair answers none. `soft`: the scores of the chosen response."""
     return {
-        "id": pair.id,
-        "prompt": to_json(pair.prompt),
-        "chosen": to_json([Message("assistant", pair.chosen)]),
-        "rejected": to_json([Message("assistant", pair.rejected)]),
-        "kind": pair.kind,
+        **pair_row(pair),
         "query": query.text,
         "instruction": task.demanded,
         "verifiers": [verifier_row(v, part) for v in task.verifiers],

@@ -25,7 +25,7 @@ from autoif.calls import CallStore
 from autoif.chat import Chat
 from autoif.errors import CallFailed, RunFailed, UsageError
 from autoif.loop import asyncio_run
-from autoif.pairs import query_pairs
+from autoif.pairs import pair_row, query_pairs
 from autoif.records import (
     Check,
     Message,
@@ -138,7 +138,7 @@ class _Game:
         for row, samples in zip(rows, asked, strict=True):
             for pair in query_pairs(samples, per_prompt, seed):
                 pairs.append(pair)
-                lines.append(pair_row(pair, row))
+                lines.append({**pair_row(pair), "verifiers": row["verifiers"]})
         folder = self._out / f"round-{number}"
         folder.mkdir(exist_ok=True)
         (folder / "dpo.jsonl").write_bytes(b"".join(map(dump_line, lines)))
@@ -254,17 +254,6 @@ async def judged(
                    reason="" if holds else "verifier", index=index)
         )  # fmt: skip
     return samples
-
-
-def pair_row(pair: Pair, row: Row) -> Row:
-    return {
-        "id": pair.id,
-        "prompt": to_json(pair.prompt),
-        "chosen": to_json([Message("assistant", pair.chosen)]),
-        "rejected": to_json([Message("assistant", pair.rejected)]),
-        "kind": pair.kind,
-        "verifiers": row["verifiers"],
-    }
 
 
 def harm(history: Sequence[Row], config: TrainConfig) -> str:
