@@ -89,6 +89,15 @@ async def averify(
     return _verdicts(await asyncio.gather(*map(one, checks)), len(texts))
 
 
+def accepts(verdicts: Sequence[Verdict], least: Sequence[float]) -> bool:
+    """Whether each verifier of a row accepts its text: by a fraction of at least its
+    `min_fraction`. One that concluded nothing does not."""
+    return all(
+        v.fraction is not None and v.fraction >= minimum
+        for v, minimum in zip(verdicts, least, strict=True)
+    )
+
+
 def momentary(source: str) -> bool:
     """Whether it may say something else another time: it seems to read the clock, or chance."""
     return bool(_MOMENTARY.search(source))
@@ -212,10 +221,7 @@ def verify_rows(
             column = [verdicts[i] for verdicts in by_verifier]
             counts.add(column)
             counts.texts += 1 - len(column)  # it is one text, however many verdicts
-            accepted = all(
-                v.fraction is not None and v.fraction >= minimum
-                for v, minimum in zip(column, least, strict=True)
-            )
+            accepted = accepts(column, least)
             if name == "prompt":
                 right = all(v.fraction is not None for v in column)
             else:

@@ -32,7 +32,6 @@ from autoif.records import (
     Pair,
     Request,
     Sample,
-    Verdict,
     dump_line,
     seed_from,
     to_json,
@@ -42,7 +41,7 @@ from autoif.train import data, dpo, guards, plots, weights
 from autoif.train.config import TrainConfig
 from autoif.train.policy import policy
 from autoif.train.run import Notice, Run
-from autoif.verify import averify, shared_sandbox
+from autoif.verify import accepts, averify, shared_sandbox
 
 Row = dict[str, Any]
 Evaluate = Callable[[Chat, Path], Any]  # (policy, directory) -> awaitable figures
@@ -201,9 +200,8 @@ class _Game:
         part = self._config.sampling
 
         async def one(row: Row, index: int) -> str | None:
-            messages = tuple(Message(m["role"], m["content"]) for m in row["prompt"])
             request = Request(
-                messages,
+                _messages(row),
                 temperature=part.temperature,
                 top_p=part.top_p,
                 max_tokens=part.max_tokens,
@@ -238,22 +236,23 @@ async def judged(
         await averify([*map(Check, v["checks"])], texts, sandbox, store=store)
         for v in row["verifiers"]
     ]
-    messages = tuple(Message(m["role"], m["content"]) for m in row["prompt"])
+    least = [v["min_fraction"] for v in row["verifiers"]]
+    messages = _messages(row)
     samples = []
     for index, text in enumerate(texts):
-        verdicts: tuple[Verdict, ...] = tuple(column[index] for column in columns)
-        fractions = [v.fraction for v in verdicts]
-        if None in fractions:
+        verdicts = tuple(column[index] for column in columns)
+        if any(v.fraction is None for v in verdicts):
             continue
-        holds = all(
-            f is not None and f >= v["min_fraction"]
-            for f, v in zip(fractions, row["verifiers"], strict=True)
-        )
+        holds = accepts(verdicts, least)
         samples.append(
             Sample((row["id"],), messages[-1].content, messages, text, verdicts, kept=holds,
                    reason="" if holds else "verifier", index=index)
         )  # fmt: skip
     return samples
+
+
+def _messages(row: Row) -> tuple[Message, ...]:
+    return tuple(Message(m["role"], m["content"]) for m in row["prompt"])
 
 
 def harm(history: Sequence[Row], config: TrainConfig) -> str:
