@@ -116,6 +116,8 @@ def test_the_papers_hyperparameters() -> None:
         ("model = 'm'\ndata = 'd'", "'out' is missing"),
         ("modell = 'm'", "unknown key 'modell'"),
         ("[train]\nlr = -1", "train.lr: "),
+        ("train = 3", "train: input should be a valid table"),
+        ("data = 3", "data: input should be a valid list"),
         ("preset = 'huge'", "no preset 'huge'; there are: paper, tiny"),
         ("[train", "not a TOML file"),
     ],

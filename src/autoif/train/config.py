@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoif.errors import UsageError
-from autoif.recipe import merge
+from autoif.recipe import merge, problem
 
 Method = Literal["sft", "dpo", "selfplay", "grpo"]
 METHODS: tuple[Method, ...] = ("sft", "dpo", "selfplay", "grpo")
@@ -177,11 +177,7 @@ class TrainConfig(_Section):
         try:
             config = cls.model_validate(whole | {"method": method})
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            if first["type"] == "extra_forbidden":
-                raise UsageError(f"{where}: unknown key {key!r} (docs/train.md)") from None
-            raise UsageError(f"{where}: {key}: {first['msg']} (got {first['input']!r})") from None
+            raise UsageError(f"{where}: {problem(error, 'docs/train.md')}") from None
         for key in ("model", "data", "out"):
             if not getattr(config, key):
                 raise UsageError(f"{where}: the key {key!r} is missing")
