@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif import models
+from autoif.chat.hf_model import one_line
 from autoif.errors import SetupError, UsageError
 
 LINEAGE = "autoif.json"
@@ -65,7 +66,7 @@ def load_tokenizer(where: str, chat_template: str = "") -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(where)
     except Exception as error:  # of many libraries' kinds
-        raise UsageError(f"{where}: its tokenizer cannot be loaded: {_line(error)}") from None
+        raise UsageError(f"{where}: its tokenizer cannot be loaded: {one_line(error)}") from None
     if chat_template:
         try:
             tokenizer.chat_template = Path(chat_template).read_text("utf-8")
@@ -100,7 +101,7 @@ def load_model(where: str, *, dtype: str = "float32") -> Any:
 
             model = PeftModel.from_pretrained(model, where).merge_and_unload()
     except Exception as error:  # of many libraries' kinds: files, formats, what is missing
-        raise UsageError(f"{where}: cannot be loaded as a model: {_line(error)}") from None
+        raise UsageError(f"{where}: cannot be loaded as a model: {one_line(error)}") from None
     return model
 
 
@@ -140,14 +141,10 @@ def _unpack(gguf: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
         model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **where)
     except Exception as error:  # of many libraries' kinds
-        raise UsageError(f"{gguf}: cannot be read as a model: {_line(error)}") from None
+        raise UsageError(f"{gguf}: cannot be read as a model: {one_line(error)}") from None
     # It counts as quantised, which TRL will not train and transformers will not save.
     model.hf_quantizer = None
     model.is_quantized = False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     save_plain(model, tokenizer, folder, {})
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
