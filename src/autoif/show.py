@@ -37,11 +37,13 @@ class Story:
 
 
 def story(out: RunDir, wanted: str, calls: Path | None = None) -> Story:
-    """Raises UsageError where no artefact knows the id, or several ids begin so."""
+    """Raises UsageError where there is no run, nothing with the id, or several ids begin so."""
     if not wanted:
         raise UsageError("which record? give an id, or its first digits")
     found = [(name, row) for name, row in _rows(out) if _carries(row, wanted)]
     if not found:
+        if not any(out.artefact(name).is_file() for name in ARTEFACTS):
+            raise UsageError(f"{out.path}: no run in it (no 01-instructions.jsonl)")
         raise UsageError(f"{out.path}: no record and no drop with the id {wanted}")
     of_verifier = {
         row["id"]: row["instruction"]["id"] for name, row in _rows(out) if name == "02-verifiers"
