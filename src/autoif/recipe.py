@@ -12,6 +12,7 @@ describes each key.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -328,7 +329,7 @@ class Recipe(_Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UsageError(f"{where}: {_first(error)}") from None
+            raise UsageError(f"{where}: {problem(error, 'docs/recipe.md')}") from None
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the artefacts, as JSON values."""
@@ -544,9 +545,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def _first(error: ValidationError) -> str:
+def problem(error: ValidationError, page: str) -> str:
+    """The first thing that is wrong with values of a TOML file, in TOML's names for their kinds.
+    `page` lists the keys."""
     first = error.errors()[0]
     key = ".".join(str(p) for p in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r} (docs/recipe.md lists every key)"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"
+        return f"unknown key {key!r} ({page} lists every key)"
+    said = first["msg"][0].lower() + first["msg"][1:]
+    said = re.sub(r"dictionary(?: or instance of \w+)?", "table", said.replace("tuple", "list"))
+    return f"{key}: {said} (got {first['input']!r})"
