@@ -71,6 +71,12 @@ class Trial:
         want = Status.TRUE if label else Status.FALSE
         return sum(self.said[i].status is want for i in cases) / len(cases) if cases else None
 
+    def wrong(self, labelled: Sequence[tuple[int, bool]]) -> bool:
+        """Whether it concluded otherwise on one of these texts."""
+        return any(
+            self.said[i].status.concluded and self.accepts(i) is not label for i, label in labelled
+        )
+
 
 # ---- one function ------------------------------------------------------------------------------
 
@@ -150,10 +156,7 @@ def contradicts_instruction(trial: Trial) -> bool:
     near = any(abs(n - other) <= 1 for n in named for other in known)
     if trial.facts.compared and max(named, default=0) > 2 and not near:
         return True
-    return any(
-        trial.said[i].status.concluded and trial.accepts(i) is not label
-        for i, label in trial.plan.stated
-    )
+    return trial.wrong(trial.plan.stated)
 
 
 def nondeterministic(trial: Trial) -> bool:
@@ -271,12 +274,9 @@ def language_trap(trial: Trial) -> bool:
         return True
     if not trial.plan.expected and _half_width_only(trial.facts, text):
         return True
-    wrong = any(
-        trial.said[i].status.concluded and trial.accepts(i) is not label
-        for i, label in trial.plan.expected
-    )
     habits = marks & {"runs", "words", "bytes", "ascii", "casing"}
-    return wrong and (bool(habits) or _half_width_only(trial.facts, text))
+    suspect = bool(habits) or _half_width_only(trial.facts, text)
+    return suspect and trial.wrong(trial.plan.expected)
 
 
 def _half_width_only(facts: Facts, text: str) -> bool:
