@@ -97,10 +97,11 @@ def plan(
     real = add([*pool(mine), *replies])
     other = add(pool(others))
     labelled = [(add([case.text])[0], case.expected) for case in cases]
-    matching = list(dict.fromkeys(_matching(reading, samples, numbers)))
-    made = add([*matching, *list(dict.fromkeys(_made(reading, strings, numbers)))[:MOST_MADE]])
-    few = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 1 < n <= 12][:4]
     terms = _terms(reading, strings)
+    all_numbers = list(dict.fromkeys([*reading.numbers, *numbers]))
+    matching = dict.fromkeys(_matching(reading, samples, all_numbers))
+    made = add([*matching, *list(dict.fromkeys(_made(reading, terms, all_numbers)))[:MOST_MADE]])
+    few = [n for n in all_numbers if 1 < n <= 12][:4]
     text = reading.text.lower()
     named = sorted((t for t in terms if t.isalpha() and t.lower() in text),
                    key=lambda t: text.find(t.lower()))  # fmt: skip
@@ -146,15 +147,14 @@ def _terms(reading: Reading, strings: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))[:MOST_TERMS]
 
 
-def _made(reading: Reading, strings: Sequence[str], numbers: Sequence[int]) -> Iterator[str]:
-    terms = _terms(reading, strings)
-    counts = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 0 < n <= 2000]
+def _made(reading: Reading, terms: list[str], numbers: Sequence[int]) -> Iterator[str]:
+    counts = [n for n in numbers if 0 < n <= 2000]
     bases = BASES[reading.zh]
+    lone, two, lines, _ = bases
     gap = "" if reading.zh else " "
     if reading.structural:
         yield from _laid_out(terms, counts, reading.zh)
     for term in terms:
-        lone, two, lines = bases[0], bases[1], bases[2]
         yield f"{lone}{gap}{term}"
         yield f"{term}{gap}{lone}"
         yield term
@@ -172,11 +172,11 @@ def _made(reading: Reading, strings: Sequence[str], numbers: Sequence[int]) -> I
             yield gap.join([lone, *[term] * n])
             yield "\n".join(f"{line}{gap}{term}" for line in [lone] * n)
     for one, other in pairwise(terms):
-        yield f"{one}{bases[1]}{other}"
-        yield f"{one} {bases[2]}\n{other}"
+        yield f"{one}{two}{other}"
+        yield f"{one} {lines}\n{other}"
     if terms:
         yield from (gap.join(terms * n) for n in (1, *counts[:3]) if n <= 12)
-        yield "\n".join(f"{term} {bases[0]}" for term in terms)
+        yield "\n".join(f"{term} {lone}" for term in terms)
     yield from _shapes(bases)
     for n in counts:
         for m in (n, n + 1, n - 1, 2 * n + 1) if n <= 60 else (n, 2 * n + 1)[: 1 + (n <= 300)]:
@@ -203,7 +203,7 @@ def _matching(
 ) -> Iterator[str]:
     """What the sources look for: each alone, several of one kind, one of each kind."""
     lone, gap = BASES[reading.zh][0], "" if reading.zh else " "
-    counts = [n for n in dict.fromkeys([*reading.numbers, *numbers]) if 1 < n <= 8]
+    counts = [n for n in numbers if 1 < n <= 8]
     for texts in samples:
         one, other = texts[0], texts[-1]
         yield from (one, f"{lone}{gap}{one}", f"{other}\n{lone}", f"{lone}\n{one}")

@@ -175,8 +175,13 @@ def _so_many(k: int, unit: str, quoted: Sequence[str], zh: bool) -> str:
     if unit.startswith("bullet") or unit == "要点":
         mark = next((q for q in quoted if re.fullmatch(r"[-*•+] ?", q)), "- ").strip()
         return "\n".join(f"{mark} {FREE[zh][n % 3]}" for n in range(k))
-    start = unit[:4] if unit[:4] in _SAYS else unit[:2] if unit[:2] in _SAYS else unit[:1]
-    return JOINED.get(start, gap).join([_SAYS[start]] * k)
+    said = next(_SAYS[unit[:n]] for n in (4, 2, 1) if unit[:n] in _SAYS)
+    return _between(unit, zh).join([said] * k)
+
+
+def _between(unit: str, zh: bool) -> str:
+    """What stands between two lines, paragraphs or sentences."""
+    return JOINED.get(unit[:4], JOINED.get(unit[:2], "" if zh else " "))
 
 
 # ---- words and where they stand ----------------------------------------------------------------
@@ -237,21 +242,20 @@ def _every(text: str, quoted: list[str], zh: bool) -> Texts | None:
     if not found or _OPEN.search(text) or _NO.search(_clause(text, found.start())):
         return None
     unit = found["unit"] or found["zunit"] or found["zline"]
+    begins = bool(found["begins"] or found["zline"])
     free = list(FREE[zh])
     if found["what"] in (None, "Q"):
         if len(quoted) != 1 or not _plain(quoted) or found["ends"]:
             return None
         has = [ABOUT[zh].format(quoted[0])] * 3
-        if found["begins"] or found["zline"]:
+        if begins:
             has = [quoted[0] + ("" if zh else " ") + line for line in free]
     elif found["ends"]:
         has = [line.rstrip(".") + _MARK[found["what"]] for line in free]
     else:
         return None
-    gap = JOINED.get(unit[:4], JOINED.get(unit[:2], "" if zh else " "))
-    if gap == "\n\n" and not (
-        found["begins"] or found["zline"]
-    ):  # a paragraph is more than a heading
+    gap = _between(unit, zh)
+    if gap == "\n\n" and not begins:  # a paragraph is more than a heading
         more = ("" if zh else " ").join(FREE[zh] * 2)
         free, has = [f"{more} {line}" for line in free], [f"{more} {line}" for line in has]
     ways = [(0, 1, 1), (1, 0, 0), (1, 0, 1)]
