@@ -179,7 +179,8 @@ def _made(reading: Reading, terms: list[str], numbers: Sequence[int]) -> Iterato
         yield "\n".join(f"{term} {lone}" for term in terms)
     yield from _shapes(bases)
     for n in counts:
-        for m in (n, n + 1, n - 1, 2 * n + 1) if n <= 60 else (n, 2 * n + 1)[: 1 + (n <= 300)]:
+        more = 2 * n + 1 if n <= 300 else n + 1
+        for m in (n, n + 1, n - 1, more) if n <= 60 else (n, more):
             yield from _sized(m, reading.zh)
 
 
