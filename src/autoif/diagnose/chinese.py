@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from autoif.diagnose.reading import Reading, value
+from autoif.diagnose.reading import NUMBERS_ZH, Reading, value
 
 _PARTIAL = re.compile(
     r"[每第首末各任前后比]|标题|括|除|以外|英文|半角|字母|单词|拼音|其中|一句|一段|一行"
@@ -17,8 +17,8 @@ _MARKS = {"逗号": "，", "句号": "。", "问号": "？", "感叹号": "！",
           "分号": "；", "顿号": "、"}  # fmt: skip
 _BOUND = re.compile(
     r"(?P<before>不超过|最多|至多|不多于|少于|控制在|限制在|不得超过|不能超过|至少|不少于|不低于|多于|超过|"
-    r"恰好|正好|刚好)?(?:使用|用|写|有|出现)?(?P<n>\d{1,4}|[零一二两三四五六七八九十百]+)(?:到|至|-|~|—)?"
-    r"(?P<m>\d{1,4}|[零一二两三四五六七八九十百]+)?个?(?P<unit>汉字|字|句|逗号|句号|问号|感叹号|叹号|冒号|分号)"
+    rf"恰好|正好|刚好)?(?:使用|用|写|有|出现)?(?P<n>\d{{1,4}}|{NUMBERS_ZH})(?:到|至|-|~|—)?"
+    rf"(?P<m>\d{{1,4}}|{NUMBERS_ZH})?个?(?P<unit>汉字|字|句|逗号|句号|问号|感叹号|叹号|冒号|分号)"
     r"(?:符)?(?P<after>以内|以下|之内|以上|以外)?"
 )
 _PROSE = "我们今天去公园散步路上看见许多人在湖边钓鱼孩子们追着风筝跑天空很蓝风也很轻"

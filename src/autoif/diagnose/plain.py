@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from autoif.diagnose.reading import Reading, upper, value
+from autoif.diagnose.reading import NUMBERS_ZH, Reading, upper, value
 from autoif.words import CJK
 
 Rule = Callable[[str], bool | None]
@@ -100,7 +100,7 @@ def _extent(text: str, reading: Reading) -> Found | None:
 
 
 def _extent_zh(text: str, reading: Reading) -> Found | None:
-    number = r"(?P<n>\d{1,4}|[零一二两三四五六七八九十百]+)个?(?P<unit>汉?字|句话?)"
+    number = rf"(?P<n>\d{{1,4}}|{NUMBERS_ZH})个?(?P<unit>汉?字|句话?)"
     most = r"(?:不|勿|别)[得能可要应宜许]?(?:超过|多于|大于)|最多|至多|(?<!不)少于|在"
     match = re.search(rf"(?:{most}){number}(?:以内|之内)?", text)
     if match and (n := value(match["n"])):
@@ -256,9 +256,7 @@ def _lower_bounds(reading: Reading) -> list[tuple[str, int]]:
     if not reading.demands or reading.least < 2:
         return []
     found = []
-    for match in re.finditer(
-        r"(?<![\w.])(\d{1,4}|[a-z]+|[零一二两三四五六七八九十百]+)", reading.text.lower()
-    ):
+    for match in re.finditer(rf"(?<![\w.])(\d{{1,4}}|[a-z]+|{NUMBERS_ZH})", reading.text.lower()):
         n = value(match[1])
         unit = _UNITS.match(reading.text.lower(), match.end())
         if n is None or n < 2 or unit is None or upper(reading.text, match):

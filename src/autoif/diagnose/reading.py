@@ -39,8 +39,9 @@ _DIGITS, _TENS = "零一二三四五六七八九两", {"十": 10, "百": 100, "�
 _ONE = rf"(?:{'|'.join(_NUMBERS)})"
 _BELOW = rf"(?:\w+ty-{_ONE}|{_ONE})"  # a hundred
 NUMBERS_EN = rf"(?:{_ONE} (?:hundred|thousand)(?: and {_BELOW})?|{_BELOW})"
+NUMBERS_ZH = rf"[{_DIGITS}{''.join(_TENS)}]+"
 _NUMBER = re.compile(
-    rf"(?<![\w.#])(\d{{1,3}},\d{{3}}|\d{{1,4}}|{NUMBERS_EN})\b|(\d{{1,4}}|[零一二两三四五六七八九十百千]+)"
+    rf"(?<![\w.#])(\d{{1,3}},\d{{3}}|\d{{1,4}}|{NUMBERS_EN})\b|(\d{{1,4}}|{NUMBERS_ZH})"
     r"(?=个|字|词|句|行|段|条|次|处|种|项|点|位|名|本|对|遍|组|部|首|张|列|步|则|汉字)",
     re.IGNORECASE,
 )

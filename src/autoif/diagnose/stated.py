@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 
 from autoif.diagnose.plain import FILLER
-from autoif.diagnose.reading import NUMBERS_EN, QUOTED, Reading, value
+from autoif.diagnose.reading import NUMBERS_EN, NUMBERS_ZH, QUOTED, Reading, value
 
 Texts = tuple[tuple[int, int], list[str], list[str]]  # where it is said, what breaks, what follows
 
@@ -99,7 +99,7 @@ _COUNTED = re.compile(
     r"|(?P<zmost>不超过|不得超过|不能超过|不多于|最多|至多)|(?P<zleast>至少|不少于|不低于)|(?P<zexact>恰好|正好|刚好)",
 )
 _ZH = re.compile(
-    r"(?:地|要|应|须|再)?(?:出现|使用|用|写|列出|包含|提到|有|分)*(?P<n>\d{1,4}|[一二两三四五六七八九十百]+)个?"
+    rf"(?:地|要|应|须|再)?(?:出现|使用|用|写|列出|包含|提到|有|分)*(?P<n>\d{{1,4}}|{NUMBERS_ZH})个?"
     r"(?P<unit>字|汉字|句|自然段|段|行|要点|感叹号|叹号|问号|分号|次)(?!的|以上|号)"
 )
 _PROSE = ("we", "went", "home", "by", "bus", "and", "nobody", "knew", "the", "reason")
@@ -285,7 +285,8 @@ def _place(text: str, quoted: list[str], zh: bool) -> Texts | None:
 _LENGTH = re.compile(
     r"\b(?:no sentences?\b[^.;,]*?(?:more|longer) than|(?:each|every) sentence\b[^.;,]*?(?:at most|"
     rf"no more than|under|fewer than|less than|up to)) (?P<n>{_N}) words"
-    r"|每一?个?句(?:子|话)?的?(?:长度)?[^，。]{0,3}(?:超过|最多|至多|多于)(?P<zn>\d{1,3}|[二三四五六七八九十]+)个?字"
+    r"|每一?个?句(?:子|话)?的?(?:长度)?[^，。]{0,3}(?:超过|最多|至多|多于)"
+    rf"(?P<zn>\d{{1,3}}|{NUMBERS_ZH})个?字"
 )
 
 
