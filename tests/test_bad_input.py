@@ -107,8 +107,10 @@ def test_a_file_that_is_read_late_is_missed_before_anything_is_paid(
 ) -> None:
     name = str(tmp_path / "absent.jsonl")
     value = json.dumps([name] if key == "hygiene.against" else name)
-    said = line(capsys, *synth(tmp_path / "run", "--set", f"{key}={value}", "--dry-run"))
-    assert "absent.jsonl: no such file" in said.lower()
+    for way in (["--dry-run"], ["--batch", tmp_path / "batch.jsonl"], []):
+        said = line(capsys, *synth(tmp_path / "run", "--set", f"{key}={value}", *way))
+        assert "absent.jsonl: no such file" in said.lower()
+    assert not (tmp_path / "batch.jsonl").exists()
 
 
 def test_queries_that_are_all_too_short(tmp_path: Path, capsys: Capture) -> None:

@@ -29,7 +29,6 @@ from autoif.chat.stored import StoredChat
 from autoif.errors import AutoIFError, CallPending, RunFailed
 from autoif.hygiene import refine
 from autoif.ledger import Ledger
-from autoif.overlap import Runs
 from autoif.progress import Progress
 from autoif.recipe import Recipe
 from autoif.records import Usage, Verifier
@@ -96,6 +95,7 @@ class Run:
     async def collect(self) -> int:
         """Asks nothing: goes as deep into the flow as the answers so far allow and notes, in the
         store, every call that it would make. Returns how many; 0: `execute` needs no model."""
+        await asyncio.to_thread(brought.late_files, self.recipe)
         async with self._open(pending=True) as tools:
             async with _Plain(tools, Ledger()):
                 with suppress(CallPending):
@@ -156,11 +156,7 @@ class Run:
             write_json(self.out.path / "progress.json", self.progress.report(state) | more)
 
     async def _synthesise(self, tools: Tools) -> dict[str, Any]:
-        # Read first: a file that is no such file is heard of before anything is paid.
-        fidelity = card.fidelity(self.recipe)
-        for lang in self.recipe.langs:
-            pool.soft_constraints(self.recipe, lang)
-        benchmarks = await asyncio.to_thread(Runs.of_files, self.recipe.hygiene.against)
+        fidelity, benchmarks = await asyncio.to_thread(brought.late_files, self.recipe)
         progress = self.progress
         head = Ledger()
         progress.at_work.append(head)

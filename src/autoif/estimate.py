@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from autoif.ledger import Ledger
-from autoif.overlap import Runs
 from autoif.recipe import Recipe
-from autoif.synth import brought, card, examples, instructions, pool, queries
+from autoif.synth import brought, examples, instructions, queries
 from autoif.synth.wording import Wording
 
 CHARS_PER_TOKEN = {"en": 4.0, "zh": 1.6}
@@ -30,10 +29,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     Raises UsageError for a file of the recipe that the run could not read.
     """
     part, books = recipe.instructions, Ledger()
-    card.fidelity(recipe)
-    for lang in recipe.langs:
-        pool.soft_constraints(recipe, lang)
-    Runs.of_files(recipe.hygiene.against)
+    brought.late_files(recipe)
     own = bool(recipe.verifiers.own)
     if own:
         first = len(brought.verifiers(recipe, books))
@@ -43,8 +39,8 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         asks = 0 if part.own else part.rounds * part.asks * len(recipe.langs)
     most = first + asks * part.per_ask
     likely = first + round(asks * part.per_ask * YIELD["proposals"])
-    asked = queries.load(recipe)
-    query = sum(len(q.text) for p in asked.values() for q in p) / sum(map(len, asked.values()))
+    pool = queries.load(recipe)
+    query = sum(len(q.text) for p in pool.values() for q in p) / sum(map(len, pool.values()))
     stages = [
         _stage(recipe, *row)
         for row in _rows(recipe, asks, (most, likely), own, query / CHARS_PER_TOKEN["en"])
