@@ -227,6 +227,12 @@ def test_no_run_exceeds_what_the_dry_run_called_most(smoke: Path, capsys: Captur
     assert found["tokens"]["completion"] <= plan["total"]["completion_tokens"]["most"]
 
 
+def test_a_dry_run_knows_how_long_proposals_may_be(capsys: Capture) -> None:
+    long = ("--set", "instructions.max_tokens=4000", "--dry-run", "--preset", "smoke")
+    (row, *_) = told(capsys, "synth", *long)["stages"]
+    assert (row["name"], row["completion_tokens"]["most"]) == ("instructions", 4000)
+
+
 def test_prices_make_costs(capsys: Capture) -> None:
     model = ("--model", "openai:some", "--dry-run", "--preset", "smoke")
     assert told(capsys, "synth", *model)["total"]["cost"] is None

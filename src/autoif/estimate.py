@@ -11,7 +11,7 @@ from typing import Any
 
 from autoif.ledger import Ledger
 from autoif.recipe import Recipe
-from autoif.synth import brought, examples, instructions, queries
+from autoif.synth import brought, compose, examples, instructions, queries
 from autoif.synth.wording import Wording
 
 CHARS_PER_TOKEN = {"en": 4.0, "zh": 1.6}
@@ -101,7 +101,13 @@ def _rows(
     scored = prompts * best * judged + soft * best * j.votes
     share = scored / max(most_composed, 1) * YIELD["passes"]
     return [
-        ("instructions", "propose", (asks, asks), size("augment") + 8 * line, 1024),
+        (
+            "instructions",
+            "propose",
+            (asks, asks),
+            size("augment") + 8 * line,
+            recipe.instructions.max_tokens,
+        ),
         (
             "functions",
             "code",
@@ -150,7 +156,7 @@ def _rows(
             "judge",
             (2 * several, several) if c.judge == "model" else (0, 0),
             size("compatible") + 3 * line,
-            8,
+            compose.ANSWER,
         ),
         (
             "responses",
