@@ -106,13 +106,15 @@ async def sample(tools: Tools, task: Task, prompts: list[Prompt], ledger: Ledger
     hopeless = False
     for size in part.waves:
         open_ = [p for p in prompts if not part.enough or p.kept < part.enough]
+        if not open_:
+            break
         await _wave(tools, task, open_, size, ledger)
         passed = sum(task.passes(s.verdicts, part) for p in prompts for s in p.samples)
         if part.hopeless and sum(p.asked for p in prompts) >= part.hopeless and not passed:
             hopeless = True
             break
-    lost = [p for p in prompts if p.known and not p.kept]
-    await _conclude(tools, task, [(p, p.asked) for p in lost], [p.known for p in lost], ledger)
+    if lost := [p for p in prompts if p.known and not p.kept]:
+        await _conclude(tools, task, [(p, p.asked) for p in lost], [p.known for p in lost], ledger)
     for prompt in prompts:
         if prompt.kept:
             ledger.keep(PROMPTS)
