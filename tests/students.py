@@ -9,6 +9,8 @@ from typing import Any
 
 TEXT = "the quick brown fox jumps over a lazy dog and every answer ends with numbers 1 2 34"
 WORDS = TEXT.split()
+# Printable ASCII in the words of the byte level: of a model of these all that it can say is text.
+ASCII = (*map(chr, range(33, 127)), "\u0120", "\u010a")
 CHAT = (
     "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
@@ -18,9 +20,17 @@ FOX = "def evaluate(response):\n    return 'fox' in response"
 
 
 def make(
-    folder: Path, family: str = "llama", *, template: str | None = CHAT, context: int = 256
+    folder: Path,
+    family: str = "llama",
+    *,
+    template: str | None = CHAT,
+    context: int = 256,
+    texts: Iterable[str] = (TEXT,),
+    alphabet: Iterable[str] = ASCII,
+    **more: Any,
 ) -> Path:
-    """A llama or qwen2 of two layers that has learned nothing."""
+    """A llama or qwen2 of two layers that has learned nothing, with a tokenizer that knows `texts`.
+    `more`: of its configuration."""
     import torch
     import transformers
     from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
@@ -30,12 +40,13 @@ def make(
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
     specials = ["<|pad|>", "<|start|>", "<|end|>"]
-    # Printable ASCII in the words of the byte level, so that all it can say is text.
-    alphabet = [*map(chr, range(33, 127)), "\u0120", "\u010a"]
     trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+        vocab_size=400,
+        special_tokens=specials,
+        initial_alphabet=list(alphabet),
+        show_progress=False,
     )
-    words.train_from_iterator([" ".join(WORDS)], trainer)
+    words.train_from_iterator(texts, trainer)
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<|pad|>", eos_token="<|end|>"
     )
@@ -58,6 +69,7 @@ def make(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
+        **more,
     )
     kind(shape).save_pretrained(folder)
     return folder

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import students
 from autoif import models
 from autoif.chat.hf import HFBackend
 from autoif.chat.hf_model import draw
@@ -41,44 +42,18 @@ CHAT = (
 )
 
 
-def make(folder: Path, *, template: str | None = CHAT, context: int = CONTEXT, **more: Any) -> Path:
-    """A llama of two layers that has learned nothing, with a tokenizer that knows `LINES`."""
-    from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
-    from tokenizers.models import BPE
+def make(folder: Path, *, template: str | None = CHAT, context: int = CONTEXT) -> Path:
+    """A llama that knows `LINES`, and can say any byte."""
+    from tokenizers.pre_tokenizers import ByteLevel
 
-    words = Tokenizer(BPE())
-    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words.decoder = decoders.ByteLevel()
-    words.train_from_iterator(
-        LINES,
-        trainers.BpeTrainer(
-            vocab_size=400,
-            special_tokens=["<|pad|>", "<|start|>", "<|end|>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<|pad|>", eos_token="<|end|>"
-    )
-    tokenizer.chat_template = template
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(7)
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=context,
+    return students.make(
+        folder,
+        template=template,
+        context=context,
+        texts=LINES,
+        alphabet=ByteLevel.alphabet(),
         initializer_range=0.3,  # wide, so that what it says depends on all that it read
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-        **more,
     )
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
