@@ -19,7 +19,7 @@ TABLES = {"recipe.py"}  # a table of keys and one of presets, to be looked up ra
 
 # Each layer may import from those before it, and from its own.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "records", "words", "loop"),
+    ("errors", "records", "words", "loop", "lock"),
     ("calls", "callfile", "calllog", "callrescue", "calltools", "models"),
     ("chat", "sandbox"),
     ("verify", "pairs"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import students
 from autoif.errors import UsageError
+from autoif.recipe import flat
 from autoif.records import Sample, Verdict
 from autoif.train import data, guards, reward
 from autoif.train.config import METHODS, PRESETS, Guards, TrainConfig
@@ -50,6 +51,21 @@ def test_what_no_check_concluded_on_is_no_reward() -> None:
     assert rewards(["no"], [students.verifiers(YES, RAISES)], partial=False) == [0.0]
     assert rewards(["yes"], [[]]) == [None]
     assert rewards([], []) == []
+
+
+def test_what_was_not_said_is_no_reward_and_parts_are_joined() -> None:
+    no_comma = students.verifiers("def evaluate(response):\n    return ',' not in response")
+    silent: list[Any] = [None, [], [{"role": "assistant", "content": None}]]
+    assert rewards(silent, [no_comma] * 3) == [None] * 3
+    parts = [{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"text": ", b"}]}]
+    assert rewards([parts, "a b"], [no_comma] * 2) == [0.0, 1.0]
+
+
+def test_rows_without_verifiers_get_none_and_missing_rows_are_an_error() -> None:
+    row = students.verifiers(YES)
+    assert rewards(["yes", "yes"], [None, row]) == [None, 1.0]
+    with pytest.raises(ValueError, match="2 completions and 1 rows of verifiers"):
+        rewards(["yes", "yes"], [row])
 
 
 def test_a_verifier_accepts_from_its_least_fraction_on() -> None:
@@ -183,6 +199,8 @@ def test_guards_end_what_diverges() -> None:
         guard.hear(3, {"loss": 1.0, "kl": 2.0})
     with pytest.raises(guards.Diverged, match=r"guards\.loss_factor"):
         hear([{"loss": 1.0 + step} for step in range(20)])
+    with pytest.raises(guards.Diverged, match=r"guards\.loss_factor"):
+        hear([{"loss": loss} for loss in (5.0, *[300.0] * 20)])  # gone before there is a normal
     with pytest.raises(guards.Diverged, match=r"guards\.min_length"):
         hear([{"reward": 1.0, "completions/mean_length": 99 / (1 + n)} for n in range(20)])
     hear([{"loss": 2.0 / (1 + step), "grad_norm": 1.0} for step in range(99)])
@@ -250,3 +268,19 @@ def test_every_key_is_documented() -> None:
         inner = getattr(info.annotation, "model_fields", None)
         for key in [name] if inner is None else [f"{name}.{k}" for k in inner]:
             assert key in ("method", "eval") or f"| `{key}` |" in page, key
+
+
+def test_what_the_presets_change_is_documented_as_it_is() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "train.md").read_text("utf-8")
+    table = page[page.index("| changed key |") :].partition("\n\n")[0].splitlines()
+    (_, *names), _, *rows = [[c.strip(" `") for c in line.strip("|").split("|")] for line in table]
+    assert len(names) == len(PRESETS) * len(METHODS)
+    values: list[dict[str, Any]] = []
+    for preset, called in map(str.split, names):
+        method = next(m for m in METHODS if m == called)
+        config = TrainConfig.of(method, {"preset": preset, "model": "m", "data": "d", "out": "o"})
+        values.append(flat(config.model_dump(mode="json")))
+    changed = {key for key in values[0] if len({str(v[key]) for v in values}) > 1}
+    assert {row[0] for row in rows} == changed - {"preset", "method"}
+    for key, *cells in rows:
+        assert cells == [v[key] if isinstance(v[key], str) else f"{v[key]:g}" for v in values], key

@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import statistics
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -19,6 +20,7 @@ import pytest
 import students
 from autoif.calls import CallStore
 from autoif.errors import RunFailed, SetupError, UsageError
+from autoif.lock import alone
 from autoif.records import Message, Request
 from autoif.train.config import Sampling, TrainConfig
 from autoif.train.policy import policy
@@ -155,8 +157,39 @@ def test_another_configuration_is_refused_in_a_directory(tmp_path: Path) -> None
     student = students.make(tmp_path / "student")
     data = students.write(tmp_path / "sft.jsonl", students.sft_rows(8))
     sft.train(config("sft", student, data, tmp_path / "out", train={"epochs": 1}))
-    with pytest.raises(UsageError, match=r"another configuration \(epochs differ\)"):
+    with pytest.raises(UsageError, match=r"another configuration \(train\.epochs: 1\.0 there, 2"):
         sft.train(config("sft", student, data, tmp_path / "out", train={"epochs": 2}))
+    smaller = {"epochs": 1, "micro_batch": 2, "threads": 2}  # how, not what: after memory ran out
+    sft.train(config("sft", student, data, tmp_path / "out", train=smaller))
+
+
+def test_other_rows_and_a_second_training_are_refused_in_a_directory(tmp_path: Path) -> None:
+    student = students.make(tmp_path / "student")
+    data = students.write(tmp_path / "sft.jsonl", students.sft_rows(8))
+    c = config("sft", student, data, tmp_path / "out", train={"epochs": 1})
+    with alone(tmp_path / "out", ""), pytest.raises(SetupError, match="in use by another run"):
+        sft.train(c)
+    sft.train(c)
+    (tmp_path / "out" / "model").rename(tmp_path / "model")  # as if killed just before
+    students.write(data, students.sft_rows(7))
+    with pytest.raises(UsageError, match=r"begun with other rows \(8; now 7"):
+        sft.train(c)
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_gone_on_from(tmp_path: Path) -> None:
+    student = students.make(tmp_path / "student")
+    data = students.write(tmp_path / "sft.jsonl", students.sft_rows(8))
+    part = {"epochs": 4, "batch": 4, "micro_batch": 4, "save_steps": 3}
+    c = config("sft", student, data, tmp_path / "out", train=part)
+    sft.train(c)
+    tokens = [row["num_tokens"] for row in metrics(tmp_path / "out")]
+    (tmp_path / "out" / "model").rename(tmp_path / "model")
+    last = tmp_path / "out" / "checkpoints" / "checkpoint-8" / "optimizer.pt"
+    os.truncate(last, last.stat().st_size // 2)
+    said: list[str] = []
+    sft.train(c, said.append)
+    assert f"going on from {tmp_path}/out/checkpoints/checkpoint-6" in said
+    assert [row["num_tokens"] for row in metrics(tmp_path / "out")] == tokens
 
 
 @pytest.mark.parametrize(
@@ -167,6 +200,9 @@ def test_another_configuration_is_refused_in_a_directory(tmp_path: Path) -> None
         ({"train": {"batch": 9}}, "train.batch \\(9\\) is no multiple of train.micro_batch"),
         ({"model": "{tmp}"}, "not a model directory \\(no config.json in it\\)"),
         ({"model": "{tmp}/none"}, "no such model directory or GGUF file"),
+        ({"model": "smollm2-135m-instuct"}, "no such model directory; .*: .*smollm2-135m-instruct"),
+        ({"chat_template": "{tmp}/bad.jinja"}, "bad.jinja: not a template for messages: "),
+        ({"train": {"packing": True}}, "train.packing wants a GPU"),
         ({"model": "{tmp}/broken"}, "tokenizer cannot be loaded"),
         ({"model": "{tmp}/bare"}, "it has no chat template"),
         ({"data": "{tmp}/none.jsonl"}, "no such file; `data` names files of rows"),
@@ -176,6 +212,7 @@ def test_a_wrong_setup_is_one_line(tmp_path: Path, more: dict[str, Any], said: s
     student = students.make(tmp_path / "student")
     students.make(tmp_path / "bare", template=None)
     (tmp_path / "broken").mkdir()
+    (tmp_path / "bad.jinja").write_text("{% for m in %}")
     (tmp_path / "broken" / "config.json").write_text("{}")
     data = students.write(tmp_path / "sft.jsonl", students.sft_rows(4))
     values = {
@@ -250,6 +287,27 @@ def test_a_server_may_answer_for_the_policy(tmp_path: Path) -> None:
     assert asyncio.run(ask()) == f"I am {tmp_path}"
     with pytest.raises(SetupError, match="ended with code 3"):
         asyncio.run(_enter(Sampling(serve=(sys.executable, "-c", "raise SystemExit(3)")), tmp_path))
+
+
+def test_a_server_ends_with_a_killed_training(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    holder = (
+        "import pathlib, sys\nfrom autoif.train.policy import _served\n"
+        "with _served(pathlib.Path('m'), (sys.executable, 'server.py', '{model}', '{port}')):\n"
+        "    print('up', flush=True)\n    input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    assert len(children) == 1
+    end = time.monotonic() + 20
+    while Path(f"/proc/{children[0]}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 async def _enter(sampling: Sampling, tmp_path: Path) -> None:

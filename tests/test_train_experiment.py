@@ -32,7 +32,7 @@ def test_it_goes_through_all_stages_and_goes_on(tmp_path: Path) -> None:
         students.write(tmp_path / "rows" / f"{name}.jsonl", rows)
     results = tmp_path / "results.json"
     line = [sys.executable, str(SCRIPT), "--work", str(tmp_path / "work"), "--rows",
-            str(tmp_path / "rows"), "--student", str(student), "--minutes", "1", "--rank", "4",
+            str(tmp_path / "rows"), "--student", str(student), "--minutes", "1",
             "--engine", "hf", "--threads", "1", "--results", str(results)]  # fmt: skip
     subprocess.run(line, check=True, timeout=1200)
     found = json.loads(results.read_text())

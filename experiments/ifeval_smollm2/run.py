@@ -86,14 +86,12 @@ class Experiment:
             about = {"origin": origin, "base": self.args.student, "method": "start"}
             self.save(where, start, about)
         self.score("baseline", start, 0, whole=True)
-        sft = self.stage("sft", "sft", start, "sft.jsonl",
-                         {"lr": 1e-3, "max_steps": self.steps(80)})  # fmt: skip
-        dpo = self.stage("dpo", "dpo", sft, "dpo.jsonl",
-                         {"lr": 2e-4, "max_steps": self.steps(50)})  # fmt: skip
+        sft = self.stage("sft", "sft", start, "sft.jsonl", {"max_steps": self.steps(80)})
+        dpo = self.stage("dpo", "dpo", sft, "dpo.jsonl", {"max_steps": self.steps(50)})
         play = self.selfplay(dpo)
         grpo = self.stage(
             "grpo", "grpo", play, "rlvr.jsonl",
-            {"lr": 1e-4, "batch": 32, "max_steps": self.steps(12), "save_steps": 4},
+            {"batch": 32, "max_steps": self.steps(12), "save_steps": 4},
             grpo={"beta": 0.02},
         )  # fmt: skip
         models = {"baseline": start, "sft": sft, "dpo": dpo, "selfplay": play, "grpo": grpo}
@@ -117,7 +115,7 @@ class Experiment:
         out = self.work / "selfplay"
         made = self.train(
             "selfplay", "selfplay", model, "rlvr.jsonl",
-            {"epochs": 1, "lr": 2e-4},
+            {},
             sampling=self.sampling() | {"k": 8, "temperature": 0.8, "max_tokens": 160},
             selfplay={"rounds": 3, "prompts": max(8, int(60 * self.size)), "per_prompt": 4},
         )  # fmt: skip
@@ -138,7 +136,6 @@ class Experiment:
             "out": str(self.work / name),
             "seed": self.args.seed,
             "train": {"threads": self.args.threads} | part,
-            "lora": {"rank": self.args.rank, "alpha": 32},
         } | more
         begun = time.monotonic()
         try:
@@ -169,7 +166,7 @@ class Experiment:
         from safetensors.torch import load_file, save_file
 
         kept = self.work / "adapters" / name
-        if kept.is_dir() or not adapter.is_dir():  # all weights were trained
+        if kept.is_dir():
             return
         kept.mkdir(parents=True)
         about = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
@@ -332,7 +329,6 @@ def main() -> None:
     parser.add_argument(
         "--adapters", help="a folder of adapters: stages that it holds are not trained again"
     )
-    parser.add_argument("--rank", type=int, default=8, help="of the adapters; 0 = all weights")
     parser.add_argument("--longest", type=int, default=512, help="tokens of an answer")
     parser.add_argument("--engine", choices=("auto", "hf", "local"), default="auto")
     parser.add_argument("--batch", type=int, default=32, help="answers at once (hf)")

@@ -344,12 +344,7 @@ class Recipe(_Section):
 
     def differs(self, other: Recipe) -> list[str]:
         """The dotted keys in which two identities differ, each with both values."""
-        mine, theirs = _flat(self.identity()), _flat(other.identity())
-        return [
-            f"{k}: {theirs.get(k)!r} there, {mine.get(k)!r} here"
-            for k in sorted(mine.keys() | theirs.keys())
-            if mine.get(k) != theirs.get(k)
-        ]
+        return differences(self.identity(), other.identity())
 
     def toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json"))
@@ -535,14 +530,24 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     return {head: _nested(rest, value)} if rest else {head: value}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            out |= _flat(value, f"{prefix}{key}.")
+            out |= flat(value, f"{prefix}{key}.")
         else:
             out[prefix + key] = value
     return out
+
+
+def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """The dotted keys in which two nested tables differ, each with both values."""
+    mine, theirs = flat(here), flat(there)
+    return [
+        f"{k}: {theirs.get(k)!r} there, {mine.get(k)!r} here"
+        for k in sorted(mine.keys() | theirs.keys())
+        if mine.get(k) != theirs.get(k)
+    ]
 
 
 def problem(error: ValidationError, page: str) -> str:

@@ -15,7 +15,6 @@ comes after a kill, finds a whole file or none.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -29,6 +28,7 @@ import orjson
 
 from autoif.errors import SetupError, UsageError
 from autoif.ledger import FILES, Ledger
+from autoif.lock import alone
 from autoif.recipe import Recipe
 from autoif.records import dump_line
 
@@ -53,19 +53,7 @@ class RunDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One run at a time. Raises SetupError where another is at work, or nothing can be made."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / "run.lock").open("a")
-        except OSError as error:
-            raise SetupError(f"{self.path}: cannot be written: {error.strerror}") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SetupError(
-                    f"{self.path} is in use by another run: wait for it, stop it, or choose "
-                    "another --out"
-                ) from None
+        with alone(self.path, "choose another --out"):
             yield
 
     def claim(self, recipe: Recipe, *, update: bool = False) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.cli.common import command, note, say, say_json
+from autoif.errors import RunFailed
 
 
 def add(commands: Any) -> None:
@@ -24,7 +25,13 @@ def _train(args: argparse.Namespace) -> int:
     config = TrainConfig.load(args.method, Path(args.config))
     with warnings.catch_warnings():  # of the libraries, about one another
         warnings.simplefilter("ignore")
-        model = train(config, (lambda line: None) if args.quiet else note)
+        try:
+            model = train(config, (lambda line: None) if args.quiet else note)
+        except KeyboardInterrupt:
+            raise RunFailed(
+                "stopped at once; the same command goes on from the last checkpoint (every "
+                f"{config.train.save_steps} steps) and the answers that are stored"
+            ) from None
     out = Path(config.out)
     history = read(out / ("rounds.jsonl" if args.method == "selfplay" else "metrics.jsonl"))
     if args.json:

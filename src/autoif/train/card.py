@@ -10,10 +10,11 @@ from autoif.train.config import TrainConfig
 from autoif.train.data import Rows
 from autoif.train.plots import History
 
+PAPER = "arXiv 2406.13542"
 _WHAT = {
-    "sft": "supervised fine-tuning on responses that verifiers accepted",
-    "dpo": "direct preference optimisation on pairs made by verifiers",
-    "selfplay": "iterative online DPO on its own verified responses",
+    "sft": f"supervised fine-tuning on responses that verifiers accepted ({PAPER})",
+    "dpo": f"direct preference optimisation on pairs made by verifiers ({PAPER})",
+    "selfplay": f"iterative online DPO on its own verified responses ({PAPER})",
     "grpo": "GRPO with verifiers as the reward",
 }
 
@@ -31,8 +32,7 @@ def card(config: TrainConfig, rows: Rows, history: History) -> str:
         "",
         f"# {base}, {config.method}",
         "",
-        f"Made by AutoIF {__version__} from `{base}`: {_WHAT[config.method]} "
-        f"(arXiv 2406.13542 describes the method).",
+        f"Made by AutoIF {__version__} from `{base}`: {_WHAT[config.method]}.",
         "",
         f"- data: {rows.account()}; sha256 of the rows begins {rows.fingerprint}",
         f"- preset: {config.preset}; seed: {config.seed}; "
@@ -63,6 +63,7 @@ def _portable(config: TrainConfig) -> str:
             "model": Path(config.model).name,
             "data": tuple(Path(d).name for d in config.data),
             "out": Path(config.out).name,
+            "chat_template": Path(config.chat_template).name,
             "eval": tuple(e.model_copy(update={"data": Path(e.data).name}) for e in config.eval),
         }
     ).toml()

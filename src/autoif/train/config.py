@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoif.errors import UsageError
-from autoif.recipe import merge, problem
+from autoif.recipe import differences, merge, problem
 
 Method = Literal["sft", "dpo", "selfplay", "grpo"]
 METHODS: tuple[Method, ...] = ("sft", "dpo", "selfplay", "grpo")
@@ -183,13 +183,30 @@ class TrainConfig(_Section):
                 raise UsageError(f"{where}: the key {key!r} is missing")
         return config
 
+    def differs(self, other: TrainConfig) -> list[str]:
+        """The dotted keys in which two trainings differ, each with both values: all but those that
+        only say how much is done at a time, and by what."""
+        mine, theirs = (c.model_dump(mode="json") for c in (self, other))
+        for values in (mine, theirs):
+            for section, keys in FREE.items():
+                for key in keys:
+                    del values[section][key]
+        return differences(mine, theirs)
+
     def toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json"))
 
 
+# What may be changed when a training goes on: a smaller micro-batch after memory ran out, say.
+FREE = {
+    "train": ("micro_batch", "gradient_checkpointing", "save_steps", "keep", "threads"),
+    "sampling": ("batch", "serve"),
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     # Section 4 and appendix of the paper. Its self-play has no K and no number of rounds: ours.
     "paper": {},
+    # Learning rates and adapters as tried in experiments/ifeval_smollm2.
     "tiny": {
         "train": {
             "warmup": 0.1,
@@ -200,7 +217,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "max_length": 512,
             "gradient_checkpointing": False,
         },
-        "lora": {"rank": 32, "alpha": 64},
+        "lora": {"rank": 8, "alpha": 32},
         "sampling": {"max_tokens": 200},
         "grpo": {"max_tokens": 160},
     },
@@ -237,19 +254,19 @@ PER_METHOD: dict[tuple[str, Method], dict[str, Any]] = {
             "max_length": 4096,
         }
     },
-    ("tiny", "sft"): {"train": {"lr": 2e-4}},
+    ("tiny", "sft"): {"train": {"lr": 1e-3}},
     ("tiny", "dpo"): {
-        "train": {"lr": 5e-5, "schedule": "cosine", "batch": 8, "micro_batch": 2},
+        "train": {"lr": 2e-4, "schedule": "cosine", "batch": 8, "micro_batch": 2},
         "dpo": {"beta": 0.1},
     },
     ("tiny", "selfplay"): {
-        "train": {"lr": 5e-5, "schedule": "cosine", "batch": 8, "micro_batch": 2, "epochs": 1},
+        "train": {"lr": 2e-4, "schedule": "cosine", "batch": 8, "micro_batch": 2, "epochs": 1},
         "dpo": {"beta": 0.1},
         "selfplay": {"prompts": 100},
     },
     ("tiny", "grpo"): {
         "train": {
-            "lr": 5e-5,
+            "lr": 1e-4,
             "schedule": "constant_with_warmup",
             "batch": 16,
             "micro_batch": 8,

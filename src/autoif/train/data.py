@@ -94,6 +94,8 @@ def _lines(path: Path) -> Iterator[Row]:
 
 def _shape(method: Method, row: Mapping[str, Any], where: str) -> Row | str:
     """The row as TRL wants it, or why it is left out."""
+    if not row:
+        return "empty"
     if missing := [c for c in COLUMNS[method] if c not in row]:
         has = ", ".join(map(str, row)) or "none"
         raise UsageError(f"{where}: {method} wants the column {missing[0]!r}; it has: {has}")

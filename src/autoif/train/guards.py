@@ -97,6 +97,8 @@ class Guard:
         if len(seen) < 2 * FIRST:
             return
         first, last = statistics.fmean(seen[:FIRST]), statistics.fmean(seen[-FIRST:])
+        if key == "loss":
+            first = min(first, seen[0])  # the first steps may have exploded already
         if key == "loss" and last > self._limits.loss_factor * max(first, 0.05):
             raise Diverged(
                 f"loss went from {first:.3g} to {last:.3g} by step {step}, over "

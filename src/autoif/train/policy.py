@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import importlib.util
 import os
 import signal
@@ -96,8 +97,9 @@ def _served(model: Path, command: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryFile() as log:
         try:
             server = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )  # fmt: skip
         except OSError as error:
             raise SetupError(f"sampling.serve: {words[0]}: {error.strerror}") from None
         try:
@@ -110,6 +112,15 @@ def _served(model: Path, command: tuple[str, ...]) -> Iterator[tuple[str, str]]:
             except subprocess.TimeoutExpired:
                 os.killpg(server.pid, signal.SIGKILL)
                 server.wait()
+
+
+_libc = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    """In the server: SIGTERM when this process dies, by kill -9 too, or it would keep the GPU."""
+    with contextlib.suppress(AttributeError):  # Linux has it
+        _libc.prctl(1, signal.SIGTERM)
 
 
 def _first_model(server: subprocess.Popen[bytes], url: str, name: str) -> str:

@@ -72,8 +72,15 @@ async def _reward(
     deadline: float,
 ) -> list[float | None]:
     start = time.perf_counter()
+    if len(completions) != len(verifiers):
+        raise ValueError(
+            f"{len(completions)} completions and {len(verifiers)} rows of verifiers: the column "
+            "`verifiers` has one for each completion"
+        )
     texts = [text_of(completion) for completion in completions]
-    held = await holds(texts, verifiers, deadline)
+    pairs = zip(texts, verifiers, strict=True)
+    judged = [row or () if text is not None else () for text, row in pairs]
+    held = await holds([text or "" for text in texts], judged, deadline)
     rewards = [_partial(row) if partial else _all(row) for row in held]
     if (log := columns.get("log_metric")) is not None:
         log("verifier/seconds", time.perf_counter() - start)
@@ -118,11 +125,14 @@ async def holds(
     return held
 
 
-def text_of(completion: Any) -> str:
-    """The text of a completion in either of TRL's formats."""
-    if isinstance(completion, str):
-        return completion
-    return str(completion[-1].get("content") or "") if completion else ""
+def text_of(completion: Any) -> str | None:
+    """The text of a completion in either of TRL's formats, a text or messages; of a message of
+    several parts, those that are texts. None where nothing was said."""
+    if isinstance(completion, list):
+        completion = completion[-1].get("content") if completion else None
+    if isinstance(completion, list):
+        return "".join(part.get("text") or "" for part in completion)
+    return None if completion is None else str(completion)
 
 
 def _partial(row: Sequence[bool | None]) -> float | None:

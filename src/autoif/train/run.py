@@ -16,12 +16,15 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autoif.errors import RunFailed, SetupError, UsageError
+from autoif.lock import alone
 from autoif.records import dump_line
 from autoif.train import card, data, plots, weights
 from autoif.train.config import TrainConfig
@@ -50,19 +53,39 @@ class Run:
 
     def _claim(self) -> None:
         """The directory is of this configuration, or new."""
-        file, mine = self.out / "config.toml", self.config.toml()
-        if file.exists() and file.read_text("utf-8") != mine:
-            there = dict(
-                line.split(" = ", 1) for line in file.read_text().splitlines() if "=" in line
-            )
-            here = dict(line.split(" = ", 1) for line in mine.splitlines() if "=" in line)
-            keys = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
-            raise UsageError(
-                f"{self.out} is of another configuration ({', '.join(keys)} differ): choose "
-                "another `out`, or delete it"
-            )
+        file = self.out / "config.toml"
+        if file.exists():
+            differing = self.config.differs(TrainConfig.load(self.config.method, file))
+            if differing:
+                raise UsageError(
+                    f"{self.out} is of another configuration ({'; '.join(differing[:4])}): choose "
+                    "another `out`, or change them back"
+                )
         self.out.mkdir(parents=True, exist_ok=True)
-        file.write_text(mine, "utf-8")
+        file.write_text(self.config.toml(), "utf-8")
+
+    def claim(self, rows: Rows) -> None:
+        """The directory is of these rows, or new. Raises UsageError."""
+        file = self.out / "rows.json"
+        mine = {"rows": len(rows.rows), "sha256": rows.fingerprint}
+        try:
+            known = json.loads(file.read_text("utf-8"))
+        except FileNotFoundError:
+            file.write_text(json.dumps(mine) + "\n", "utf-8")
+            return
+        if known != mine:
+            raise UsageError(
+                f"{self.out} was begun with other rows ({known['rows']:,}; now {len(rows.rows):,}, "
+                f"or others, from {', '.join(rows.sources)}): put them back, or choose another "
+                "`out`"
+            )
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held while the directory is written. Raises SetupError where another training has it.
+        Of the processes of one training, the first one holds it."""
+        if os.environ.get("RANK", "0") != "0":
+            return contextlib.nullcontext()
+        return alone(self.out, "choose another `out`")
 
     def arguments(self) -> dict[str, Any]:
         """For any of TRL's configurations."""
@@ -114,21 +137,23 @@ class Run:
         tokenizer, model, adapters = self._load()
         data.keep_short(rows, partial(length, tokenizer), self.config.train.max_length)
         self.notice(rows.account())
-        trainer = kind(
-            model,
-            args=arguments,
-            train_dataset=Dataset.from_list(rows.rows),
-            processing_class=tokenizer,
-            peft_config=adapters,
-            **more,
-        )
-        self._train(trainer, rows)
+        with self.alone():
+            self.claim(rows)
+            trainer = kind(
+                model,
+                args=arguments,
+                train_dataset=Dataset.from_list(rows.rows),
+                processing_class=tokenizer,
+                peft_config=adapters,
+                **more,
+            )
+            self._train(trainer, rows)
         return self.model
 
     def _load(self) -> tuple[Any, Any, Any]:
         """Tokenizer, model, and LoRA's configuration or None."""
         tokenizer = weights.load_tokenizer(self.where, self.config.chat_template)
-        model = weights.load_model(self.where)
+        model = weights.load_model(self.where, packed=self.config.train.packing)
         context = weights.context_of(model)
         if context is not None and self.config.train.max_length > context:
             raise UsageError(
@@ -166,12 +191,13 @@ class Run:
         trainer.save_model(str(raw))  # gathers what is spread over devices
         if not trainer.is_world_process_zero():
             return
+        for empty in (raw, self.out / "checkpoints", *self.out.glob("checkpoints/*")):
+            (empty / "README.md").unlink(missing_ok=True)  # a card that nobody filled in
         if adapted:
             weights.save_plain(weights.load_model(str(raw)), tokenizer, self.model, about)
         else:
             (raw / weights.LINEAGE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-            for extra in raw.glob("training_args.bin"):
-                extra.unlink()
+            (raw / "training_args.bin").unlink(missing_ok=True)
             raw.replace(self.model)
         history = plots.read(self.out / "metrics.jsonl")
         plots.steps(history, self.out)
@@ -236,15 +262,24 @@ def out_of_memory(config: TrainConfig) -> str:
     elif not part.gradient_checkpointing:
         knob = "set train.gradient_checkpointing = true"
     elif config.lora.rank == 0:
-        knob = "train adapters (lora.rank = 32) or spread the model (docs/train.md, ZeRO-3)"
+        anew = "train adapters (lora.rank = 32) or spread the model (docs/train.md, ZeRO-3)"
+        return f"the GPU's memory does not suffice: {anew}, in another `out`"
     else:
-        knob = f"lower train.max_length (now {part.max_length})"
+        anew = f"lower train.max_length (now {part.max_length}), in another `out`"
+        return f"the GPU's memory does not suffice: {anew}"
     return f"the GPU's memory does not suffice: {knob}; the same command goes on from there"
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest that was written to its end: `trainer_state.json` comes last."""
-    whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
+    """The newest that was written to its end: `trainer_state.json` comes last, and no file of
+    torch's was cut short by a full disk or a power cut (they are archives, with an index at the
+    end)."""
+    whole = [
+        p
+        for p in folder.glob("checkpoint-*")
+        if (p / "trainer_state.json").is_file()
+        and all(map(zipfile.is_zipfile, [*p.glob("*.pt"), *p.glob("*.pth")]))
+    ]
     return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
 
@@ -255,9 +290,10 @@ def _recorder(path: Path, guard: Guard) -> Any:
     class Recorder(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             """What was logged after the checkpoint will be logged again."""
-            self.start = time.perf_counter()
+            kept = [r for r in plots.read(path) if r["step"] <= state.global_step]
+            self.before = kept[-1] if kept else {}  # seconds and tokens go on from there
+            self.start = time.perf_counter() - self.before.get("seconds", 0.0)
             if state.is_world_process_zero:
-                kept = [r for r in plots.read(path) if r["step"] <= state.global_step]
                 path.write_bytes(b"".join(map(dump_line, kept)))
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
@@ -266,6 +302,8 @@ def _recorder(path: Path, guard: Guard) -> Any:
                 return
             if (waited := figures.get("verifier/seconds")) and figures.get("step_time"):
                 figures["verifier/share"] = waited / figures["step_time"]
+            if "num_tokens" in figures:
+                figures["num_tokens"] += self.before.get("num_tokens", 0.0)
             if state.is_world_process_zero:
                 seconds = round(time.perf_counter() - self.start, 3)
                 row = {"step": state.global_step, **figures, "seconds": seconds}

@@ -17,13 +17,14 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autoif.calls import CallStore
 from autoif.chat import Chat
-from autoif.errors import CallFailed, RunFailed, UsageError
+from autoif.errors import CallFailed, RunFailed, SetupError, UsageError
 from autoif.loop import asyncio_run
 from autoif.pairs import pair_row, query_pairs
 from autoif.records import (
@@ -37,7 +38,7 @@ from autoif.records import (
     to_json,
 )
 from autoif.sandbox import Sandbox
-from autoif.train import data, dpo, guards, plots, weights
+from autoif.train import card, data, dpo, guards, plots, weights
 from autoif.train.config import TrainConfig
 from autoif.train.policy import policy
 from autoif.train.run import Notice, Run
@@ -64,10 +65,14 @@ def train(
             "self-play runs in one process, with sampling.serve over all GPUs; for DPO over "
             "several, train each round's dpo.jsonl with `autoif train dpo` under accelerate"
         )
+    server = config.sampling.serve
+    if server and shutil.which(server[0]) is None:
+        raise SetupError(f"sampling.serve: {server[0]}: no such program")
     run = Run(config, notice)
     if run.done:
         return run.model
     found = data.load("selfplay", config.data)
+    run.claim(found)
     rows, heldout = split(found.rows, config)
     notice(f"{found.account()}: {len(rows)} to play with, {len(heldout)} held out")
     start = run.out / "round-0" / "model"
@@ -96,6 +101,9 @@ def train(
         raise RunFailed("self-play made no pairs: use prompts that are met now and then")
     best = best_round(history, config)
     notice(f"round {best['round']} is the best: {100 * best['pass_rate']:.1f}% of the held out")
+    if best["round"] == 0:
+        text = card.card(config, found, [])
+        (start / "README.md").write_text(f"{text}\nNo round was better: its weights.\n", "utf-8")
     run.model.symlink_to(f"round-{best['round']}/model")
     return run.model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoif.errors import UsageError
 from autoif.train.config import TrainConfig
 from autoif.train.run import Notice, Run
 from autoif.train.weights import tokens
@@ -14,6 +15,11 @@ def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
     run = Run(config, notice)
     if run.done:
         return run.model
+    if config.train.packing and not _has_flash_attention():
+        raise UsageError(
+            "train.packing wants a GPU and `pip install flash-attn`: without it the rows of one "
+            "sequence would read each other; leave it out"
+        )
     from trl import SFTConfig, SFTTrainer
 
     part = config.train
@@ -28,3 +34,10 @@ def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
         arguments,
         lambda tokenizer, row: tokens(tokenizer, row["prompt"] + row["completion"]),
     )
+
+
+def _has_flash_attention() -> bool:
+    import torch
+    from transformers.utils import is_flash_attn_2_available
+
+    return torch.cuda.is_available() and bool(is_flash_attn_2_available())

@@ -43,6 +43,11 @@ def find(model: str) -> tuple[str, str]:
         return str(path), str(lineage(path).get("origin", ""))
     if path.suffix == ".gguf" or name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise UsageError(f"{model}: no such model directory or GGUF file")
+    if "/" not in name:
+        raise UsageError(
+            f"{model}: no such model directory; a GGUF file, an id of the hub (ORG/NAME) or one of "
+            f"these will do, too: {', '.join(sorted(models.WEIGHTS))}"
+        )
     return name, ""
 
 
@@ -72,6 +77,12 @@ def load_tokenizer(where: str, chat_template: str = "") -> Any:
             tokenizer.chat_template = Path(chat_template).read_text("utf-8")
         except OSError as error:
             raise UsageError(f"chat_template {chat_template}: {error.strerror}") from None
+        try:
+            tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+        except Exception as error:  # Jinja's, and what a template raises itself
+            raise UsageError(
+                f"chat_template {chat_template}: not a template for messages: {one_line(error)}"
+            ) from None
     if not tokenizer.chat_template:
         raise UsageError(f"{where}: it has no chat template; name a Jinja file: chat_template = F")
     if tokenizer.pad_token is None:
@@ -85,8 +96,9 @@ def tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool =
     return len(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def load_model(where: str, *, dtype: str = "float32") -> Any:
-    """The model on the CPU, adapters merged. Raises UsageError where it is none."""
+def load_model(where: str, *, packed: bool = False) -> Any:
+    """The model on the CPU, adapters merged. Raises UsageError where it is none. `packed`: with an
+    attention that keeps the rows of one sequence apart."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -95,7 +107,8 @@ def load_model(where: str, *, dtype: str = "float32") -> Any:
         base = where
         if adapter.is_file():
             base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype))
+        more = {"attn_implementation": "flash_attention_2"} if packed else {}
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **more)
         if adapter.is_file():
             from peft import PeftModel
 
