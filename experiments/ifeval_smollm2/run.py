@@ -215,6 +215,7 @@ class Experiment:
         row["ifbench"] = round(figures["ifbench.prompt_loose"], 2)
         row["gsm8k"] = round(figures["gsm8k.accuracy"], 2)
         row |= {"n_train": n, "heldout": round(100 * held, 2), "prompts": sizes[0] or 541}
+        row["words"] = words(out / "ifeval" / "responses.jsonl")
         row["intervals"] = {m: interval(out / "ifeval" / "scores.json", m) for m in METRICS}
         row["seconds"] = round(time.monotonic() - begun)
         if stage:
@@ -275,7 +276,7 @@ def merged(parts: list[Row]) -> Row:
         if not rows:
             out[name] = {"by_seed": by_seed}
             continue
-        keys = (*METRICS, "ifbench", "gsm8k", "heldout", "n_train")
+        keys = (*METRICS, "ifbench", "gsm8k", "heldout", "words", "n_train")
         out[name] = {k: round(statistics.fmean(r[k] for r in rows), 2) for k in keys}
         out[name] |= {"seeds": [int(s) for s in by_seed], "prompts": rows[0]["prompts"]}
         out[name]["intervals"] = rows[0]["intervals"] if len(rows) == 1 else {}
@@ -284,6 +285,11 @@ def merged(parts: list[Row]) -> Row:
         if stage := rows[0].get("stage"):
             out[name]["stage"] = stage
     return out
+
+
+def words(file: Path) -> float:
+    """The median length of the answers: a model can please verifiers by saying less."""
+    return statistics.median(len(row["response"].split()) for row in plots.read(file))
 
 
 def interval(file: Path, metric: str) -> list[float]:
