@@ -172,6 +172,18 @@ def test_a_second_writer_is_refused_by_a_lock_that_dies_with_its_owner(path: Pat
     CallStore.open(path).close()
 
 
+def test_an_open_store_keeps_its_hold_on_the_index_of_its_log(path: Path) -> None:
+    """Else the next reader would begin the index anew, and the writer would die of a bus error."""
+    lock = (
+        "import fcntl, sys\n"
+        "fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)"
+    )  # the byte that SQLite holds shared while it has the index open: UNIX_SHM_DMS
+    CallStore.open(path).close()
+    with CallStore.open(path), CallStore.open(path, read_only=True):
+        found = subprocess.run([sys.executable, "-c", lock, f"{path}-shm"], capture_output=True)
+    assert b"BlockingIOError" in found.stderr
+
+
 def test_what_is_not_a_store_is_refused_and_left_alone(tmp_path: Path) -> None:
     for name, content, says in [
         ("empty", b"", "damaged"),

@@ -57,6 +57,7 @@ class Experiment:
         self.start = Path(args.work) / "start" / "model"
         self.store = CallStore.open(Path(args.work) / "calls.sqlite")
         self.figures: dict[str, Row] = {}
+        self.models: dict[str, Path] = {}  # those with figures
         self.heldout = self._split()
 
     def _split(self) -> list[Row]:
@@ -89,29 +90,34 @@ class Experiment:
         sft = self.stage("sft", "sft", start, "sft.jsonl", {"max_steps": self.steps(80)})
         dpo = self.stage("dpo", "dpo", sft, "dpo.jsonl", {"max_steps": self.steps(50)})
         play = self.selfplay(dpo)
-        grpo = self.stage(
+        self.stage(
             "grpo", "grpo", play, "rlvr.jsonl",
             {"batch": 32, "max_steps": self.steps(12), "save_steps": 4},
             grpo={"beta": 0.02},
         )  # fmt: skip
-        models = {"baseline": start, "sft": sft, "dpo": dpo, "selfplay": play, "grpo": grpo}
-        stages = {n: f for n in models if "heldout" in (f := self.figures.get(n, {}))}
-        best = max(stages, key=lambda n: stages[n]["heldout"])
-        self.score("final", models[best], self.figures[best]["n_train"], whole=True, stage=best)
+        best = max(self.models, key=lambda name: self.figures[name]["heldout"])
+        shipped, n = self.models[best], self.figures[best]["n_train"]
+        self.score("final", shipped, n, whole=True, stage=best)
 
     def stage(self, name: str, method: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
         """A training and its figures; where a guard ended it, the model that it began with."""
-        if self.args.adapters and (kept := Path(self.args.adapters) / name).is_dir():
-            made = self.adapted(kept, model, name)
-        else:
-            made = self.train(name, method, model, rows, part, **more)
+        made = self.adapted(name, model) or self.train(name, method, model, rows, part, **more)
         if made == model:
             return model
-        self.keep(self.work / name / "adapter", name)
-        self.score(name, made, len(plots.read(self.work / rows)))
+        n = len(plots.read(self.work / rows))
+        self.keep(self.work / name / "adapter", name, n)
+        self.score(name, made, n)
         return made
 
     def selfplay(self, model: Path) -> Path:
+        """Its rounds and their figures; the best by the prompts that it holds out itself."""
+        number = 1
+        while made := self.adapted(f"selfplay_{number}", model):
+            rows = json.loads((made.parent / "adapter" / "rows.json").read_text("utf-8"))["rows"]
+            self.score(f"selfplay_{number}", made, rows)
+            model, number = made, number + 1
+        if number > 1:
+            return model
         out = self.work / "selfplay"
         made = self.train(
             "selfplay", "selfplay", model, "rlvr.jsonl",
@@ -121,12 +127,8 @@ class Experiment:
         )  # fmt: skip
         for row in plots.read(out / "rounds.jsonl")[1:]:
             number = row["round"]
+            self.keep(out / f"round-{number}" / "adapter", f"selfplay_{number}", row["pairs"])
             self.score(f"selfplay_{number}", out / f"round-{number}" / "model", row["pairs"])
-        if made != model:
-            number = int(made.resolve().parent.name.rpartition("-")[2])
-            name = f"selfplay_{number}" if number else "dpo"
-            if name in self.figures:
-                self.figures["selfplay"] = self.figures[name]
         return made
 
     def train(self, name: str, method: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
@@ -148,8 +150,12 @@ class Experiment:
         say(f"{name}: {time.monotonic() - begun:.0f} s")
         return made
 
-    def adapted(self, kept: Path, model: Path, name: str) -> Path:
-        """The model that a stage made of `model` when this adapter was kept."""
+    def adapted(self, name: str, model: Path) -> Path | None:
+        """The model that a stage made of `model` when its adapter was kept, if `--adapters` has
+        it."""
+        kept = Path(self.args.adapters or os.devnull) / name
+        if not kept.is_dir():
+            return None
         made = self.work / name / "model"
         if not made.is_dir():
             adapter = self.work / name / "adapter"
@@ -161,7 +167,7 @@ class Experiment:
             say(f"{name}: {kept}")
         return made
 
-    def keep(self, adapter: Path, name: str) -> None:
+    def keep(self, adapter: Path, name: str, n: int) -> None:
         """A copy in bfloat16 without paths, of a few megabytes: what `--adapters` takes."""
         from safetensors.torch import load_file, save_file
 
@@ -172,6 +178,7 @@ class Experiment:
         about = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
         about["base_model_name_or_path"] = ""
         (kept / "adapter_config.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+        (kept / "rows.json").write_text(json.dumps({"rows": n}) + "\n", "utf-8")
         tensors = load_file(adapter / "adapter_model.safetensors")
         halves = {k: v.bfloat16() for k, v in tensors.items()}
         save_file(halves, kept / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -221,6 +228,7 @@ class Experiment:
         if stage:
             row["stage"] = stage
         self.figures[name] = row
+        self.models[name] = model
         self.write()
         say(f"{name}: {json.dumps(row)}")
 

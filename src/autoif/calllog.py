@@ -8,6 +8,7 @@ leaves no later commit that is whole. The formats are SQLite's: https://www.sqli
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -60,10 +61,13 @@ def commit_out_of_reach(path: Path) -> Frame | None:
     One commit that lacks frames is none: a power cut may leave that of what was just being synced.
     """
     try:
-        with open(f"{path}-shm", "rb") as index, open(f"{path}-wal", "rb") as file:
+        index = _index(path)
+        if index is None:
+            return None
+        with open(f"{path}-wal", "rb") as file:
             if os.fstat(file.fileno()).st_size < HEADER + FRAME:
                 return None
-            (end,) = struct.unpack_from("=I", index.read(20), 16)  # mxFrame
+            (end,) = struct.unpack_from("=I", os.pread(index, 20, 0), 16)  # mxFrame
             torn = False
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as log:
                 for number, frame in enumerate(frames(log, after=end), end + 1):
@@ -72,4 +76,16 @@ def commit_out_of_reach(path: Path) -> Frame | None:
                     torn = torn or frame.commits
     except FileNotFoundError:
         pass
+    return None
+
+
+def _index(path: Path) -> int | None:
+    """The descriptor that SQLite itself has open on its index of the log. To close one of our own
+    would drop the locks of this process on that file (so POSIX has it), and the next process to
+    open the store would begin the index anew under the writer's feet: a bus error."""
+    index = os.stat(f"{path}-shm")
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own is closed by now
+            if os.path.samestat(os.fstat(int(name)), index):
+                return int(name)
     return None
