@@ -307,7 +307,7 @@ def interval(file: Path, metric: str) -> list[float]:
 
 def draw(results: Row, path: Path) -> None:
     history = [
-        {"stage": name, **row}
+        {**row, "stage": name}
         for name, row in results.items()
         if isinstance(row, Mapping) and "inst_loose" in row
     ]
