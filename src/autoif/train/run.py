@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import math
 import os
@@ -32,6 +33,7 @@ from autoif.train.data import Row, Rows
 from autoif.train.guards import Diverged, Guard
 
 Notice = Callable[[str], None]
+PLENTY = 16 * 10**9  # bytes of memory
 
 
 class Run:
@@ -148,6 +150,8 @@ class Run:
                 **more,
             )
             self._train(trainer, rows)
+        del trainer, model
+        give_memory_back()
         return self.model
 
     def _load(self) -> tuple[Any, Any, Any]:
@@ -222,13 +226,23 @@ def quiet(config: TrainConfig) -> None:
 def keep_memory() -> None:
     """Tell malloc to keep what is freed. By itself glibc's maps every large tensor anew and gives
     it back, and the kernel's zeroing of those pages is up to half of a step's time on a CPU
-    (`benchmarks/train.py`, step). The process then stays as large as its largest step."""
+    (`benchmarks/train.py`, step). In return the process is about twice as large while it trains,
+    so this is done only where there is plenty."""
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < PLENTY:
+        return
     trim_threshold, top_pad, mmap_max = -1, -2, -4
     with contextlib.suppress(AttributeError):  # other C libraries have no such call
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, -1)
         mallopt(top_pad, 256 * 2**20)
+
+
+def give_memory_back() -> None:
+    """What `keep_memory` kept, before something else begins."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def has_bf16() -> bool:
