@@ -163,7 +163,8 @@ class Experiment:
             config = adapter / "adapter_config.json"
             about = json.loads(config.read_text("utf-8")) | {"base_model_name_or_path": str(model)}
             config.write_text(json.dumps(about), "utf-8")
-            self.save(adapter, made, weights.lineage(model) | {"base": str(model), "method": name})
+            about = weights.lineage(model) | {"base": str(model), "method": name}
+            self.save(adapter, made, about, tokenizer=model)
             say(f"{name}: {kept}")
         return made
 
@@ -183,9 +184,11 @@ class Experiment:
         halves = {k: v.bfloat16() for k, v in tensors.items()}
         save_file(halves, kept / "adapter_model.safetensors", metadata={"format": "pt"})
 
-    def save(self, where: str | Path, folder: Path, about: Row) -> None:
-        tokenizer = weights.load_tokenizer(str(where))
-        weights.save_plain(weights.load_model(str(where)), tokenizer, folder, about)
+    def save(
+        self, where: str | Path, folder: Path, about: Row, *, tokenizer: Path | None = None
+    ) -> None:
+        words = weights.load_tokenizer(str(tokenizer or where))
+        weights.save_plain(weights.load_model(str(where)), words, folder, about)
 
     def steps(self, n: int) -> int:
         return max(2, int(n * self.size))
