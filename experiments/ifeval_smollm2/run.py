@@ -81,17 +81,16 @@ class Experiment:
     # ---- stages ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        start = self.start
-        if not start.is_dir():
+        if not self.start.is_dir():
             where, origin = weights.find(self.args.student)
             about = {"origin": origin, "base": self.args.student, "method": "start"}
-            self.save(where, start, about)
-        self.score("baseline", start, 0, whole=True)
-        sft = self.stage("sft", "sft", start, "sft.jsonl", {"max_steps": self.steps(80)})
-        dpo = self.stage("dpo", "dpo", sft, "dpo.jsonl", {"max_steps": self.steps(50)})
+            self.save(where, self.start, about)
+        self.score("baseline", self.start, 0, whole=True)
+        sft = self.stage("sft", self.start, "sft.jsonl", {"max_steps": self.steps(80)})
+        dpo = self.stage("dpo", sft, "dpo.jsonl", {"max_steps": self.steps(50)})
         play = self.selfplay(dpo)
         self.stage(
-            "grpo", "grpo", play, "rlvr.jsonl",
+            "grpo", play, "rlvr.jsonl",
             {"batch": 32, "max_steps": self.steps(12), "save_steps": 4},
             grpo={"beta": 0.02},
         )  # fmt: skip
@@ -99,9 +98,9 @@ class Experiment:
         shipped, n = self.models[best], self.figures[best]["n_train"]
         self.score("final", shipped, n, whole=True, stage=best)
 
-    def stage(self, name: str, method: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
+    def stage(self, name: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
         """A training and its figures; where a guard ended it, the model that it began with."""
-        made = self.adapted(name, model) or self.train(name, method, model, rows, part, **more)
+        made = self.adapted(name, model) or self.train(name, model, rows, part, **more)
         if made == model:
             return model
         n = len(plots.read(self.work / rows))
@@ -120,8 +119,7 @@ class Experiment:
             return model
         out = self.work / "selfplay"
         made = self.train(
-            "selfplay", "selfplay", model, "rlvr.jsonl",
-            {},
+            "selfplay", model, "rlvr.jsonl", {},
             sampling=self.sampling() | {"k": 8, "temperature": 0.8, "max_tokens": 160},
             selfplay={"rounds": 3, "prompts": max(8, int(60 * self.size)), "per_prompt": 4},
         )  # fmt: skip
@@ -131,7 +129,8 @@ class Experiment:
             self.score(f"selfplay_{number}", out / f"round-{number}" / "model", row["pairs"])
         return made
 
-    def train(self, name: str, method: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
+    def train(self, name: Any, model: Path, rows: str, part: Row, **more: Any) -> Path:
+        """`name`: of the stage, which is its method's."""
         values = {
             "model": str(model),
             "data": str(self.work / rows),
@@ -141,7 +140,7 @@ class Experiment:
         } | more
         begun = time.monotonic()
         try:
-            made = train(TrainConfig.of(method, values), say)
+            made = train(TrainConfig.of(name, values), say)
         except RunFailed as stopped:
             say(f"{name}: {stopped}")
             self.figures[name] = {"stopped": str(stopped)}

@@ -186,11 +186,7 @@ class TrainConfig(_Section):
     def differs(self, other: TrainConfig) -> list[str]:
         """The dotted keys in which two trainings differ, each with both values: all but those that
         only say how much is done at a time, and by what."""
-        mine, theirs = (c.model_dump(mode="json") for c in (self, other))
-        for values in (mine, theirs):
-            for section, keys in FREE.items():
-                for key in keys:
-                    del values[section][key]
+        mine, theirs = (c.model_dump(mode="json", exclude=FREE) for c in (self, other))
         return differences(mine, theirs)
 
     def toml(self) -> str:
@@ -199,8 +195,8 @@ class TrainConfig(_Section):
 
 # What may be changed when a training goes on: a smaller micro-batch after memory ran out, say.
 FREE = {
-    "train": ("micro_batch", "gradient_checkpointing", "save_steps", "keep", "threads"),
-    "sampling": ("batch", "serve"),
+    "train": {"micro_batch", "gradient_checkpointing", "save_steps", "keep", "threads"},
+    "sampling": {"batch", "serve"},
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

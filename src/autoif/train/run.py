@@ -133,26 +133,30 @@ class Run:
         """The trained model, of the rows that are short enough. `kind`, `arguments`, `more`: a
         trainer of TRL's, its configuration, what else it takes. `length(tokenizer, row)`: tokens.
         """
+        with self.alone():
+            self._fit(kind, arguments, length, more)
+        give_memory_back()
+        return self.model
+
+    def _fit(
+        self, kind: Any, arguments: Any, length: Callable[[Any, Row], int], more: dict[str, Any]
+    ) -> None:
         from datasets import Dataset
 
         rows = data.load(self.config.method, self.config.data)
         tokenizer, model, adapters = self._load()
         data.keep_short(rows, partial(length, tokenizer), self.config.train.max_length)
         self.notice(rows.account())
-        with self.alone():
-            self.claim(rows)
-            trainer = kind(
-                model,
-                args=arguments,
-                train_dataset=Dataset.from_list(rows.rows),
-                processing_class=tokenizer,
-                peft_config=adapters,
-                **more,
-            )
-            self._train(trainer, rows)
-        del trainer, model
-        give_memory_back()
-        return self.model
+        self.claim(rows)
+        trainer = kind(
+            model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows.rows),
+            processing_class=tokenizer,
+            peft_config=adapters,
+            **more,
+        )
+        self._train(trainer, rows)
 
     def _load(self) -> tuple[Any, Any, Any]:
         """Tokenizer, model, and LoRA's configuration or None."""
@@ -271,17 +275,17 @@ def lora(config: TrainConfig) -> Any:
 def out_of_memory(config: TrainConfig) -> str:
     """One line: which key to turn first."""
     part = config.train
+    then = "the same command goes on from there"
     if part.micro_batch > 1:
         knob = f"lower train.micro_batch (now {part.micro_batch})"
     elif not part.gradient_checkpointing:
         knob = "set train.gradient_checkpointing = true"
-    elif config.lora.rank == 0:
-        anew = "train adapters (lora.rank = 32) or spread the model (docs/train.md, ZeRO-3)"
-        return f"the GPU's memory does not suffice: {anew}, in another `out`"
     else:
-        anew = f"lower train.max_length (now {part.max_length}), in another `out`"
-        return f"the GPU's memory does not suffice: {anew}"
-    return f"the GPU's memory does not suffice: {knob}; the same command goes on from there"
+        then = "in another `out`"
+        knob = f"lower train.max_length (now {part.max_length})"
+        if config.lora.rank == 0:
+            knob = "train adapters (lora.rank = 32) or spread the model (docs/train.md, ZeRO-3)"
+    return f"the GPU's memory does not suffice: {knob}; {then}"
 
 
 def last_checkpoint(folder: Path) -> Path | None:
