@@ -39,9 +39,11 @@ for pool in known:
 return False
 """
 
-# The C heap, from the lowest big object that we can name to the break.
+# The C heap, from the lowest big object that we can name (the frozen ones of the start of Python
+# among them: the few of our own may all lie above what we look for) to the break.
 _HEAP = """
 ctypes, gc = grab("ctypes"), grab("gc")
+gc.unfreeze()
 libc = ctypes.CDLL(None)
 libc.sbrk.restype = ctypes.c_ssize_t
 end = libc.sbrk(0)
