@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import statistics
@@ -174,6 +175,22 @@ def test_other_rows_and_a_second_training_are_refused_in_a_directory(tmp_path: P
     students.write(data, students.sft_rows(7))
     with pytest.raises(UsageError, match=r"begun with other rows \(8; now 7"):
         sft.train(c)
+    (tmp_path / "model").rename(tmp_path / "out" / "model")
+    with pytest.raises(UsageError, match=r"begun with other rows"):  # nor is a made one passed off
+        sft.train(c)
+
+
+def test_a_model_made_of_other_weights_is_not_passed_off_as_made(tmp_path: Path) -> None:
+    """SFT anew into the directory that a DPO's configuration names: DPO is not done."""
+    student = students.make(tmp_path / "student")
+    data = students.write(tmp_path / "dpo.jsonl", students.dpo_rows(8))
+    c = config("dpo", student, data, tmp_path / "out", train={"max_steps": 1})
+    model = dpo.train(c)
+    assert dpo.train(c) == model
+    shutil.rmtree(student)
+    students.make(student, initializer_range=0.03)  # files of the same sizes
+    with pytest.raises(UsageError, match=r"begun with other weights than .*/student has now"):
+        dpo.train(c)
 
 
 def test_a_checkpoint_that_was_cut_short_is_not_gone_on_from(tmp_path: Path) -> None:

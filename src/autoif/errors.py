@@ -65,3 +65,12 @@ class CallFailed(AutoIFError):
 
 class CallPending(AutoIFError):
     """The call was noted for a batch file; whoever needs its answer cannot go on in this start."""
+
+
+def one_line(said: object, key: str = "") -> str:
+    """What a library, a server or an exception said, fit to stand in a message: one line, short,
+    without the key."""
+    line = " ".join(str(said).split()).removeprefix("ERROR: ")
+    if not line and isinstance(said, BaseException):
+        return type(said).__name__
+    return (line.replace(key, "***") if key else line)[:300]

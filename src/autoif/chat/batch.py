@@ -25,8 +25,8 @@ from autoif.callfile import exclusively, reading
 from autoif.calls import PUT_CALL, CallStore, call_key, call_row, canonical
 from autoif.calltools import import_row
 from autoif.chat import Backend
-from autoif.chat.wire import checked_url, complaint, one_line, parse_json, parse_reply
-from autoif.errors import CallPending, ModelUnavailable, UsageError
+from autoif.chat.wire import checked_url, complaint, parse_json, parse_reply
+from autoif.errors import CallPending, ModelUnavailable, UsageError, one_line
 from autoif.records import Reply, Request
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000  # of one batch file; OpenAI takes 200 MB

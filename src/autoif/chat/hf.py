@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoif.chat.hf_model import Job, Model, one_line
-from autoif.errors import AutoIFError, CallFailed, ModelUnavailable
+from autoif.chat.hf_model import Job, Model
+from autoif.errors import AutoIFError, CallFailed, ModelUnavailable, one_line
 from autoif.records import Reply, Request, seed_from, to_json
 
 COMPANY = 0.01  # seconds that a batch waits for requests that come together

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoif.chat.thinking import count_thinking, strip_thinking
-from autoif.errors import CallFailed, ModelUnavailable
+from autoif.errors import CallFailed, ModelUnavailable, one_line
 from autoif.records import Message, Reply, Request, Usage
 
 
@@ -197,8 +197,3 @@ def draw(logits: Any, temperature: float, top_p: float, number: float) -> Any:
     # Below 1 in float32, too: a token whose chance is 0 is never picked.
     at = sums[-1:] * min(number, 1 - 2**-20)
     return (sums <= at).sum(-1, keepdim=True)
-
-
-def one_line(error: Exception) -> str:
-    """What it says, fit to be shown to a user."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

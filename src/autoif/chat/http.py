@@ -26,13 +26,12 @@ from autoif.chat.stream import STREAM, Pieces
 from autoif.chat.wire import (
     checked_url,
     complaint,
-    one_line,
     parse_json,
     parse_reply,
     request_body,
     retry_after,
 )
-from autoif.errors import CallFailed, ModelUnavailable
+from autoif.errors import CallFailed, ModelUnavailable, one_line
 from autoif.records import Reply, Request
 
 ATTEMPTS = 24  # of one call, apart from 429s and from what an outage took

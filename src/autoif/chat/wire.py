@@ -91,12 +91,6 @@ def complaint(document: Any, data: bytes) -> str:
     return data[:1000].decode(errors="replace")
 
 
-def one_line(text: object, key: str) -> str:
-    """A server's words, fit for an error message: one line, short, without the key."""
-    line = " ".join(str(text).split())
-    return (line.replace(key, "***") if key else line)[:300]
-
-
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, from Retry-After in seconds or as an HTTP date, or None. A date is taken
     relative to the server's own Date, so that neither clock has to be right; without one it says

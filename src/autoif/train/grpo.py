@@ -19,7 +19,7 @@ def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
             f"train.batch ({batch}) is no multiple of grpo.generations ({grpo.generations})"
         )
     run = Run(config, notice)
-    if run.done:
+    if run.done():
         return run.model
     from trl import GRPOConfig, GRPOTrainer
 

@@ -41,7 +41,7 @@ class Run:
 
     def __init__(self, config: TrainConfig, notice: Notice) -> None:
         weights.need_extra()
-        quiet(config)
+        prepare(config)
         self.config = config
         self.out = Path(config.out)
         self.notice = notice
@@ -49,9 +49,13 @@ class Run:
         self.where, self.origin = weights.find(config.model)
         self._claim()
 
-    @property
     def done(self) -> bool:
-        return self.model.is_dir()
+        """Whether the model is there. Raises UsageError where it was made of another model or of
+        other rows, so that nobody takes an old one for a new one."""
+        if not self.model.is_dir():
+            return False
+        self.rows()
+        return True
 
     def _claim(self) -> None:
         """The directory is of this configuration, or new."""
@@ -66,21 +70,33 @@ class Run:
         self.out.mkdir(parents=True, exist_ok=True)
         file.write_text(self.config.toml(), "utf-8")
 
-    def claim(self, rows: Rows) -> None:
-        """The directory is of these rows, or new. Raises UsageError."""
-        file = self.out / "rows.json"
-        mine = {"rows": len(rows.rows), "sha256": rows.fingerprint}
+    def rows(self) -> Rows:
+        """The rows of `data`. Raises UsageError where the directory is of others, or of another
+        model."""
+        rows = data.load(self.config.method, self.config.data)
+        file = self.out / "inputs.json"
+        mine = {
+            "rows": len(rows.rows),
+            "sha256": rows.fingerprint,
+            "model": weights.fingerprint(self.where),
+        }
         try:
             known = json.loads(file.read_text("utf-8"))
         except FileNotFoundError:
             file.write_text(json.dumps(mine) + "\n", "utf-8")
-            return
+            return rows
+        if known["model"] != mine["model"]:
+            raise UsageError(
+                f"{self.out} was begun with other weights than {self.config.model} has now: put "
+                "them back, or choose another `out`"
+            )
         if known != mine:
             raise UsageError(
                 f"{self.out} was begun with other rows ({known['rows']:,}; now {len(rows.rows):,}, "
                 f"or others, from {', '.join(rows.sources)}): put them back, or choose another "
                 "`out`"
             )
+        return rows
 
     def alone(self) -> AbstractContextManager[None]:
         """Held while the directory is written. Raises SetupError where another training has it.
@@ -143,11 +159,10 @@ class Run:
     ) -> None:
         from datasets import Dataset
 
-        rows = data.load(self.config.method, self.config.data)
+        rows = self.rows()
         tokenizer, model, adapters = self._load()
         data.keep_short(rows, partial(length, tokenizer), self.config.train.max_length)
         self.notice(rows.account())
-        self.claim(rows)
         trainer = kind(
             model,
             args=arguments,
@@ -212,8 +227,9 @@ class Run:
         (self.model / "README.md").write_text(card.card(self.config, rows, history), "utf-8")
 
 
-def quiet(config: TrainConfig) -> None:
-    """The libraries' bars and advice are not the user's; threads as asked for."""
+def prepare(config: TrainConfig) -> None:
+    """The process, for torch: without the libraries' bars and advice, threads as asked for, and on
+    a CPU memory that is kept."""
     import datasets
     import torch
     import transformers

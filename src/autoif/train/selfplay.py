@@ -38,7 +38,7 @@ from autoif.records import (
     to_json,
 )
 from autoif.sandbox import Sandbox
-from autoif.train import card, data, dpo, guards, plots, weights
+from autoif.train import card, dpo, guards, plots, weights
 from autoif.train.config import TrainConfig
 from autoif.train.policy import policy
 from autoif.train.run import Notice, Run
@@ -69,10 +69,9 @@ def train(
     if server and shutil.which(server[0]) is None:
         raise SetupError(f"sampling.serve: {server[0]}: no such program")
     run = Run(config, notice)
-    if run.done:
+    if run.done():
         return run.model
-    found = data.load("selfplay", config.data)
-    run.claim(found)
+    found = run.rows()
     rows, heldout = split(found.rows, config)
     notice(f"{found.account()}: {len(rows)} to play with, {len(heldout)} held out")
     start = run.out / "round-0" / "model"

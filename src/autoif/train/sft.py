@@ -13,7 +13,7 @@ from autoif.train.weights import tokens
 def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
     """The directory of the trained model. Run again, it goes on where it was stopped."""
     run = Run(config, notice)
-    if run.done:
+    if run.done():
         return run.model
     if config.train.packing and not _has_flash_attention():
         raise UsageError(

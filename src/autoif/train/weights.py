@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from autoif import models
-from autoif.chat.hf_model import one_line
-from autoif.errors import SetupError, UsageError
+from autoif.errors import SetupError, UsageError, one_line
 
 LINEAGE = "autoif.json"
+BLOCKS = 64  # of a file, that its fingerprint reads
 
 
 def need_extra() -> None:
@@ -49,6 +49,21 @@ def find(model: str) -> tuple[str, str]:
             f"these will do, too: {', '.join(sorted(models.WEIGHTS))}"
         )
     return name, ""
+
+
+def fingerprint(where: str) -> str:
+    """Of a directory's weights, without reading all of them: names, sizes and 64 blocks of each
+    file. "" for an id of the hub."""
+    digest = hashlib.sha256()
+    files = sorted(Path(where).glob("*.safetensors")) or sorted(Path(where).glob("*.bin"))
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as opened:
+            for n in range(BLOCKS):
+                opened.seek(size * n // BLOCKS)
+                digest.update(opened.read(4096))
+    return digest.hexdigest()[:16] if files else ""
 
 
 def lineage(folder: Path) -> dict[str, Any]:
