@@ -30,7 +30,7 @@ from typing import Any
 from autoif.calls import CallStore
 from autoif.chat.stored import StoredChat
 from autoif.errors import AutoIFError, CallFailed, RunFailed
-from autoif.records import Message, Request, content_id, dump_line, seed_from
+from autoif.records import Message, Request, dump_line, seed_from
 from autoif.train import data, plots, weights
 from autoif.train.config import Evaluation, TrainConfig
 from autoif.train.policy import policy
@@ -41,7 +41,6 @@ from autoif.verify import shared_sandbox
 HERE = Path(__file__).parent
 STUDENT = "smollm2-135m-instruct"
 ANSWERS = 4  # of a held-out prompt, at temperature 0.8
-QUERIES = 12  # that a set of constraints is played with: an answer of its own needs no supervisor
 METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")
 Row = dict[str, Any]
 
@@ -62,8 +61,8 @@ class Experiment:
         self.heldout = self._split()
 
     def _split(self) -> list[Row]:
-        """Prompts for play and held out, by the hash of their ids; those of one set of verifiers
-        are drawn together, so that none stands on both sides."""
+        """Prompts for play and held out, by the hash of their ids; one per instruction is drawn
+        whole, so that no constraint stands on both sides."""
         source = self.rows / "data" if (self.rows / "data").is_dir() else self.rows
         for name in ("sft", "dpo"):
             shutil.copy(source / f"{name}.jsonl", self.work / f"{name}.jsonl")
@@ -76,12 +75,7 @@ class Experiment:
         while groups and len(held) < min(60, len(found.rows) // 5):
             held += groups.pop()
         with (self.work / "rlvr.jsonl").open("wb") as file:
-            queries = {
-                row["id"]: row["query"]
-                for row in plots.read(source / "rlvr.jsonl")
-                if len(row["prompt"]) == 1 and "query" in row
-            }
-            file.writelines(dump_line(row) for group in groups for row in crossed(group, queries))
+            file.writelines(dump_line(row) for group in groups for row in group)
         return held
 
     # ---- stages ------------------------------------------------------------------------------
@@ -127,7 +121,7 @@ class Experiment:
         made = self.train(
             "selfplay", model, "rlvr.jsonl", {},
             sampling=self.sampling() | {"k": 8, "temperature": 0.8, "max_tokens": 160},
-            selfplay={"rounds": 3, "prompts": max(8, int(300 * self.size)), "per_prompt": 1},
+            selfplay={"rounds": 3, "prompts": max(8, int(60 * self.size)), "per_prompt": 4},
         )  # fmt: skip
         for row in plots.read(out / "rounds.jsonl")[1:]:
             number = row["round"]
@@ -278,22 +272,6 @@ class Experiment:
         target = Path(self.args.results)
         target.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
         draw(results, target.with_name("stages.png"))
-
-
-def crossed(group: list[Row], queries: Mapping[str, str]) -> list[Row]:
-    """Rows of one set of constraints, with QUERIES of all queries (`queries`: by a row's id) in
-    place of those that the supervisor's kept answers were to: no set weighs more than another.
-    Conversations stay as they are."""
-    first = next((row for row in group if row["id"] in queries), None)
-    rows = [row for row in group if row["id"] not in queries][:QUERIES]
-    if first is None:
-        return rows
-    asked = first["prompt"][0]["content"].removeprefix(queries[first["id"]])
-    distinct = sorted({*queries.values()}, key=lambda q: seed_from("play", [first["id"], q]))
-    for query in distinct[:QUERIES]:
-        prompt = [{"role": "user", "content": query + asked}]
-        rows.append(first | {"id": content_id(prompt), "prompt": prompt})
-    return rows
 
 
 def merged(parts: list[Row]) -> Row:
