@@ -204,8 +204,8 @@ class Experiment:
         root = Path(os.environ["AUTOIF_DATA"])
         share = min(1.0, 4 * self.size)
         sizes = tuple(max(4, int(k * share)) for k in (200, 100, 50))
-        if whole and self.size >= 1:
-            sizes = (0, 0, 200)
+        if self.size >= 1:
+            sizes = (0, 0, 200) if whole else (0, *sizes[1:])
         files = (
             "ifeval/input_data.jsonl",
             "ifbench/IFBench_test.jsonl",
