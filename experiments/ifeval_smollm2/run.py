@@ -121,7 +121,7 @@ class Experiment:
         made = self.train(
             "selfplay", model, "rlvr.jsonl", {},
             sampling=self.sampling() | {"k": 8, "temperature": 0.8, "max_tokens": 160},
-            selfplay={"rounds": 3, "prompts": max(8, int(60 * self.size)), "per_prompt": 4},
+            selfplay={"rounds": 3, "prompts": max(8, int(60 * self.size))},
         )  # fmt: skip
         for row in plots.read(out / "rounds.jsonl")[1:]:
             number = row["round"]

@@ -258,7 +258,7 @@ PER_METHOD: dict[tuple[str, Method], dict[str, Any]] = {
     ("tiny", "selfplay"): {
         "train": {"lr": 2e-4, "schedule": "cosine", "batch": 8, "micro_batch": 2, "epochs": 1},
         "dpo": {"beta": 0.1},
-        "selfplay": {"prompts": 100},
+        "selfplay": {"prompts": 60, "per_prompt": 4},
     },
     ("tiny", "grpo"): {
         "train": {
