@@ -9,7 +9,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoif.chat.limits import CEILING, Gate, Limiter, Outcome, Permit
+from autoif.chat.limits import CEILING, Entrance, Limiter, Outcome, Permit
 
 OUTCOMES = [Outcome.ANSWERED, Outcome.BUSY, Outcome.FAILED, Outcome.REFUSED, Outcome.ABANDONED]
 
@@ -129,14 +129,14 @@ def test_whatever_happens_it_stays_in_bounds_and_lets_calls_through_again(
 
 
 async def test_the_gate_is_fair_and_survives_cancelling() -> None:
-    gate = Gate([Limiter("x", start=2)], 60, lambda line: None)
+    entrance = Entrance([Limiter("x", start=2)], 60, lambda line: None)
     order: list[int] = []
 
     async def call(number: int) -> None:
-        permit = await gate.enter(0)
+        permit = await entrance.enter(0)
         order.append(number)
         await asyncio.sleep(0.001)
-        gate.leave(permit, Outcome.ABANDONED)
+        entrance.leave(permit, Outcome.ABANDONED)
 
     calls = [asyncio.create_task(call(i)) for i in range(60)]
     await asyncio.sleep(0.005)
@@ -145,4 +145,4 @@ async def test_the_gate_is_fair_and_survives_cancelling() -> None:
     await asyncio.gather(*calls, return_exceptions=True)
     assert order == sorted(order)
     assert set(range(11, 60, 2)) <= set(order)
-    assert gate.limiters[0].in_flight == gate.waiting == 0
+    assert entrance.limiters[0].in_flight == entrance.waiting == 0

@@ -296,21 +296,26 @@ def test_a_server_may_answer_for_the_policy(tmp_path: Path) -> None:
     server.write_text(SERVER)
     sampling = Sampling(serve=(sys.executable, str(server), "{model}", "{port}"))
 
+    model = tmp_path / "model"
+
     async def ask() -> str:
         with CallStore.open(tmp_path / "calls.sqlite") as store:
-            async with policy(tmp_path, sampling, store, lambda line: None) as chat:
+            async with policy(model, sampling, store, lambda line: None) as chat:
                 return (await chat(Request((Message("user", "who?"),)))).text
 
-    assert asyncio.run(ask()) == f"I am {tmp_path}"
-    with pytest.raises(SetupError, match="ended with code 3"):
-        asyncio.run(_enter(Sampling(serve=(sys.executable, "-c", "raise SystemExit(3)")), tmp_path))
+    assert asyncio.run(ask()) == f"I am {model}"
+    broken = (sys.executable, "-c", "print('no GPU', flush=True); raise SystemExit(3)")
+    said = rf"ended with code 3: no GPU \(all it said: {tmp_path}/server\.log\)"
+    with pytest.raises(SetupError, match=said):
+        asyncio.run(_enter(Sampling(serve=broken), model))
 
 
 def test_a_server_ends_with_a_killed_training(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER)
     holder = (
         "import pathlib, sys\nfrom autoif.train.policy import _served\n"
-        "with _served(pathlib.Path('m'), (sys.executable, 'server.py', '{model}', '{port}')):\n"
+        "command = (sys.executable, 'server.py', '{model}', '{port}')\n"
+        "with _served(pathlib.Path('m'), command, lambda line: None):\n"
         "    print('up', flush=True)\n    input()\n"
     )
     with subprocess.Popen(
@@ -327,9 +332,9 @@ def test_a_server_ends_with_a_killed_training(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-async def _enter(sampling: Sampling, tmp_path: Path) -> None:
-    with CallStore.open(tmp_path / "calls.sqlite") as store:
-        async with policy(tmp_path, sampling, store, lambda line: None):
+async def _enter(sampling: Sampling, model: Path) -> None:
+    with CallStore.open(model.parent / "calls.sqlite") as store:
+        async with policy(model, sampling, store, lambda line: None):
             pass
 
 

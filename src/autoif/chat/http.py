@@ -1,8 +1,9 @@
 """Any OpenAI-compatible server: vLLM, SGLang, llama-server, Ollama, hosted APIs.
 
-One POST per answer over kept-alive connections, behind one adaptive `Gate`. What can be retried is
-(429, 5xx, resets, timeouts, garbage), with jitter; what cannot is told apart: a set-up that will
-never work raises `ModelUnavailable`, a request that will never be answered raises `CallFailed`.
+One POST per answer over kept-alive connections, behind one adaptive `Entrance`. What can be
+retried is (429, 5xx, resets, timeouts, garbage), with jitter; what cannot is told apart: a set-up
+that will never work raises `ModelUnavailable`, a request that will never be answered raises
+`CallFailed`.
 The key goes into one header and nowhere else; server messages are scrubbed of it.
 """
 
@@ -21,7 +22,7 @@ import aiohttp
 from autoif.calls import canonical
 from autoif.chat.connector import Connector, allow_connections, spare_collector
 from autoif.chat.leaders import LONG, Lead, Leaders
-from autoif.chat.limits import Gate, Limiter, Outcome, Retry
+from autoif.chat.limits import Entrance, Limiter, Outcome, Retry
 from autoif.chat.stream import STREAM, Pieces
 from autoif.chat.wire import (
     checked_url,
@@ -87,7 +88,7 @@ class HttpBackend:
         self._key_env = api_key_env
         self._extra = dict(extra_body or {})
         self._notice = on_notice
-        self._gate = Gate(
+        self._entrance = Entrance(
             [Limiter(url, deadline=timeout) for url in self.urls], patience, on_notice
         )
         self._session: aiohttp.ClientSession | None = None
@@ -104,11 +105,11 @@ class HttpBackend:
         return request_body(self.model, request, self._extra)
 
     def load(self) -> Load:
-        limiters = self._gate.limiters
+        limiters = self._entrance.limiters
         return Load(
             in_flight=sum(x.in_flight for x in limiters),
             limit=sum(int(x.limit) for x in limiters),
-            waiting=self._gate.waiting,
+            waiting=self._entrance.waiting,
             paused=all(x.is_open for x in limiters),
             retried=self._retried,
             resent=self._resent,
@@ -133,7 +134,7 @@ class HttpBackend:
         group = hash(request.messages[:-1])  # calls that share all but their last message
         counted = timeouts = 0
         while True:
-            permit = await self._gate.enter(group, warm=warm)
+            permit = await self._entrance.enter(group, warm=warm)
             outcome, failure = Outcome.ABANDONED, None
             pieces = None
             if lead is not None and lead.sent() and self._streams is not False:
@@ -146,14 +147,14 @@ class HttpBackend:
                 outcome = Outcome.ANSWERED
                 raise
             except ModelUnavailable as e:
-                self._gate.give_up(e)
+                self._entrance.give_up(e)
                 raise
             except Retry as e:
                 outcome, failure = e.outcome, e
             finally:
-                self._gate.leave(permit, outcome, failure)
-            if self._gate.fatal is not None:
-                raise self._gate.fatal
+                self._entrance.leave(permit, outcome, failure)
+            if self._entrance.fatal is not None:
+                raise self._entrance.fatal
             self._retried += 1
             self._resent += failure.paid
             if failure.outcome is Outcome.FAILED and not permit.limiter.is_open:
@@ -200,7 +201,7 @@ class HttpBackend:
         except aiohttp.ClientSSLError as e:
             raise ModelUnavailable(f"{url}: {one_line(e, self._key)}: check its certificate") from e
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            others = [x for x in self._gate.limiters if x.name != url]
+            others = [x for x in self._entrance.limiters if x.name != url]
             if not self._worked and all(x.is_open for x in others):
                 why = one_line(getattr(e, "os_error", None) or e, self._key)
                 raise ModelUnavailable(
@@ -260,7 +261,7 @@ class HttpBackend:
     ) -> Exception:
         """What an error status means."""
         after = retry_after(headers)
-        patience = self._gate.patience
+        patience = self._entrance.patience
         if status == 401 or (status == 403 and url not in self._worked):
             how = "check" if self._key else "set"
             return ModelUnavailable(
@@ -336,16 +337,16 @@ class HttpBackend:
         has given up, let no call wait for its own deadline."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(self.silence, self._gate.patience) / 4)
-            for limiter in self._gate.limiters:
+            await asyncio.sleep(min(self.silence, self._entrance.patience) / 4)
+            for limiter in self._entrance.limiters:
                 silent = loop.time() - limiter.last_heard
                 if not limiter.in_flight or limiter.is_open or silent < self.silence:
                     continue
                 if not await self._is_there(limiter.name) and not limiter.is_open:
                     limiter.open(loop.time())
-                    self._gate.tell_open(limiter, f"silent for {silent:.0f} s")
-            self._gate.look()
-            if self._gate.fatal is not None and self._gate.outlived:
+                    self._entrance.tell_open(limiter, f"silent for {silent:.0f} s")
+            self._entrance.look()
+            if self._entrance.fatal is not None and self._entrance.outlived:
                 for scope in self._scopes:
                     scope.reschedule(loop.time())
 

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -29,7 +28,7 @@ from autoif.chat import Backend
 from autoif.chat.hf import HFBackend
 from autoif.chat.open import open_backend
 from autoif.chat.stored import StoredChat
-from autoif.errors import SetupError
+from autoif.errors import SetupError, one_line
 from autoif.train import weights
 from autoif.train.config import Sampling
 from autoif.train.gguf_file import write_gguf
@@ -45,7 +44,7 @@ async def policy(
     with contextlib.ExitStack() as ends:
         url = None
         if sampling.serve:
-            url, name = ends.enter_context(_served(model, sampling.serve))
+            url, name = ends.enter_context(_served(model, sampling.serve, notice))
             spec = f"openai:{name}"
         else:
             spec = await asyncio.to_thread(spec_of, model, sampling)
@@ -87,14 +86,18 @@ def _embedded(origin: str) -> bool:
 
 
 @contextlib.contextmanager
-def _served(model: Path, command: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """URL and model name of a server that `command` starts; it is ended at the end."""
+def _served(
+    model: Path, command: tuple[str, ...], notice: Callable[[str], None]
+) -> Iterator[tuple[str, str]]:
+    """URL and model name of a server that `command` starts; it is ended at the end. What it prints
+    goes to `server.log` beside the model."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [w.replace("{model}", str(model)).replace("{port}", str(port)) for w in command]
     url = f"http://127.0.0.1:{port}/v1"
-    with tempfile.TemporaryFile() as log:
+    said = model.parent / "server.log"
+    with said.open("wb") as log:
         try:
             server = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -102,8 +105,9 @@ def _served(model: Path, command: tuple[str, ...]) -> Iterator[tuple[str, str]]:
             )  # fmt: skip
         except OSError as error:
             raise SetupError(f"sampling.serve: {words[0]}: {error.strerror}") from None
+        notice(f"waiting for {words[0]} to serve the policy: {said}")
         try:
-            yield url, _first_model(server, url, words[0])
+            yield url, _first_model(server, url, words[0], said)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
@@ -123,16 +127,22 @@ def _end_with_parent() -> None:
         _libc.prctl(1, signal.SIGTERM)
 
 
-def _first_model(server: subprocess.Popen[bytes], url: str, name: str) -> str:
+def _first_model(server: subprocess.Popen[bytes], url: str, name: str, said: Path) -> str:
     """What the server calls its model, when it answers."""
+
+    def failed(how: str) -> SetupError:
+        lines = said.read_text("utf-8", "replace").split("\n")
+        last = one_line(next((line for line in reversed(lines) if line.strip()), "it said nothing"))
+        return SetupError(f"sampling.serve: {name} {how}: {last} (all it said: {said})")
+
     end = time.monotonic() + STARTING
     while time.monotonic() < end:
         if server.poll() is not None:
-            raise SetupError(f"sampling.serve: {name} ended with code {server.returncode}")
+            raise failed(f"ended with code {server.returncode}")
         with (
             contextlib.suppress(urllib.error.URLError, OSError, ValueError, LookupError),
             urllib.request.urlopen(f"{url}/models", timeout=5) as answer,
         ):
             return str(orjson.loads(answer.read())["data"][0]["id"])
         time.sleep(0.5)
-    raise SetupError(f"sampling.serve: {name} did not answer within {STARTING:.0f} s")
+    raise failed(f"did not answer within {STARTING:.0f} s")
