@@ -289,7 +289,11 @@ def merged(parts: list[Row]) -> Row:
         keys = (*METRICS, "ifbench", "gsm8k", "heldout", "words", "n_train")
         out[name] = {k: round(statistics.fmean(r[k] for r in rows), 2) for k in keys}
         out[name] |= {"seeds": [int(s) for s in by_seed], "prompts": rows[0]["prompts"]}
-        out[name]["intervals"] = rows[0]["intervals"] if len(rows) == 1 else {}
+        # Each seed's is over prompts; the mean of their bounds is rather too wide for the mean.
+        out[name]["intervals"] = {
+            m: [round(statistics.fmean(r["intervals"][m][end] for r in rows), 2) for end in (0, 1)]
+            for m in METRICS
+        }
         if len(rows) > 1:
             out[name]["by_seed"] = by_seed
         if stage := rows[0].get("stage"):
