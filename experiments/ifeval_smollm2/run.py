@@ -296,8 +296,8 @@ def merged(parts: list[Row]) -> Row:
         }
         if len(rows) > 1:
             out[name]["by_seed"] = by_seed
-        if stage := rows[0].get("stage"):
-            out[name]["stage"] = stage
+        if "stage" in rows[0]:
+            out[name]["stage"] = ", ".join(r["stage"] for r in rows)
     return out
 
 
