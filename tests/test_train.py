@@ -93,7 +93,8 @@ def test_selfplay_prefers_what_its_verifiers_accept(student: Path, tmp_path: Pat
     data = students.write(tmp_path / "rlvr.jsonl", students.rlvr_rows())
     c = config(
         "selfplay", student, data, tmp_path / "out", train={"lr": 5e-3, "epochs": 6},
-        sampling={"k": 8, "max_tokens": 4, "engine": "hf"}, selfplay={"rounds": 2, "heldout": 0.3},
+        sampling={"k": 8, "max_tokens": 4, "engine": "hf"},
+        selfplay={"rounds": 2, "heldout": 0.3, "per_prompt": 2},
     )  # fmt: skip
     model = selfplay.train(c)
     rounds = [json.loads(x) for x in (tmp_path / "out" / "rounds.jsonl").read_text().splitlines()]
