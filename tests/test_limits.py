@@ -128,7 +128,7 @@ def test_whatever_happens_it_stays_in_bounds_and_lets_calls_through_again(
     assert limiter.free(max(now, limiter.resume_at))  # never stuck
 
 
-async def test_the_gate_is_fair_and_survives_cancelling() -> None:
+async def test_the_entrance_is_fair_and_survives_cancelling() -> None:
     entrance = Entrance([Limiter("x", start=2)], 60, lambda line: None)
     order: list[int] = []
 

@@ -70,7 +70,7 @@ class CallPending(AutoIFError):
 def one_line(said: object, key: str = "") -> str:
     """What a library, a server or an exception said, fit to stand in a message: one line, short,
     without the key."""
-    line = " ".join(str(said).split()).removeprefix("ERROR: ")
+    line = " ".join(str(said).split())
     if not line and isinstance(said, BaseException):
         return type(said).__name__
     return (line.replace(key, "***") if key else line)[:300]

@@ -398,7 +398,8 @@ def _pip_download(requirement: str, folder: Path, seen: Callable[[int], None]) -
     if "No space left" in output:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
-    raise _SourceFailed(f"{requirement}: {one_line(errors[-1] if errors else output[-200:])}")
+    said = errors[-1].removeprefix("ERROR: ") if errors else output[-200:]
+    raise _SourceFailed(f"{requirement}: {one_line(said)}")
 
 
 def _bytes_under(folder: Path) -> int:

@@ -3,8 +3,7 @@
 One POST per answer over kept-alive connections, behind one adaptive `Entrance`. What can be
 retried is (429, 5xx, resets, timeouts, garbage), with jitter; what cannot is told apart: a set-up
 that will never work raises `ModelUnavailable`, a request that will never be answered raises
-`CallFailed`.
-The key goes into one header and nowhere else; server messages are scrubbed of it.
+`CallFailed`. The key goes into one header and nowhere else; server messages are scrubbed of it.
 """
 
 from __future__ import annotations
