@@ -28,6 +28,7 @@ from autoif.chat.open import open_backend
 from autoif.chat.stored import StoredChat
 from autoif.errors import AutoIFError, CallPending, RunFailed
 from autoif.hygiene import refine
+from autoif.late_files import late_files
 from autoif.ledger import Ledger
 from autoif.progress import Progress
 from autoif.recipe import Recipe
@@ -95,7 +96,7 @@ class Run:
     async def collect(self) -> int:
         """Asks nothing: goes as deep into the flow as the answers so far allow and notes, in the
         store, every call that it would make. Returns how many; 0: `execute` needs no model."""
-        await asyncio.to_thread(brought.late_files, self.recipe)
+        await asyncio.to_thread(late_files, self.recipe)
         async with self._open(pending=True) as tools:
             async with _Plain(tools, Ledger()):
                 with suppress(CallPending):
@@ -156,7 +157,7 @@ class Run:
             write_json(self.out.path / "progress.json", self.progress.report(state) | more)
 
     async def _synthesise(self, tools: Tools) -> dict[str, Any]:
-        fidelity, benchmarks = await asyncio.to_thread(brought.late_files, self.recipe)
+        fidelity, benchmarks = await asyncio.to_thread(late_files, self.recipe)
         progress = self.progress
         head = Ledger()
         progress.at_work.append(head)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autoif.late_files import late_files
 from autoif.ledger import Ledger
 from autoif.recipe import Recipe
 from autoif.synth import brought, compose, examples, instructions, queries
@@ -29,7 +30,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     Raises UsageError for a file of the recipe that the run could not read.
     """
     part, books = recipe.instructions, Ledger()
-    brought.late_files(recipe)
+    late_files(recipe)
     own = bool(recipe.verifiers.own)
     if own:
         first = len(brought.verifiers(recipe, books))

@@ -1,4 +1,4 @@
-"""What a user brings: verifiers, taken as they are and never paid for; files that are used late."""
+"""Verifiers that a user brings: taken as they are and never paid for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,10 @@ from typing import Any
 from autoif.decontaminate import marked_type
 from autoif.errors import UsageError
 from autoif.ledger import Ledger
-from autoif.overlap import Runs
 from autoif.recipe import Recipe
 from autoif.records import Case, Check, Instruction, Verifier
-from autoif.synth import card, pool
 from autoif.synth.parsing import parse_bool
 from autoif.tables import language, read_rows
-
-
-def late_files(recipe: Recipe) -> tuple[str, Runs]:
-    """Fidelity as the card tells it, and the benchmarks' runs of words: what a run needs last. They
-    are read first, the soft constraints too, so that a file that is no such file is heard of before
-    anything is paid. Raises UsageError."""
-    for lang in recipe.langs:
-        pool.soft_constraints(recipe, lang)
-    return card.fidelity(recipe), Runs.of_files(recipe.hygiene.against)
 
 
 def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
