@@ -72,10 +72,10 @@ async def bare_aiohttp(url: str, calls: int, concurrency: int) -> None:
 
 async def autoif(url: str, calls: int, concurrency: int, replay: bool = False) -> None:
     """With the store, as every run has it; `replay`: the store knows every answer already."""
-    from autoif.calls import CallStore
-    from autoif.chat.http import HttpBackend
-    from autoif.chat.stored import StoredChat
-    from autoif.records import Message, Request
+    from autoif.base.records import Message, Request
+    from autoif.models.cached import StoredChat
+    from autoif.models.openai.backend import HttpBackend
+    from autoif.store.sqlite import CallStore
 
     with tempfile.TemporaryDirectory() as folder, CallStore.open(Path(folder) / "calls") as store:
 
@@ -206,7 +206,7 @@ def main() -> None:
         case "aiohttp":
             asyncio.run(bare_aiohttp(url, n, at_once))
         case "autoif" | "autoif-replay":
-            from autoif.loop import asyncio_run
+            from autoif.base.loop import asyncio_run
 
             asyncio_run(autoif(url, n, at_once, client == "autoif-replay"))
         case "openai" | "openai-aiohttp":

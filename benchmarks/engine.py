@@ -20,12 +20,12 @@ from typing import Any
 
 from results_file import record
 
-from autoif.chat.scripted import ScriptedBackend
-from autoif.engine import Run
-from autoif.errors import RunFailed
-from autoif.loop import asyncio_run
-from autoif.recipe import Recipe
-from autoif.rundir import RunDir
+from autoif.base.errors import RunFailed
+from autoif.base.loop import asyncio_run
+from autoif.engine.local import Run
+from autoif.models.scripted import ScriptedBackend
+from autoif.run.directory import RunDir
+from autoif.run.recipe import Recipe
 
 FLAT_MB = 300.0  # floor: resident memory at the end
 CHECK_N = 20_000

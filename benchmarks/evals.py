@@ -24,7 +24,7 @@ import nltk
 from if_verifiable.common import evaluate_instructions
 from if_verifiable.ifeval.instructions_registry import INSTRUCTION_DICT
 
-from autoif.evals import langid, text
+from autoif.constraints import langid, text
 from autoif.evals.ifeval import InstructionFollowing, judge
 
 ROOT = Path(__file__).resolve().parent.parent

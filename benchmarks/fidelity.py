@@ -34,15 +34,17 @@ from results_file import record
 from rich.console import Console
 from rich.table import Table
 
-from autoif.engine import Run, _Plain
-from autoif.errors import CallFailed
-from autoif.evals.checkers import bind
-from autoif.ledger import Ledger
-from autoif.recipe import Recipe
-from autoif.records import Instruction, Verifier, seed_from
-from autoif.rundir import RunDir
-from autoif.synth import flow, queries, responses
-from autoif.synth.tools import Tools
+from autoif.base.errors import CallFailed
+from autoif.base.records import Instruction, Verifier, seed_from
+from autoif.constraints.checkers import bind
+from autoif.engine.local import Run, _Plain
+from autoif.run.directory import RunDir
+from autoif.run.funnel import Ledger
+from autoif.run.recipe import Recipe
+from autoif.synthesis import flow
+from autoif.synthesis.context import Tools
+from autoif.synthesis.responses import queries
+from autoif.synthesis.responses import sample as responses
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "shared" / "data"

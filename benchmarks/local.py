@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autoif.chat.local import LocalBackend
-from autoif.records import Message, Request
+from autoif.base.records import Message, Request
+from autoif.models.openvino.backend import LocalBackend
 
 CORES = len(os.sched_getaffinity(0))
 WORDS = ("river", "stone", "apple", "cloud", "engine", "paper", "forest", "glass", "winter", "sea")

@@ -26,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from autoif.records import Message, Request, dump_line
+from autoif.base.records import Message, Request, dump_line
 
 Row = dict[str, Any]
 CHECKS = [
@@ -50,7 +50,7 @@ def text(n: int, words: int) -> str:
 
 def reward(prompts: int = 64, generations: int = 8, rounds: int = 5) -> Row:
     """A batch as GRPO makes it: 64 prompts, each of two constraints, 8 completions of 150 words."""
-    from autoif.train.reward import verifier_reward
+    from autoif.verifier.reward import verifier_reward
 
     verifiers, completions = [], []
     for p in range(prompts):
@@ -96,7 +96,7 @@ def reward(prompts: int = 64, generations: int = 8, rounds: int = 5) -> Row:
 
 def sampling(model: str, n: int = 32, tokens: int = 64) -> Row:
     """The same prompts, greedy, of mixed length."""
-    from autoif.chat.hf import HFBackend
+    from autoif.models.transformers.backend import HFBackend
 
     prompts = [f"Write about {text(i, 5 + 11 * (i % 7))}" for i in range(n)]
 
@@ -153,9 +153,9 @@ def rows_of(method: str, n: int) -> list[Row]:
 
 
 def trained(method: Any, model: str, out: Path, steps: int, **more: Any) -> list[Row]:
+    from autoif.engine.train_and_evaluate import train
     from autoif.train.config import TrainConfig
     from autoif.train.plots import read
-    from autoif.training import train
 
     file = out / f"{method}.jsonl"
     file.write_bytes(b"".join(map(dump_line, rows_of(method, 64))))
@@ -212,7 +212,7 @@ def plain_trl(method: str, model: str, steps: int = 5) -> float:
     from transformers import TrainerCallback
 
     from autoif.train.config import TrainConfig
-    from autoif.train.run import has_bf16, lora
+    from autoif.train.training import has_bf16, lora
 
     ends: list[float] = []
 
@@ -280,8 +280,8 @@ def bare(model: str) -> Row:
 
 
 def engines(model: str, n: int = 64, tokens: int = 256) -> Row:
-    from autoif.chat.open import open_backend
-    from autoif.models import fetch
+    from autoif.models.open import open_backend
+    from autoif.models.weights import fetch
     from autoif.train.gguf_file import write_gguf
 
     async def speed(spec: str) -> float:

@@ -19,9 +19,9 @@ from typing import Any
 
 from results_file import record
 
-from autoif.engine import Run
-from autoif.recipe import Recipe
-from autoif.rundir import RunDir
+from autoif.engine.local import Run
+from autoif.run.directory import RunDir
+from autoif.run.recipe import Recipe
 
 WAYS: dict[str, dict[str, Any]] = {
     "fixed": {"responses.waves": [8], "responses.enough": 0, "responses.hopeless": 0},

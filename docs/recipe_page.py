@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from autoif.recipe import PRESETS, TRANSPORT, Recipe, describe, preset_values
+from autoif.run.recipe import PRESETS, TRANSPORT, Recipe, describe, preset_values
 
 HEAD = """# Every key of a recipe
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from autoif.rundir import ARTEFACTS, RunDir
+from autoif.run.directory import ARTEFACTS, RunDir
 
 SMOKE = Path(str(files("autoif") / "data" / "smoke" / "script.jsonl"))
 Row = dict[str, Any]
@@ -75,5 +75,5 @@ def balanced(found: Row) -> bool:
 
 def marker(prompt: str) -> str:
     """A stretch of a prompt that its requests alone contain: the longest one without holes."""
-    text = (files("autoif.synth") / "prompts" / "en" / f"{prompt}.md").read_text("utf-8")
+    text = (files("autoif.synthesis") / "prompts" / "en" / f"{prompt}.md").read_text("utf-8")
     return max(re.split(r"\{\{\w+\}\}|\n", text), key=len)

@@ -30,8 +30,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from autoif.chat.scripted import ScriptedBackend
-from autoif.records import Message, Request
+from autoif.base.records import Message, Request
+from autoif.models.scripted import ScriptedBackend
 
 
 @dataclass

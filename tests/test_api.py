@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import autoif
-from autoif.chat.scripted import ScriptedBackend
+from autoif.base.errors import RunFailed, UsageError
 from autoif.cli import main
-from autoif.errors import RunFailed, UsageError
+from autoif.models.scripted import ScriptedBackend
 
 DATA = ("data/sft.jsonl", "data/dpo.jsonl", "data/rlvr.jsonl", "03-samples.jsonl")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from autoif.base.inputs import BUILTIN
 from autoif.cli import main
-from autoif.tables import BUILTIN
 from runs import SMOKE, artefacts, autoif, balanced, report, rows, stages, write_rows
 from server import Server
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoif.calls import CallStore, call_key, canonical
-from autoif.chat.scripted import ScriptedBackend
-from autoif.chat.stored import StoredChat
-from autoif.errors import CallFailed, StoreError
-from autoif.records import Message, Reply, Request, Usage
+from autoif.base.errors import CallFailed, StoreError
+from autoif.base.records import Message, Reply, Request, Usage
+from autoif.models.cached import StoredChat
+from autoif.models.scripted import ScriptedBackend
+from autoif.store.sqlite import CallStore, call_key, canonical
 
 
 def ask(text: str, *, index: int = 0, record: str = "r", stage: str = "s") -> Request:

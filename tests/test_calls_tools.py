@@ -22,16 +22,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoif.calllog import FRAME, FRAME_HEAD, HEADER, frames
-from autoif.callrescue import rescue
-from autoif.calls import CallStore
-from autoif.calltools import collect_garbage, export_calls, inspect
-from autoif.chat.batch import PendingBackend, batch_lines, forget_pending, import_file, run_batches
-from autoif.chat.http import HttpBackend
-from autoif.chat.scripted import ScriptedBackend
-from autoif.chat.stored import StoredChat
-from autoif.errors import CallPending, ModelUnavailable, StoreError, UsageError
-from autoif.records import Message, Request
+from autoif.base.errors import CallPending, ModelUnavailable, StoreError, UsageError
+from autoif.base.records import Message, Request
+from autoif.models.batch import (
+    PendingBackend,
+    batch_lines,
+    forget_pending,
+    import_file,
+    run_batches,
+)
+from autoif.models.cached import StoredChat
+from autoif.models.openai.backend import HttpBackend
+from autoif.models.scripted import ScriptedBackend
+from autoif.store.admin import collect_garbage, export_calls, inspect
+from autoif.store.calllog import FRAME, FRAME_HEAD, HEADER, frames
+from autoif.store.callrescue import rescue
+from autoif.store.sqlite import CallStore
 from server import Server
 
 

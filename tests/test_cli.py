@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from autoif.base.inputs import BUILTIN
 from autoif.cli import main
-from autoif.doctor import examine
-from autoif.recipe import PRESETS
-from autoif.tables import BUILTIN
+from autoif.cli.doctor import examine
+from autoif.run.recipe import PRESETS
 from runs import SMOKE, Row, artefacts, balanced, command, rows, stages, write_rows
 
 Capture = pytest.CaptureFixture[str]

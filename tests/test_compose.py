@@ -13,13 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import autoif
-from autoif.calls import CallStore
-from autoif.chat.batch import run_batches
-from autoif.cli import main
-from autoif.errors import UsageError
-from autoif.ledger import Ledger
-from autoif.recipe import Recipe
-from autoif.records import (
+from autoif.base.errors import UsageError
+from autoif.base.records import (
     Case,
     Check,
     Composition,
@@ -33,13 +28,22 @@ from autoif.records import (
     composition_from_json,
     to_json,
 )
+from autoif.cli import main
+from autoif.models.batch import run_batches
+from autoif.run.funnel import Ledger
+from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox
-from autoif.synth import compose, examples, instructions, queries, slots
-from autoif.synth.parsing import parse_yes
-from autoif.synth.pool import Pool, draw
-from autoif.synth.tools import Tools
-from autoif.synth.wording import Wording
-from autoif.verify import verify_rows
+from autoif.store.sqlite import CallStore
+from autoif.synthesis.compositions import compose
+from autoif.synthesis.compositions.draw import Pool, draw
+from autoif.synthesis.context import Tools
+from autoif.synthesis.instructions import propose as instructions
+from autoif.synthesis.instructions import slots
+from autoif.synthesis.prompts import examples
+from autoif.synthesis.prompts.parsing import parse_yes
+from autoif.synthesis.prompts.templates import Wording
+from autoif.synthesis.responses import queries
+from autoif.verifier.verify import verify_rows
 from runs import SMOKE, Row, artefacts, balanced, report, rows, stages, write_rows
 from server import Server
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoif.recipe import Crossval, Recipe
-from autoif.records import Case
-from autoif.synth.crossval import cross_validate
+from autoif.base.records import Case
+from autoif.run.recipe import Crossval, Recipe
+from autoif.synthesis.verifiers.crossval import cross_validate
 
 PAPER = Recipe.load("paper").crossval
 REFERENCE = Recipe.load("reference").crossval

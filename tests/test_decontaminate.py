@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import autoif
-from autoif.decontaminate import _rules, constraint_type
-from autoif.errors import UsageError
+from autoif.base.errors import UsageError
+from autoif.constraints.types import _rules, constraint_type
 from runs import autoif as command
 from runs import rows, write_rows
 
@@ -160,7 +160,7 @@ def test_dropping_benchmark_types_drops_proposals_too(tmp_path: Path) -> None:
 
 
 def test_a_file_without_texts_is_refused(tmp_path: Path) -> None:
-    from autoif.decontaminate import typed
+    from autoif.constraints.types import typed
 
     with pytest.raises(UsageError, match="row 1 has no text"):
         list(typed(str(write_rows(tmp_path / "x.jsonl", [{"words": "no commas"}]))))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import autoif
-from autoif.diagnose import FLAGS, Diagnosis, diagnose, diagnose_file
-from autoif.diagnose.core import LIMITS, PROGRAMS, facts_of, program
-from autoif.diagnose.judge import clusters
-from autoif.diagnose.probes import pool
-from autoif.diagnose.reading import read
-from autoif.errors import UsageError
-from autoif.records import Case, Check, Instruction, Verifier
+from autoif.base.errors import UsageError
+from autoif.base.records import Case, Check, Instruction, Verifier
+from autoif.diagnosis import FLAGS, Diagnosis, diagnose, diagnose_file
+from autoif.diagnosis.core import LIMITS, PROGRAMS, facts_of, program
+from autoif.diagnosis.flags import clusters
+from autoif.diagnosis.probes import pool
+from autoif.diagnosis.reading import read
 from autoif.sandbox import Sandbox
 from runs import autoif as command
 from runs import rows, write_rows

@@ -29,9 +29,9 @@ import pytest
 
 import autoif
 from autoif import cli
-from autoif.ledger import STAGES
-from autoif.recipe import Flag
-from autoif.records import Status
+from autoif.base.records import Status
+from autoif.run.funnel import STAGES
+from autoif.run.recipe import Flag
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

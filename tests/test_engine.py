@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoif.chat.scripted import ScriptedBackend
-from autoif.engine import Run
-from autoif.errors import RunFailed
-from autoif.recipe import Recipe
-from autoif.records import Reply, Request, content_id
-from autoif.rundir import RunDir
+from autoif.base.errors import RunFailed
+from autoif.base.records import Reply, Request, content_id
+from autoif.engine.local import Run
+from autoif.models.scripted import ScriptedBackend
+from autoif.run.directory import RunDir
+from autoif.run.recipe import Recipe
 from runs import Row, artefacts, balanced, marker, rows, stages
 
 pytestmark = pytest.mark.timeout(400)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from autoif.evals.checkers import IFEVAL, bind
+from autoif.constraints.checkers import IFEVAL, bind
 from autoif.evals.ifeval import judge
 from evals_samples import SAMPLES
 

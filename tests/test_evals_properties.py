@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from autoif.errors import UsageError
-from autoif.evals.checkers import CHECKERS, bind, check
+from autoif.base.errors import UsageError
+from autoif.constraints.checkers import CHECKERS, bind, check
 from autoif.evals.ifeval import judge, readings
 from evals_samples import SAMPLES
 

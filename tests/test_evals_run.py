@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from autoif.chat.scripted import ScriptedBackend
-from autoif.errors import CallFailed, SetupError, UsageError
+from autoif.base.errors import CallFailed, SetupError, UsageError
+from autoif.base.records import Request
 from autoif.evals import compare, evaluate
-from autoif.evals.data import load_rows
+from autoif.evals.benchmark_files import load_rows
 from autoif.evals.followbench import FollowBench
 from autoif.evals.gsm8k import extract
 from autoif.evals.harness import evaluate_in_harness, from_harness
 from autoif.evals.humaneval import program
-from autoif.records import Request
+from autoif.models.scripted import ScriptedBackend
 from autoif.sandbox import Limits, Sandbox
 
 PROMPTS: list[dict[str, Any]] = [

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from autoif.constraints.checkers import IFBENCH, IFEVAL, check, ifeval_retired
 from autoif.evals import evaluate
-from autoif.evals.checkers import IFBENCH, IFEVAL, check, ifeval_retired
 from autoif.evals.followbench_judge import judge_prompt, parse_judge
 
 RETIRED: dict[str, Callable[..., bool]] = {
@@ -133,7 +133,7 @@ def _table(path: Path) -> list[tuple[str, str]]:
 
 
 def test_stop_words_are_nltks(data_dir: Path) -> None:
-    from autoif.evals.checkers.wordlists import STOPWORDS
+    from autoif.constraints.checkers.wordlists import STOPWORDS
 
     theirs = (data_dir / "nltk_data" / "corpora" / "stopwords" / "english").read_text("utf-8")
     assert set(theirs.split()) == STOPWORDS

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from autoif.calls import CallStore
-from autoif.ledger import FILES
-from autoif.verify import verify_rows
+from autoif.run.funnel import FILES
+from autoif.store.sqlite import CallStore
+from autoif.verifier.verify import verify_rows
 from runs import SMOKE, Row, artefacts, autoif, balanced, marker, report, rows, stages, write_rows
 from server import Server
 

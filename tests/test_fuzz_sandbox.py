@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoif.errors import SandboxUnavailable
-from autoif.records import Outcome, Status
+from autoif.base.errors import SandboxUnavailable
+from autoif.base.records import Outcome, Status
 from autoif.sandbox import Limits, Sandbox
 from honest import FUNCTIONS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoif.synth.grounding import ungrounded
+from autoif.synthesis.verifiers.grounding import ungrounded
 
 RIGHT = [
     ("Write at least 40 words.", "return len(response.split()) >= 40"),

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 import students
-from autoif import models
-from autoif.chat.hf import HFBackend
-from autoif.chat.hf_model import draw
-from autoif.chat.open import open_backend
-from autoif.errors import CallFailed, ModelUnavailable
-from autoif.records import Message, Reply, Request
+from autoif.base.errors import CallFailed, ModelUnavailable
+from autoif.base.records import Message, Reply, Request
+from autoif.models import weights as models
+from autoif.models.open import open_backend
+from autoif.models.transformers.backend import HFBackend
+from autoif.models.transformers.batcher import draw
 
 torch: Any = pytest.importorskip("torch", reason='needs `pip install "autoif[hf]"`')
 transformers: Any = pytest.importorskip("transformers", reason='needs `pip install "autoif[hf]"`')

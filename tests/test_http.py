@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from autoif.calls import CallStore
-from autoif.chat.http import HttpBackend
-from autoif.chat.open import open_backend
-from autoif.chat.scripted import ScriptedBackend
-from autoif.chat.stored import StoredChat
-from autoif.errors import CallFailed, ModelUnavailable, UsageError
-from autoif.records import Message, Reply, Request, Usage
+from autoif.base.errors import CallFailed, ModelUnavailable, UsageError
+from autoif.base.records import Message, Reply, Request, Usage
+from autoif.models.cached import StoredChat
+from autoif.models.open import open_backend
+from autoif.models.openai.backend import HttpBackend
+from autoif.models.scripted import ScriptedBackend
+from autoif.store.sqlite import CallStore
 from server import Server
 
 KEY = "sk-very-secret-1234567890"

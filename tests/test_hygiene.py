@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import autoif
-from autoif.errors import UsageError
-from autoif.hygiene import most_of_each, refine
-from autoif.overlap import Runs, alike, bands
-from autoif.recipe import Recipe
-from autoif.records import content_id
-from autoif.rundir import DATA, RunDir
+from autoif.base.errors import UsageError
+from autoif.base.records import content_id
+from autoif.clean.final import most_of_each, refine
+from autoif.clean.ngrams import Runs, alike, bands
+from autoif.run.directory import DATA, RunDir
+from autoif.run.recipe import Recipe
 from runs import balanced, report, rows, stages, write_rows
 
 Row = dict[str, Any]

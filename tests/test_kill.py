@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from autoif.callfile import reading
+from autoif.store.sqlite_file import reading
 from runs import SMOKE, artefacts, autoif, command, report, rows, write_rows
 from server import Server
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from autoif.calls import CallStore
-from autoif.chat.http import HttpBackend
-from autoif.chat.leaders import REMEMBERED, Lead, Leaders
-from autoif.chat.stored import StoredChat
-from autoif.errors import CallFailed
-from autoif.records import Message, Reply, Request
+from autoif.base.errors import CallFailed
+from autoif.base.records import Message, Reply, Request
+from autoif.models.cached import StoredChat
+from autoif.models.openai.backend import HttpBackend
+from autoif.models.openai.prefix_leaders import REMEMBERED, Lead, Leaders
+from autoif.store.sqlite import CallStore
 from server import Server
 
 LONG = "a long prompt. " * 20

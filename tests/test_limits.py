@@ -9,7 +9,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoif.chat.limits import CEILING, Entrance, Limiter, Outcome, Permit
+from autoif.models.openai.limiter import CEILING, Entrance, Limiter, Outcome, Permit
 
 OUTCOMES = [Outcome.ANSWERED, Outcome.BUSY, Outcome.FAILED, Outcome.REFUSED, Outcome.ABANDONED]
 

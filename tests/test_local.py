@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from autoif import models
-from autoif.chat.local import LocalBackend, default_cache_tokens
-from autoif.errors import CallFailed, ModelUnavailable
-from autoif.records import Message, Reply, Request
+from autoif.base.errors import CallFailed, ModelUnavailable
+from autoif.base.records import Message, Reply, Request
+from autoif.models import weights as models
+from autoif.models.openvino.backend import LocalBackend, default_cache_tokens
 
 pytestmark = pytest.mark.timeout(300)  # a model on a busy machine
 pytest.importorskip("openvino_genai", reason='needs `pip install "autoif[local]"`')
@@ -131,7 +131,7 @@ def test_a_worker_that_cannot_load_says_why_in_one_line(tmp_path: Path) -> None:
     gguf = tmp_path / "broken.gguf"
     gguf.write_bytes(b"GGUF" + bytes(100))
     settings = {"gguf": str(gguf), "threads": 1, "cache_tokens": 64, "in_flight": 1, "context": 64}
-    command = [sys.executable, "-m", "autoif.chat.local_worker", json.dumps(settings)]
+    command = [sys.executable, "-m", "autoif.models.openvino.generator", json.dumps(settings)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as worker:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoif.chat.grammar import grammar
+from autoif.models.openvino.grammar import grammar
 
 CASES = {
     "type": "object",

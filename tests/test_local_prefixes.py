@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoif.chat.prefixes import BLOCK, PrefixQueue
+from autoif.models.openvino.prefix_queue import BLOCK, PrefixQueue
 
 
 def prompt(*words: int) -> list[int]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from autoif import models
-from autoif.errors import ModelUnavailable
-from autoif.models import WEIGHTS, Part, Weights, fetch, fetch_weights
+from autoif.base.errors import ModelUnavailable
+from autoif.models import weights as models
+from autoif.models.weights import WEIGHTS, Part, Weights, fetch, fetch_weights
 
 DATA = random.Random(0).randbytes(250_000)
 TINY = Weights(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from autoif.errors import ModelUnavailable
-from autoif.synth.nli import BATCH, CrossEncoder
+from autoif.base.errors import ModelUnavailable
+from autoif.synthesis.verifiers.nli import BATCH, CrossEncoder
 
 torch: Any = pytest.importorskip("torch", reason='needs `pip install "autoif[hf]"`')
 transformers: Any = pytest.importorskip("transformers", reason='needs `pip install "autoif[hf]"`')

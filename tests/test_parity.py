@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from autoif.errors import SandboxUnavailable
-from autoif.records import Status
+from autoif.base.errors import SandboxUnavailable
+from autoif.base.records import Status
 from autoif.sandbox import Limits, Sandbox
 from honest import FUNCTIONS, TEXT_PROFILE
 

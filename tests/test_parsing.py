@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoif.synth.parsing import (
+from autoif.synthesis.prompts.parsing import (
     parse_bool,
     parse_code,
     parse_json,
@@ -18,7 +18,7 @@ from autoif.synth.parsing import (
     parse_relation,
     parse_score,
 )
-from autoif.synth.verifiers import normalise
+from autoif.synthesis.verifiers.write import normalise
 
 FUNCTION = 'def evaluate(response):\n    return "#" in response'
 

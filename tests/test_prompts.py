@@ -10,14 +10,14 @@ from pathlib import Path
 import orjson
 import pytest
 
+from autoif.base.records import Check
 from autoif.cli import main
-from autoif.records import Check
 from autoif.sandbox import Sandbox
-from autoif.synth.examples import shown
-from autoif.synth.wording import Wording
-from autoif.verify import verify
+from autoif.synthesis.prompts.examples import shown
+from autoif.synthesis.prompts.templates import Wording
+from autoif.verifier.verify import verify
 
-PROMPTS = files("autoif.synth") / "prompts"
+PROMPTS = files("autoif.synthesis") / "prompts"
 NAMES = sorted(p.name for p in (PROMPTS / "en").iterdir())
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 

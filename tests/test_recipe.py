@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoif.errors import UsageError
-from autoif.recipe import PRESETS, TRANSPORT, Recipe, describe, merge, parse_settings
+from autoif.base.errors import UsageError
+from autoif.run.recipe import PRESETS, TRANSPORT, Recipe, describe, merge, parse_settings
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from autoif.ledger import Ledger
-from autoif.recipe import Recipe
-from autoif.records import Check, Instruction, Status
+from autoif.base.records import Check, Instruction, Status
+from autoif.run.funnel import Ledger
+from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox
-from autoif.synth.crossval import cross_validate
-from autoif.synth.parsing import parse_score
-from autoif.synth.verifiers import candidates
-from autoif.verify import averify
+from autoif.synthesis.prompts.parsing import parse_score
+from autoif.synthesis.verifiers.crossval import cross_validate
+from autoif.synthesis.verifiers.write import candidates
+from autoif.verifier.verify import averify
 
 
 def read(path: Path) -> list[dict[str, Any]]:

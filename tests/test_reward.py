@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import students
-from autoif.errors import UsageError
-from autoif.recipe import flat
-from autoif.records import Sample, Verdict
-from autoif.train import data, guards, reward
+from autoif.base.errors import UsageError
+from autoif.base.records import Sample, Verdict
+from autoif.run.recipe import flat
+from autoif.train import dataset as data
+from autoif.train import guards
 from autoif.train.config import METHODS, PRESETS, Guards, TrainConfig
 from autoif.train.selfplay import best_round, draw, split
+from autoif.verifier import reward
 
 YES = "def evaluate(response):\n    return 'yes' in response"
 LONG = "def evaluate(response):\n    return len(response) > 10"
@@ -251,7 +253,7 @@ def test_the_best_round_is_not_one_that_does_harm() -> None:
 
 def test_a_sample_that_a_verifier_says_nothing_of_is_left_out() -> None:
     from autoif.train.selfplay import judged
-    from autoif.verify import shared_sandbox
+    from autoif.verifier.verify import shared_sandbox
 
     row = data._shape("grpo", students.rlvr_rows(1, YES)[0], "")
     assert isinstance(row, dict)

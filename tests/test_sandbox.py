@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from autoif.records import Outcome, Status
+from autoif.base.records import Outcome, Status
 from autoif.sandbox import Limits, Sandbox, probe
 
 GOOD = "def evaluate(response):\n    return len(response) > 2\n"

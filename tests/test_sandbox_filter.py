@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from autoif.records import Status
+from autoif.base.records import Status
 from autoif.sandbox import Sandbox
-from autoif.sandbox.policy import ARCHITECTURES, ROFS, STRICT, Filter, assemble, numbers
+from autoif.sandbox.syscalls import ARCHITECTURES, ROFS, STRICT, Filter, assemble, numbers
 
 KILL, ALLOW, EPERM, ENOSYS = 0x80000000, 0x7FFF0000, 0x00050001, 0x00050026
 HEADERS = {

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoif.chat.open import open_backend
-from autoif.chat.scripted import ScriptedBackend
-from autoif.chat.thinking import strip_thinking
-from autoif.chat.wire import checked_url, parse_reply, retry_after
-from autoif.errors import UsageError
-from autoif.records import Message, Reply, Request, Usage
+from autoif.base.errors import UsageError
+from autoif.base.records import Message, Reply, Request, Usage
+from autoif.models.open import open_backend
+from autoif.models.openai.protocol import checked_url, parse_reply, retry_after
+from autoif.models.reasoning import strip_thinking
+from autoif.models.scripted import ScriptedBackend
 
 
 def ask(text: str, index: int = 0) -> Request:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoif.errors import UsageError
-from autoif.tables import language, read_rows, read_texts
+from autoif.base.errors import UsageError
+from autoif.base.inputs import language, read_rows, read_texts
 
 COLUMNS = ("text", "prompt")
 

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 
 import students
-from autoif.calls import CallStore
-from autoif.errors import RunFailed, SetupError, UsageError
-from autoif.lock import alone
-from autoif.records import Message, Request
+from autoif.base.errors import RunFailed, SetupError, UsageError
+from autoif.base.lock import alone
+from autoif.base.records import Message, Request
+from autoif.store.sqlite import CallStore
 from autoif.train.config import Sampling, TrainConfig
 from autoif.train.policy import policy
-from autoif.train.run import out_of_memory
+from autoif.train.training import out_of_memory
 from runs import autoif, command
 
 pytest.importorskip("trl", reason='needs `pip install "autoif[train]"`')

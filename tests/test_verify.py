@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoif.errors import UsageError
-from autoif.records import Check, Instruction, Outcome, Status, Verdict, Verifier
+from autoif.base.errors import UsageError
+from autoif.base.records import Check, Instruction, Outcome, Status, Verdict, Verifier
 from autoif.sandbox import Limits, Sandbox
-from autoif.verify import averify, verify, verify_files, verify_rows
+from autoif.verifier.verify import averify, verify, verify_files, verify_rows
 
 SHORT = Check("def evaluate(response):\n    return len(response) < 5\n")
 LOWER = Check("def evaluate(response):\n    return response == response.lower()\n")

@@ -27,16 +27,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autoif.calls import CallStore
-from autoif.chat.stored import StoredChat
-from autoif.errors import AutoIFError, CallFailed, RunFailed
-from autoif.records import Message, Request, dump_line, seed_from
-from autoif.train import data, plots, weights
+from autoif.base.errors import AutoIFError, CallFailed, RunFailed
+from autoif.base.records import Message, Request, dump_line, seed_from
+from autoif.engine.train_and_evaluate import measure, train
+from autoif.models.cached import StoredChat
+from autoif.store.sqlite import CallStore
+from autoif.train import dataset as data
+from autoif.train import plots, weights
 from autoif.train.config import Evaluation, TrainConfig
 from autoif.train.policy import policy
 from autoif.train.selfplay import judged
-from autoif.training import measure, train
-from autoif.verify import shared_sandbox
+from autoif.verifier.verify import shared_sandbox
 
 HERE = Path(__file__).parent
 STUDENT = "smollm2-135m-instruct"

@@ -5,26 +5,25 @@ The public API, loaded when it is first used: `import autoif` alone costs a mill
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
+
+from autoif.base.version import __version__
 
 if TYPE_CHECKING:
     from autoif.api import Result as Result
     from autoif.api import synth as synth
-    from autoif.diagnose import Diagnosis as Diagnosis
-    from autoif.diagnose import diagnose as diagnose
-    from autoif.errors import AutoIFError as AutoIFError
-    from autoif.evals.run import compare as compare
-    from autoif.evals.run import evaluate as evaluate
-    from autoif.recipe import Recipe as Recipe
-    from autoif.records import Check as Check
+    from autoif.base.errors import AutoIFError as AutoIFError
+    from autoif.base.records import Check as Check
+    from autoif.diagnosis import Diagnosis as Diagnosis
+    from autoif.diagnosis import diagnose as diagnose
+    from autoif.evals.evaluation import compare as compare
+    from autoif.evals.evaluation import evaluate as evaluate
+    from autoif.run.recipe import Recipe as Recipe
     from autoif.sandbox import Limits as Limits
     from autoif.sandbox import Sandbox as Sandbox
-    from autoif.verify import verify as verify
+    from autoif.verifier.verify import verify as verify
 
-__version__ = "0.1.0"
 __all__ = [
     "AutoIFError",
     "Check",
@@ -33,6 +32,7 @@ __all__ = [
     "Recipe",
     "Result",
     "Sandbox",
+    "__version__",
     "compare",
     "diagnose",
     "evaluate",
@@ -41,18 +41,18 @@ __all__ = [
 ]
 
 _HOME = {
-    "AutoIFError": "autoif.errors",
-    "Check": "autoif.records",
-    "Diagnosis": "autoif.diagnose",
+    "AutoIFError": "autoif.base.errors",
+    "Check": "autoif.base.records",
+    "Diagnosis": "autoif.diagnosis",
     "Limits": "autoif.sandbox",
-    "Recipe": "autoif.recipe",
+    "Recipe": "autoif.run.recipe",
     "Result": "autoif.api",
     "Sandbox": "autoif.sandbox",
-    "compare": "autoif.evals.run",
-    "diagnose": "autoif.diagnose",
-    "evaluate": "autoif.evals.run",
+    "compare": "autoif.evals.evaluation",
+    "diagnose": "autoif.diagnosis",
+    "evaluate": "autoif.evals.evaluation",
     "synth": "autoif.api",
-    "verify": "autoif.verify",
+    "verify": "autoif.verifier.verify",
 }
 
 
@@ -66,15 +66,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Importing the module `autoif.verify` or the room `autoif.synth` would put it in the place of
-    the function of that name. Here the function stays; `from autoif.verify import ...` works."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -23,13 +23,9 @@ from typing import Any
 
 import orjson
 
-from autoif.chat import Backend
-from autoif.chat.gate import Budget
-from autoif.engine import Run, Stopped
-from autoif.errors import RunFailed, UsageError
-from autoif.loop import asyncio_run
-from autoif.recipe import PRESETS, Recipe, merge
-from autoif.records import (
+from autoif.base.errors import RunFailed, UsageError
+from autoif.base.loop import asyncio_run
+from autoif.base.records import (
     Composition,
     Drop,
     Instruction,
@@ -41,7 +37,11 @@ from autoif.records import (
     sample_from_json,
     verifier_from_json,
 )
-from autoif.rundir import DROPS, RunDir
+from autoif.engine.local import Run, Stopped
+from autoif.models import Backend
+from autoif.models.budget import Budget
+from autoif.run.directory import DROPS, RunDir
+from autoif.run.recipe import PRESETS, Recipe, merge
 
 Row = dict[str, Any]
 _log = logging.getLogger("autoif")

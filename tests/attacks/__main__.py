@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from autoif.errors import SandboxUnavailable
+from autoif.base.errors import SandboxUnavailable
 from autoif.sandbox import Sandbox
 
 from .corpus import ATTACKS

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from autoif.records import Outcome, Status
+from autoif.base.records import Outcome, Status
 from autoif.sandbox import Limits, Sandbox
 
 from .corpus import Attack

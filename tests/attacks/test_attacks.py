@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from autoif.errors import SandboxUnavailable
+from autoif.base.errors import SandboxUnavailable
 from autoif.sandbox import Sandbox
 
 from .corpus import ATTACKS, Attack

@@ -10,7 +10,7 @@ import secrets
 
 import pytest
 
-from autoif.records import Status
+from autoif.base.records import Status
 from autoif.sandbox import Limits, Sandbox
 
 from .corpus import ATTACKS

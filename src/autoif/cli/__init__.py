@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from autoif import __version__
+from autoif.base.errors import AutoIFError
+from autoif.base.version import __version__
 from autoif.cli import calls, evals, look, synth, train
 from autoif.cli.common import fail
-from autoif.errors import AutoIFError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

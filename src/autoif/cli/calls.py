@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from autoif.base.loop import asyncio_run
 from autoif.cli.common import command, note, output, say, say_json
-from autoif.loop import asyncio_run
 
 
 def add(commands: Any) -> None:
@@ -47,7 +47,7 @@ def _path(args: argparse.Namespace) -> Path:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from autoif.calltools import inspect
+    from autoif.store.admin import inspect
 
     found = inspect(_path(args))
     if args.json:
@@ -65,7 +65,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from autoif.calltools import export_calls
+    from autoif.store.admin import export_calls
 
     with output(args.out, _path(args)) as out:
         out.writelines(export_calls(_path(args)))
@@ -73,13 +73,13 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from autoif.chat.batch import import_file
+    from autoif.models.batch import import_file
 
     return _told(args, asdict(import_file(_path(args), Path(args.file))))
 
 
 def _batch(args: argparse.Namespace) -> int:
-    from autoif.chat.batch import run_batches
+    from autoif.models.batch import run_batches
 
     key = os.environ.get(args.api_key_env)
     notice = (lambda line: None) if args.quiet else note
@@ -90,13 +90,13 @@ def _batch(args: argparse.Namespace) -> int:
 
 
 def _gc(args: argparse.Namespace) -> int:
-    from autoif.calltools import collect_garbage
+    from autoif.store.admin import collect_garbage
 
     return _told(args, asdict(collect_garbage(_path(args), tuple(args.forget))))
 
 
 def _rescue(args: argparse.Namespace) -> int:
-    from autoif.callrescue import rescue
+    from autoif.store.callrescue import rescue
 
     return _told(args, {k: str(v) for k, v in asdict(rescue(_path(args))).items()})
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 import orjson
 from rich.console import Console
 
-from autoif.errors import UsageError
+from autoif.base.errors import UsageError
 
 err = Console(stderr=True, highlight=False)
 

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from autoif.base.errors import UsageError
+from autoif.base.loop import asyncio_run
 from autoif.cli.common import command, note, say, say_json, urls
-from autoif.errors import UsageError
-from autoif.loop import asyncio_run
 
 
 def add(commands: Any) -> None:
@@ -56,10 +56,10 @@ def _tell(args: argparse.Namespace, scores: Any) -> int:
 
 
 async def _scores(args: argparse.Namespace) -> Any:
-    from autoif.calls import CallStore
-    from autoif.chat.open import open_backend
-    from autoif.chat.stored import StoredChat
-    from autoif.evals.run import aevaluate
+    from autoif.evals.evaluation import aevaluate
+    from autoif.models.cached import StoredChat
+    from autoif.models.open import open_backend
+    from autoif.store.sqlite import CallStore
 
     wanted = {
         "responses": Path(args.responses) if args.responses else None,
@@ -94,7 +94,7 @@ async def _scores(args: argparse.Namespace) -> Any:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from autoif.evals.run import compare
+    from autoif.evals.evaluation import compare
 
     found = compare(Path(args.a), Path(args.b))
     say_json(found.to_json()) if args.json else say(found.table())

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from autoif.base.errors import RunFailed, UsageError
 from autoif.cli.common import command, note, output, say, say_json
-from autoif.errors import RunFailed, UsageError
 
 
 def add(commands: Any) -> None:
@@ -44,8 +44,8 @@ def add(commands: Any) -> None:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from autoif import display
-    from autoif.rundir import RunDir
+    from autoif.report import terminal as display
+    from autoif.run.directory import RunDir
 
     report = RunDir(Path(args.dir)).report()
     if args.json:
@@ -60,9 +60,10 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from autoif import display, show
-    from autoif.records import to_json
-    from autoif.rundir import RunDir
+    from autoif.base.records import to_json
+    from autoif.report import lineage as show
+    from autoif.report import terminal as display
+    from autoif.run.directory import RunDir
 
     told = show.story(RunDir(Path(args.dir)), args.id, Path(args.calls) if args.calls else None)
     if args.json:
@@ -73,7 +74,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from autoif.verify import verify_files, verify_rows
+    from autoif.verifier.verify import verify_files, verify_rows
 
     if args.rows:
         if args.verifiers or args.responses:
@@ -96,8 +97,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _decontaminate(args: argparse.Namespace) -> int:
-    from autoif.decontaminate import typed
-    from autoif.records import dump_line
+    from autoif.base.records import dump_line
+    from autoif.constraints.types import typed
 
     n = found = 0
     with output(args.out, args.instructions) as out:
@@ -110,7 +111,7 @@ def _decontaminate(args: argparse.Namespace) -> int:
 
 
 def _diagnose(args: argparse.Namespace) -> int:
-    from autoif.diagnose import FLAGS, diagnose_file
+    from autoif.diagnosis import FLAGS, diagnose_file
 
     with output(args.out, args.verifiers) as out:
         counts = diagnose_file(Path(args.verifiers), out)
@@ -122,7 +123,7 @@ def _diagnose(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from autoif import doctor
+    from autoif.cli import doctor
 
     findings = doctor.examine()
     if args.json:

@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 from rich.console import Console
 
+from autoif.base.errors import RunFailed
+from autoif.base.loop import asyncio_run
 from autoif.cli.common import command, err, fail, note, output, say, say_json, urls
-from autoif.errors import RunFailed
-from autoif.loop import asyncio_run
-from autoif.recipe import PRESETS, Recipe, parse_settings
+from autoif.run.recipe import PRESETS, Recipe, parse_settings
 
 
 def add(commands: Any) -> None:
@@ -55,8 +55,8 @@ _DOES = {
 
 
 def _synth(args: argparse.Namespace) -> int:
-    from autoif import estimate
-    from autoif.rundir import RunDir
+    from autoif.engine import dry_run as estimate
+    from autoif.run.directory import RunDir
 
     recipe = _recipe(args)
     if args.dry_run:
@@ -73,8 +73,8 @@ def _synth(args: argparse.Namespace) -> int:
 
 def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     """Writes the batch file; returns the number of calls in it."""
-    from autoif.chat.batch import batch_lines
-    from autoif.engine import Run
+    from autoif.engine.local import Run
+    from autoif.models.batch import batch_lines
 
     run = Run(recipe, out, Path(args.calls) if args.calls else None)
     noted = asyncio_run(run.collect())
@@ -89,9 +89,9 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
 
 
 async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
-    from autoif import display
-    from autoif.chat.gate import Budget
-    from autoif.engine import Run, Stopped
+    from autoif.engine.local import Run, Stopped
+    from autoif.models.budget import Budget
+    from autoif.report import terminal as display
 
     budget = Budget.parse(args.budget) if args.budget else None
     run = Run(recipe, out, Path(args.calls) if args.calls else None, budget=budget)

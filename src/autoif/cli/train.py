@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from autoif.base.errors import RunFailed
 from autoif.cli.common import command, note, say, say_json
-from autoif.errors import RunFailed
 
 
 def add(commands: Any) -> None:
@@ -18,9 +18,9 @@ def add(commands: Any) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from autoif.engine.train_and_evaluate import train
     from autoif.train.config import TrainConfig
     from autoif.train.plots import read
-    from autoif.training import train
 
     config = TrainConfig.load(args.method, Path(args.config))
     with warnings.catch_warnings():  # of the libraries, about one another

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from autoif.chat import Chat
-from autoif.errors import CallFailed, UsageError
+from autoif.base.errors import CallFailed, UsageError
+from autoif.base.records import Message, Request
 from autoif.evals.followbench_judge import Lang, judge_prompt, parse_judge
 from autoif.evals.followbench_rules import Rule, rule_for
 from autoif.evals.task import Answers, Item, Row, Tools, Unit
-from autoif.records import Message, Request
+from autoif.models import Chat
 
 KINDS = ("content", "situation", "style", "format", "mixed", "example")
 LEVELS = range(1, 6)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from autoif.errors import UsageError
+from autoif.base.errors import UsageError
 from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
 
 ASK = (

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from autoif.errors import SetupError, UsageError
+from autoif.base.errors import SetupError, UsageError
+from autoif.base.records import Score
 from autoif.evals.scores import Scores
-from autoif.records import Score
 
 # Our name -> the harness's task, few-shot examples, as usually reported.
 HARNESS = {"mmlu": ("mmlu", 5), "ceval": ("ceval-valid", 5)}

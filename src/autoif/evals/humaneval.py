@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
-from autoif.errors import UsageError
+from autoif.base.errors import UsageError
+from autoif.base.records import Outcome, Status
 from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
-from autoif.records import Outcome, Status
 from autoif.sandbox import Limits, Sandbox
 
 LIMITS = Limits(cpu_seconds=3.0, wall_seconds=15.0, total_seconds=30.0, memory_mb=512)

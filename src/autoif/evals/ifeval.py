@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoif.errors import UsageError
-from autoif.evals.checkers import Check, bind
+from autoif.base.errors import UsageError
+from autoif.constraints.checkers import Check, bind
 from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
 
 METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoif.base.records import Score
 from autoif.evals.task import Row, Task
-from autoif.records import Score
 
 RESAMPLES = 1000
 _NOT_VERDICTS = ("key", "detail", "instructions")

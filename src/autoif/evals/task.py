@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from autoif.chat import Chat
+from autoif.models import Chat
 from autoif.sandbox import Sandbox
 
 Row = dict[str, Any]  # one line of verdicts.jsonl; it has a "key"

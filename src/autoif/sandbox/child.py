@@ -14,7 +14,8 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-from autoif.sandbox import allowlist, wire
+from autoif.sandbox import allowlist
+from autoif.sandbox import frames as wire
 
 MODULE = "verifier"  # the name under which the source runs
 

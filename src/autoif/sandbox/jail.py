@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 
-from autoif.sandbox import policy
+from autoif.sandbox import syscalls as policy
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
-from autoif.errors import SandboxUnavailable
-from autoif.records import Outcome, Status
-from autoif.sandbox import policy, wire
+from autoif.base.errors import SandboxUnavailable
+from autoif.base.records import Outcome, Status
+from autoif.sandbox import frames as wire
+from autoif.sandbox import syscalls as policy
 from autoif.sandbox.allowlist import PROFILES
 from autoif.sandbox.worker import NOT_RUN, ROOM, Lost, Worker
 

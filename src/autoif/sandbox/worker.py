@@ -17,9 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoif.errors import SandboxUnavailable
-from autoif.records import Outcome, Status
-from autoif.sandbox import allowlist, policy, wire
+from autoif.base.errors import SandboxUnavailable
+from autoif.base.records import Outcome, Status
+from autoif.sandbox import allowlist
+from autoif.sandbox import frames as wire
+from autoif.sandbox import syscalls as policy
 
 
 class Lost(Exception):

@@ -19,7 +19,9 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
-from autoif.sandbox import allowlist, child, jail, policy, wire
+from autoif.sandbox import allowlist, child, jail
+from autoif.sandbox import frames as wire
+from autoif.sandbox import syscalls as policy
 
 
 class Zygote:

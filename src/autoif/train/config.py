@@ -15,8 +15,8 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from autoif.errors import UsageError
-from autoif.recipe import differences, merge, problem
+from autoif.base.errors import UsageError
+from autoif.run.recipe import differences, merge, problem
 
 Method = Literal["sft", "dpo", "selfplay", "grpo"]
 METHODS: tuple[Method, ...] = ("sft", "dpo", "selfplay", "grpo")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoif.train.config import TrainConfig
-from autoif.train.run import Notice, Run
+from autoif.train.training import Notice, Run
 from autoif.train.weights import tokens
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autoif.errors import UsageError
+from autoif.base.errors import UsageError
 
 ARCHITECTURES = ("llama", "qwen2")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autoif.errors import UsageError
+from autoif.base.errors import UsageError
 from autoif.train.config import TrainConfig
-from autoif.train.reward import reward_function
-from autoif.train.run import Notice, Run
+from autoif.train.training import Notice, Run
 from autoif.train.weights import tokens
+from autoif.verifier.reward import reward_function
 
 
 def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:

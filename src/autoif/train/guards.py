@@ -13,7 +13,7 @@ import statistics
 import zlib
 from collections.abc import Mapping, Sequence
 
-from autoif.errors import RunFailed
+from autoif.base.errors import RunFailed
 from autoif.train.config import Guards
 
 _REFUSAL = re.compile(

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import orjson
 
-from autoif.calls import CallStore
-from autoif.chat import Backend
-from autoif.chat.hf import HFBackend
-from autoif.chat.open import open_backend
-from autoif.chat.stored import StoredChat
-from autoif.errors import SetupError, one_line
+from autoif.base.errors import SetupError, one_line
+from autoif.models import Backend
+from autoif.models.cached import StoredChat
+from autoif.models.open import open_backend
+from autoif.models.transformers.backend import HFBackend
+from autoif.store.sqlite import CallStore
 from autoif.train import weights
 from autoif.train.config import Sampling
 from autoif.train.gguf_file import write_gguf

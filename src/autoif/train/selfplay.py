@@ -22,27 +22,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoif.calls import CallStore
-from autoif.chat import Chat
-from autoif.errors import CallFailed, RunFailed, SetupError, UsageError
-from autoif.loop import asyncio_run
-from autoif.pairs import pair_row, query_pairs
-from autoif.records import (
-    Check,
-    Message,
-    Pair,
-    Request,
-    Sample,
-    dump_line,
-    seed_from,
-    to_json,
-)
+from autoif.base.errors import CallFailed, RunFailed, SetupError, UsageError
+from autoif.base.loop import asyncio_run
+from autoif.base.records import Check, Message, Pair, Request, Sample, dump_line, seed_from, to_json
+from autoif.models import Chat
 from autoif.sandbox import Sandbox
-from autoif.train import card, dpo, guards, plots, weights
+from autoif.store.sqlite import CallStore
+from autoif.train import dpo, guards, plots, weights
+from autoif.train import model_card as card
 from autoif.train.config import TrainConfig
 from autoif.train.policy import policy
-from autoif.train.run import Notice, Run
-from autoif.verify import accepts, averify, shared_sandbox
+from autoif.train.training import Notice, Run
+from autoif.verifier.pairs import pair_row, query_pairs
+from autoif.verifier.verify import accepts, averify, shared_sandbox
 
 Row = dict[str, Any]
 Evaluate = Callable[[Chat, Path], Any]  # (policy, directory) -> awaitable figures

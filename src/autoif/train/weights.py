@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoif import models
-from autoif.errors import SetupError, UsageError, one_line
+from autoif.base.errors import SetupError, UsageError, one_line
+from autoif.models import weights as models
 
 LINEAGE = "autoif.json"
 BLOCKS = 64  # of a file, that its fingerprint reads

@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass
 from textwrap import dedent, indent
 
-from autoif.records import Status
+from autoif.base.records import Status
 
 TEXTS = ("one two three", "", "Grüße, 世界! " * 40)
 

@@ -1,0 +1,1 @@
+"""The last step over all rows: out with benchmarks, duplicates and excess."""

@@ -1,0 +1,225 @@
+"""The last step, over all that the shards made: out with benchmarks, doubles and excess.
+
+    rows of the parts -> runs shared with a benchmark -> near-duplicates -> families -> data/*.jsonl
+
+SFT, DPO and RLVR rows are data sets of their own and looked at apart. Every row is read twice, in
+the order of the parts; in between stand some 150 bytes a row. What decides is the rows' content and
+their ids, so neither order nor shards change what stays.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+import polars as pl
+
+from autoif.base.records import Drop, dump_line, seed_from
+from autoif.clean.ngrams import BANDS, Runs, alike, bands
+from autoif.run.directory import DATA, RunDir
+from autoif.run.funnel import Ledger
+from autoif.run.recipe import Recipe
+
+STAGE = "data"
+FILE = "05-data.dropped"
+MOST = 64  # rows of one band that a row is compared with: more share what is common to all
+
+Row = dict[str, Any]
+
+
+def refine(parts: Sequence[Path], out: RunDir, recipe: Recipe, benchmarks: Runs) -> Ledger:
+    """Writes the data files and what was dropped on the way; returns the books of it."""
+    books = Ledger()
+    with out.replacing(FILE) as dropped:
+        for name in DATA:
+            rows = _Rows([part / f"{name}.jsonl" for part in parts])
+            why = _looked_at(rows, recipe, benchmarks)
+            with out.replacing(name) as kept:
+                _write(rows, why, benchmarks, books, name.removeprefix("data/"), kept, dropped)
+    books.check()
+    return books
+
+
+class _Rows:
+    """The lines of several files, as one list that is read from disk."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+        self._starts: list[tuple[int, int]] = []
+
+    def __iter__(self) -> Iterator[tuple[tuple[int, int], bytes]]:
+        """Each line with its place: number of the file, first byte."""
+        for n, path in enumerate(self.files):
+            at = 0
+            with path.open("rb") as lines:
+                for line in lines:
+                    yield (n, at), line
+                    at += len(line)
+
+    def at(self, place: tuple[int, int]) -> Row:
+        with self.files[place[0]].open("rb") as file:
+            file.seek(place[1])
+            return dict(orjson.loads(file.readline()))
+
+
+@dataclass
+class _Known:
+    """What is remembered of every row, by its number."""
+
+    ids: array[int] = field(default_factory=lambda: array("Q"))
+    files: array[int] = field(default_factory=lambda: array("L"))
+    starts: array[int] = field(default_factory=lambda: array("Q"))
+    families: array[int] = field(default_factory=lambda: array("L"))
+    bands: array[int] = field(default_factory=lambda: array("Q"))  # 16 a row
+    names: dict[str, int] = field(default_factory=lambda: {"": 0})  # of families
+
+
+def _looked_at(rows: _Rows, recipe: Recipe, benchmarks: Runs) -> dict[int, tuple[str, str]]:
+    """Reason and detail by the number of each row that goes."""
+    part, known = recipe.hygiene, _Known()
+    why: dict[int, tuple[str, str]] = {}
+    for number, (place, line) in enumerate(rows):
+        row = orjson.loads(line)
+        known.ids.append(int(row["id"], 16))
+        known.files.append(place[0])
+        known.starts.append(place[1])
+        family = row["family"] or row["benchmark_type"]
+        known.families.append(known.names.setdefault(family, len(known.names)))
+        known.bands.extend(bands("\n".join(_parts(row))))
+        if run := next(filter(None, map(benchmarks.shared, _texts(row))), ""):
+            reason = "contaminated"
+            why[number] = (reason, run)
+    order = sorted(range(len(known.ids)), key=known.ids.__getitem__)
+    for number, twin in _doubles(rows, known, order, why, part.near_duplicate):
+        reason = "near_duplicate"
+        why[number] = (reason, twin)
+    for number, name in _excess(known, order, why, recipe):
+        reason = "family_share"
+        why[number] = (reason, name)
+    return why
+
+
+def _doubles(
+    rows: _Rows,
+    known: _Known,
+    order: list[int],
+    gone: dict[int, tuple[str, str]],
+    threshold: float,
+) -> Iterator[tuple[int, str]]:
+    """Rows that are nearly one with a smaller id that stays, and the id of that one.
+
+    All parts have to be alike, not the whole: a long instruction must not hide that the queries
+    under it differ.
+    """
+    shared = _shared(known.bands)
+    heads: dict[tuple[int, int], list[int]] = {}
+    for number in order:
+        if number in gone or number not in shared:
+            continue
+        keys = list(enumerate(known.bands[number * BANDS : (number + 1) * BANDS]))
+        others = {other: None for key in keys for other in heads.get(key, ())}
+        mine = _parts(rows.at((known.files[number], known.starts[number]))) if others else []
+        for other in others:
+            row = rows.at((known.files[other], known.starts[other]))
+            theirs = _parts(row)
+            if len(mine) == len(theirs) and all(
+                alike(a, b) >= threshold for a, b in zip(mine, theirs, strict=True)
+            ):
+                yield number, str(row["id"])
+                break
+        else:
+            for key in keys:
+                if len(heads.setdefault(key, [])) < MOST:
+                    heads[key].append(number)
+
+
+def _shared(found: array[int]) -> set[int]:
+    """The rows that have a band in common with another row: few, in a run that is not odd."""
+    out: set[int] = set()
+    for band in range(BANDS):
+        values = pl.Series(found[band::BANDS], dtype=pl.UInt64)
+        out.update(values.is_duplicated().arg_true().to_list())
+    return out
+
+
+def _excess(
+    known: _Known, order: list[int], gone: dict[int, tuple[str, str]], recipe: Recipe
+) -> Iterator[tuple[int, str]]:
+    """Rows beyond the share that a family may have, drawn by their ids, and the family's name.
+
+    A proposal has no family but, perhaps, a benchmark's type; what has neither is not bound.
+    """
+    left = [number for number in order if number not in gone]
+    counts = Counter(known.families[number] for number in left)
+    free = counts.pop(0, 0)
+    most = most_of_each(list(counts.values()), recipe.hygiene.family_share, free)
+    drawn = sorted(left, key=lambda n: seed_from(recipe.seed, "balance", known.ids[n]))
+    names = {number: name for name, number in known.names.items()}
+    taken: Counter[int] = Counter()
+    for number in drawn:
+        family = known.families[number]
+        taken[family] += 1
+        if family and taken[family] > most:
+            yield number, names[family]
+
+
+def most_of_each(counts: Sequence[int], share: float, free: int = 0) -> int:
+    """How many of each family stay so that none has more than `share` of what stays. `free`: rows
+    that stay anyway.
+
+    No share can be below that of equals: with three families 0.2 means a third.
+    """
+    if not counts:
+        return 0
+    share = max(share, 1 / (len(counts) + bool(free)))
+    low, high = 1, max(counts)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if middle <= share * (free + sum(min(n, middle) for n in counts)) + 1e-9:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _write(
+    rows: _Rows,
+    why: dict[int, tuple[str, str]],
+    benchmarks: Runs,
+    books: Ledger,
+    name: str,
+    kept: IO[bytes],
+    dropped: IO[bytes],
+) -> None:
+    count = books.counts[STAGE]
+    for number, (_, line) in enumerate(rows):
+        count.entered += 1
+        if number not in why:
+            count.kept += 1
+            kept.write(line)
+            continue
+        reason, detail = why[number]
+        row = orjson.loads(line)
+        parent = next(iter(row["instruction_ids"]), "")
+        count.dropped[reason] += 1
+        dropped.write(dump_line(Drop(STAGE, row["id"], reason, f"{name}: {detail}", parent)))
+
+
+def _parts(row: Row) -> list[str]:
+    """What two rows have to agree in to be one: query, instruction, and what comes after them."""
+    return [row["query"], row["instruction"], *(m["content"] for m in _messages(row)[1:])]
+
+
+def _texts(row: Row) -> list[str]:
+    """What must not come from a benchmark: the query alone, and each message."""
+    return [row["query"], *(m["content"] for m in _messages(row))]
+
+
+def _messages(row: Row) -> list[dict[str, str]]:
+    """The conversation, and the answers to it."""
+    return [m for key in ("messages", "prompt", "chosen", "rejected") for m in row.get(key, ())]

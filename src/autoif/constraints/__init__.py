@@ -1,0 +1,1 @@
+"""What an instruction demands: the benchmarks' constraint types and their checkers."""

@@ -1,0 +1,176 @@
+"""Which constraint type of IFEval, IFBench or FollowBench an instruction states, by rule.
+
+A model that was trained on a benchmark's own constraints, in whatever words, is measured by that
+benchmark no longer. So what counts is what an instruction demands, not how it is put:
+`data/constraint_rules.toml` names, for each of IFEval's 25 types, IFBench's 58 and FollowBench's
+six kinds (`followbench:format`, ...), the concepts that meet in it, in English and Chinese.
+
+A rule is a line: parts joined by ` & `, all of which have to be found anywhere in the text, and
+after ` ! ` what may not be found. A part is a regular expression in which `{name}` stands for a
+concept and ` ~ ` for a gap within a sentence. The first type with a rule that holds is the answer,
+so the special ones stand before the general ones.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from autoif.base.errors import UsageError
+from autoif.base.inputs import BUILTIN, read_rows
+from autoif.base.language import CJK
+
+COLUMNS = ("text", "instruction", "constraint", "prompt")
+GAPS = {False: 70, True: 14}  # characters between two concepts of a rule: Latin, Chinese
+
+Rule = tuple[list[re.Pattern[str]], list[re.Pattern[str]], bool]  # all of, none of, quotes seen
+
+
+def constraint_type(text: str) -> str:
+    """The type, like `length_constraints:number_words`; "" where no benchmark states it.
+
+    Where the whole says nothing each sentence is asked alone: what one demands may hide another.
+    """
+    whole = normalise(text)
+    for part in (whole, *_SENTENCE.split(whole)):
+        hidden = masked(part)
+        asked = _REQUEST.sub("", hidden)
+        for name, rules in _rules():
+            loose = name.startswith("followbench")
+            for wanted, unwanted, quotes in rules:
+                seen = part if quotes else asked if loose else hidden
+                if all(p.search(seen) for p in wanted) and not any(
+                    p.search(seen) for p in unwanted
+                ):
+                    return name
+    return ""
+
+
+def marked_type(row: Mapping[str, Any], text: str) -> str:
+    """A mark by hand stands, "" too: somebody looked. Where there is none the rule decides."""
+    mark = row.get("benchmark_type")
+    return mark if isinstance(mark, str) else constraint_type(text)
+
+
+def typed(source: str) -> Iterator[dict[str, Any]]:
+    """A row `{"id", "type": str | None}` for each instruction of a file, in its order.
+
+    Rows name their text `text`, `instruction`, `constraint` or `prompt`; in a plain text file each
+    line is one. A row without an id gets its number, one with an empty text the type None. Raises
+    UsageError for a file without rows, and for a row without such a text.
+    """
+    number = 0
+    for number, row in enumerate(read_rows(source, COLUMNS[0]), 1):
+        if not row.keys() & set(COLUMNS):
+            raise UsageError(f"{source}: row {number} has no {' or '.join(COLUMNS)}")
+        texts = [row[name] for name in COLUMNS if row.get(name) is not None]
+        if texts and not isinstance(texts[0], str):
+            raise UsageError(f"{source}: row {number}: its text is {texts[0]!r}, no text")
+        found = constraint_type(texts[0]) if texts and texts[0].strip() else ""
+        yield {"id": row.get("id", number), "type": found or None}
+    if not number:
+        raise UsageError(f"{source}: empty")
+
+
+# ---- text --------------------------------------------------------------------------------------
+
+_MARKS = {**dict.fromkeys(map(ord, "«「『"), "“"), **dict.fromkeys(map(ord, "»」』"), "”")}
+_MARKS |= {**dict.fromkeys(map(ord, "‘’‚`´"), "'"), **dict.fromkeys(map(ord, "–—−‐‑"), "-")}
+_MARKS |= {ord("„"): '"', ord("、"): ","}
+_QUOTED = re.compile(r"""["“][^"”]{1,120}["”]|(?<![\w'])'[^']{1,80}'(?!\w)""")
+_SAID = re.compile(r"[^\W\d_]{2}|[\u3400-\u9fff]")
+# ", and write at least two lines": said so that there is something to check, and no constraint.
+_ASIDE = re.compile(
+    r"(?<=.{15})(?:[,;.:]| -|) (?:and )?(?:write|use|with|give|have) at least (?:two|three|one)"
+    r"(?: (?:other|more|such|lines?|paragraphs?|sentences?|of them|between|them))*"
+    r"|(?<=.{8})[,;。](?:全文|后面|并且|两行之间|两者之间|而且)?(?:至少)(?:再|还)?(?:写|有|分)?"
+    r"[两二三一](?:个)?(?:行|段|句|自然段)"
+)
+# What a request is about: "Give me tips for growing tomatoes". FollowBench's kinds are put in the
+# words of any request, so they are looked for behind it: in "..., each with an example".
+_REQUEST = re.compile(
+    r"(?:(?<=[.!?;] )|^)(?:please |can you |could you |i want you to )*(?:"
+    r"(?:why|what|when|where|which|who|how|is|are|was|were|do|does|did|should)\b[^?.;]{8,}\?"
+    r"|(?:write|draft|compose|(?:give|tell|show|teach|find|help) (?:me|us)|recommend|suggest|plan|"
+    r"prepare|explain|describe|outline|compare|discuss)\b"
+    r"(?: (?!(?:it|its|this|that|each|every|your|as|in|with|only|dialogue)\b)[\w'-]+)+?"
+    r" (?:for|of|about|on|between|from|against|set in|in|how|why|what)"
+    r"(?! (?:it|its|this|that|these|each|every|all|one|your|the (?:subject|topic|matter|text)|"
+    r"(?:[\w'-]+ ){1,3}(?:styles?|manner|tone|voice|form|mood|tense|person|words?|sentences?)|"
+    r"(?:[\w'-]+ ){0,3}(?:child\w*|kids?|beginners?|audience|readers?|[\w-]*year-olds?))\b)"
+    r"(?: (?!(?:with|and|but|as|using|including|without|that|who|which|while)\b)[\w'-]+)+"
+    r")"
+    r"|(?:(?<=[。！？；])|^)(?:请|麻烦)?你?(?:(?:给|帮|为|替|教)(?:我|我们|客户))?(?:介绍|解释|推荐|比较|"
+    r"讲讲|说说|谈谈|聊聊|怎么|怎样|如何|为什么|什么是)(?!.{0,3}(?:原因|理由|其|它|该|各|每|上述|以上|两者))"
+    r"[^，。；,;]{4,}"
+)
+_SENTENCE = re.compile(r"(?<=[.!?;]) |(?<=。)")
+_SEAM = re.compile(r"(?<=[a-z])(?=[\u3400-\u9fff])|(?<=[\u3400-\u9fff])(?=[a-z])")
+_THROUGH = re.compile(r"from the (?:very )?first(?: \w+)? to the (?:very )?last(?: \w+)?")
+
+
+def normalise(text: str) -> str:
+    """Small letters, plain quotation marks and dashes, one space where there was white space and
+    between Latin and Chinese letters; without asides."""
+    text = unicodedata.normalize("NFKC", text).translate(_MARKS).casefold().replace("{n}", "7")
+    return _ASIDE.sub("", " ".join(_SEAM.sub(" ", text).split()))
+
+
+def masked(plain: str) -> str:
+    """Words in quotation marks become "q": which words they are does not change the type. Marks
+    alone, and single letters, stay to be seen."""
+    hidden = _QUOTED.sub(lambda found: '"q"' if _SAID.search(found[0]) else found[0], plain)
+    return _THROUGH.sub("throughout", hidden)
+
+
+# ---- the rules ---------------------------------------------------------------------------------
+
+
+@cache
+def _rules() -> list[tuple[str, list[Rule]]]:
+    table = tomllib.loads((BUILTIN / "constraint_rules.toml").read_text("utf-8"))
+    concepts: dict[str, str] = {}
+    for name, words in table["concepts"].items():
+        concepts[name] = _filled(words, concepts)
+    types = table["types"].items()
+    return [(name, [_rule(line, concepts) for line in lines]) for name, lines in types]
+
+
+def _rule(line: str, concepts: dict[str, str]) -> Rule:
+    quotes = line.startswith("raw ")
+    found, _, barred = line.removeprefix("raw ").partition(" ! ")
+    wanted = [_compiled(part, concepts) for part in found.split(" & ")]
+    return wanted, [_compiled(barred, concepts, end="")] if barred else [], quotes
+
+
+def _compiled(part: str, concepts: dict[str, str], end: str = "(?![a-z0-9])") -> re.Pattern[str]:
+    """Whole words; of what may not be found, beginnings of words."""
+    ways = []
+    for way in _alternatives(part):
+        reach = GAPS[bool(CJK.search(way) or re.search(r"\{z\w+\}", way))]
+        gap = rf"(?![a-z0-9])(?:(?![.!?;] )[^。\n]){{0,{reach}}}?(?<![a-z0-9])"
+        ways.append(_filled(way, concepts).replace(" ~ ", gap))
+    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(ways)}){end}")
+
+
+def _filled(pattern: str, concepts: dict[str, str]) -> str:
+    return re.sub(r"\{([a-z]+\d?)\}", lambda found: concepts[found[1]], pattern)
+
+
+def _alternatives(part: str) -> list[str]:
+    """Cut at the bars that stand in no bracket."""
+    ways, depth, start = [], 0, 0
+    for at, char in enumerate(part):
+        escaped = at > 0 and part[at - 1] == "\\"
+        if char in "([" and not escaped:
+            depth += 1
+        elif char in ")]" and not escaped:
+            depth -= 1
+        elif char == "|" and not depth and not escaped:
+            ways.append(part[start:at])
+            start = at + 1
+    return [*ways, part[start:]]

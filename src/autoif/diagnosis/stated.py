@@ -1,0 +1,302 @@
+"""Texts of which the words of an instruction say what a right function has to say of them.
+
+For a few wordings (so many of something; these words, all or none of them; in every line; at the
+beginning, at the end) texts are made that break what is said, and texts that follow it. A function
+that says otherwise checks something else: another number, `any` where all are meant, one of two
+things. What breaks a demand breaks the whole, whatever else is asked; what follows it is sure only
+where nothing else is asked, so those texts are made only if no other words are left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle, islice
+
+from autoif.diagnosis.plain import FILLER
+from autoif.diagnosis.reading import NUMBERS_EN, NUMBERS_ZH, QUOTED, Reading, value
+
+Texts = tuple[tuple[int, int], list[str], list[str]]  # where it is said, what breaks, what follows
+
+FREE = {
+    False: ("The weather is fine today.", "We went home by bus.", "Nobody knew the reason."),
+    True: ("今天天气很好。", "我们坐车回家。", "没有人知道原因。"),
+}
+ABOUT = {False: "We talked about {} today.", True: "我们谈到{}这件事。"}
+JOINED = {"line": "\n", "行": "\n", "para": "\n\n", "段": "\n\n", "自然": "\n\n"}
+
+# Words that make a demand one for some texts only, or one of several: nothing is claimed.
+_OPEN = re.compile(
+    r"\b(?:if|unless|when|whenever|either|such as|like|for example|e\.g|except|other than|but|"
+    r"rather than|instead|together|optional\w*|one of|any|may|form|same|different(?! p))\b"
+    r"|如|若|除|例如|或|之一|任|可以|而是|代替|同时不|相同|不同",
+    re.IGNORECASE,
+)
+_PART = re.compile(  # a clause about a part of the reply
+    r"\b(?:no (?:sentence|line|paragraph|word|item|bullet|step)|each|every|per|first|last|second|"
+    r"third|final|title|headings?|sections?|consecutive|in a row|between (?!\d)|odd|even|stanzas?|"
+    r"column|row|table|list of)\b|每|各|首|末|第|标题|之间|其中",
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(r"[,.;:，。；：]|\band\b(?! \d)")
+_MORE_FILLER = re.compile(
+    r"\b(?:q|words?|phrases?|terms?|keywords?|both|all|following|these|somewhere|times?|every|each|"
+    r"sentences?|lines?|paragraphs?|list|mention|refer|twice|once|neither|nor|or|such|has|have)\b|[两个都词语这]",
+    re.IGNORECASE,
+)
+
+
+def stated(reading: Reading) -> Iterator[tuple[str, bool]]:
+    """Texts with what is to be said of them; none where the wording is not one of ours."""
+    quoted = [next(filter(None, found)) for found in QUOTED.findall(reading.text)]
+    bare = ("" if reading.zh else " ").join(QUOTED.sub(" Q ", reading.text.lower()).split())
+    ours = " ".join((*FREE[reading.zh], ABOUT[reading.zh]))
+    if any(word.lower() in ours.lower() for word in quoted if len(word) > 1):
+        return
+    for find in (_counted, _parity, _every, _place, _all_of, _none_of, _sentence_length):
+        found = find(bare, quoted, reading.zh)
+        if found is None:
+            continue
+        (start, end), breaks, follows = found
+        yield from ((text, False) for text in breaks)
+        rest = f"{bare[:start]} {bare[end:]}"
+        if not FILLER.sub("", _MORE_FILLER.sub(" ", rest)).strip():
+            yield from ((text, True) for text in follows)
+
+
+def _plain(words: Iterable[str]) -> bool:
+    return all(re.fullmatch(r"[A-Za-z]{2,}(?:[ '-][A-Za-z]+)*|[\u3400-\u9fff]+", w) for w in words)
+
+
+def _clause(text: str, at: int) -> str:
+    """The clause around a place."""
+    ends = [m.end() for m in _CLAUSE.finditer(text) if m.end() <= at]
+    starts = [m.start() for m in _CLAUSE.finditer(text) if m.start() >= at]
+    return text[max(ends, default=0) : min(starts, default=len(text))]
+
+
+# ---- so many -----------------------------------------------------------------------------------
+
+_N = rf"(?:\d{{1,4}}|{NUMBERS_EN})"
+_MOST = (
+    r"at most|no more than|not more than|up to|a maximum of|not exceed(?:ing)?|fewer than|"
+    r"less than|(?:not|n't|never)(?: \w+){1,2} (?:more than|exceed)"
+)
+_LEAST = r"at least|no fewer than|no less than|a minimum of|more than"
+_UNIT = (
+    r"words? (?:written |set )?(?:entirely |wholly )?in (?:all )?(?:capital letters|capitals|"
+    r"uppercase|caps)|uppercase words|sentences?|lines?|paragraphs?|words?|bullet points?|bullets|"
+    r"questions?(?: marks?)?|exclamation (?:marks?|points?)|semicolons?|colons?|times|"
+    r"(?<=once)|(?<=twice)|(?<=thrice)"
+)
+_SPECIAL = (  # "three lines of verse", "ten words that rhyme"
+    r"of|with|that|which|whose|long|longer|or|on|from|contain\w*|begin\w*|start\w*|end\w*|"
+    r"in\b(?! (?:your|the|all|total))"
+)
+_COUNTED = re.compile(
+    rf"\b(?:(?P<most>{_MOST})|(?P<least>{_LEAST})|(?P<exact>exactly|precisely)|"
+    rf"between (?P<low>{_N}) and) (?P<n>{_N}) ?(?P<unit>{_UNIT})\b(?! (?:{_SPECIAL}))"
+    r"|(?P<zmost>不超过|不得超过|不能超过|不多于|最多|至多)|(?P<zleast>至少|不少于|不低于)|(?P<zexact>恰好|正好|刚好)",
+)
+_ZH = re.compile(
+    rf"(?:地|要|应|须|再)?(?:出现|使用|用|写|列出|包含|提到|有|分)*(?P<n>\d{{1,4}}|{NUMBERS_ZH})个?"
+    r"(?P<unit>字|汉字|句|自然段|段|行|要点|感叹号|叹号|问号|分号|次)(?!的|以上|号)"
+)
+_PROSE = ("we", "went", "home", "by", "bus", "and", "nobody", "knew", "the", "reason")
+_PROSE_ZH = "今天天气很好我们坐车回家没有人知道原因"
+_SAYS = {
+    "sent": "The weather is fine today.", "line": "The weather is fine today",
+    "para": "The weather is fine today.", "ques": "Was it late?", "excl": "Nobody knew!",
+    "semi": "We walked; it rained.", "colo": "We saw this: a river.", "句": "今天天气很好。",
+    "段": "今天天气很好。", "自然": "今天天气很好。", "行": "今天天气很好", "感叹": "没有人知道！",
+    "叹号": "没有人知道！", "问号": "晚不晚？", "分号": "天晴了；我们走吧。",
+}  # fmt: skip
+
+
+def _counted(text: str, quoted: list[str], zh: bool) -> Texts | None:
+    for found in _COUNTED.finditer(text):
+        if _OPEN.search(text) or _PART.search(_clause(text, found.start())):
+            continue
+        numbers, span = found, found.span()
+        if found.lastgroup in ("zmost", "zleast", "zexact"):
+            after = _ZH.match(text, found.end())
+            if after is None:
+                continue
+            numbers, span = after, (found.start(), after.end())
+        n = value(numbers["n"])
+        if n is None or not 1 <= n <= 300:
+            continue
+        said = found[0]
+        if said.startswith("more than") and _NO.search(_clause(text, found.start())):
+            continue
+        low, high = n, n
+        if found["most"] or found["zmost"]:
+            low, high = 0, n - bool(re.match(r"fewer|less", said))
+        elif found["least"] or found["zleast"]:
+            low, high = n + said.startswith("more"), 0
+        elif found["low"]:
+            low = value(found["low"]) or n
+        unit = numbers["unit"] or "times"
+        if unit in ("times", "次") and (len(quoted) != 1 or not _plain(quoted)):
+            continue
+        wrong = {low - 1, low // 2} | ({high + 1, 2 * high + 1} if high else set())
+        right = {low, high, 0 if high else 2 * low}
+        wrong = {k for k in wrong if k > 0 and not (low <= k and (not high or k <= high))}
+        return (
+            span,
+            [_so_many(k, unit, quoted, zh) for k in sorted(wrong)],
+            [_so_many(k, unit, quoted, zh) for k in sorted(right) if k > 0],
+        )
+    return None
+
+
+_ODD = re.compile(rf"\b(?P<even>even|odd) number of (?P<unit>{_UNIT})\b")
+
+
+def _parity(text: str, quoted: list[str], zh: bool) -> Texts | None:
+    found = _ODD.search(text)
+    if not found or _OPEN.search(text) or re.search(r"\b(?:each|every|per)\b", text):
+        return None
+    breaks, follows = ((3, 5), (2, 4)) if found["even"] == "even" else ((2, 4), (3, 5))
+    said = [_so_many(k, found["unit"], quoted, zh) for k in (*breaks, *follows)]
+    return found.span(), said[:2], said[2:]
+
+
+def _so_many(k: int, unit: str, quoted: Sequence[str], zh: bool) -> str:
+    gap = "" if zh else " "
+    if unit in ("times", "次"):
+        return gap.join([FREE[zh][0], *[ABOUT[zh].format(quoted[0])] * k, FREE[zh][1]])
+    if "cap" in unit or "upper" in unit:
+        return "We saw " + " and ".join(islice(cycle(("RIVER", "TOWER", "BRIDGE", "FOREST")), k))
+    if unit.startswith("word"):
+        return " ".join(islice(cycle(_PROSE), k))
+    if unit in ("字", "汉字"):
+        return "".join(islice(cycle(_PROSE_ZH), k))
+    if unit.startswith("bullet") or unit == "要点":
+        mark = next((q for q in quoted if re.fullmatch(r"[-*•+] ?", q)), "- ").strip()
+        return "\n".join(f"{mark} {FREE[zh][n % 3]}" for n in range(k))
+    said = next(_SAYS[unit[:n]] for n in (4, 2, 1) if unit[:n] in _SAYS)
+    return _between(unit, zh).join([said] * k)
+
+
+def _between(unit: str, zh: bool) -> str:
+    """What stands between two lines, paragraphs or sentences."""
+    return JOINED.get(unit[:4], JOINED.get(unit[:2], "" if zh else " "))
+
+
+# ---- words and where they stand ----------------------------------------------------------------
+
+_WANTED = re.compile(
+    r"\b(?:includ\w*|contain\w*|mention\w*|use|uses|using|feature\w*|incorporat\w*)\b[^.]*Q|"
+    r"(?:包含|包括|出现|提到|提及|使用|用上|写进|含有|用到)[^。]*Q|Q[^。]*(?:出现|提到|用上)"
+)
+_BARRED = re.compile(
+    r"(?:\b(?:do not|don't|never|avoid|without)\b|不要|不得|不能|不可|避免|禁止|请勿)"
+    r"(?: \w+){0,5}[^.,;Q，。；]{0,8}Q(?:[ ,/，和与及]|\bor\b|\band\b|\bnor\b|Q)*"
+)
+_NO = re.compile(r"\b(?:no|not|never|without|avoid\w*|nor)\b|n't\b|不|勿|禁|避免|无", re.IGNORECASE)
+_OTHERWISE = re.compile(
+    r"\b(?:more than|times|once|twice|both|begin\w*|start\w*|end\w*|keys?|called|named|outside)\b"
+    r"|超过|次|开头|结尾|外|键|同时"
+)
+
+
+def _all_of(text: str, quoted: list[str], zh: bool) -> Texts | None:
+    found = _WANTED.search(text)
+    alone = re.search(r"\bor\b", text) or _OTHERWISE.search(text.replace("both", ""))
+    if not (found and quoted and _plain(quoted)) or _NO.search(text) or _OPEN.search(text) or alone:
+        return None
+    gap = "" if zh else " "
+    said = [ABOUT[zh].format(word) for word in quoted]
+    breaks = [gap.join([FREE[zh][0], *said[:i], *said[i + 1 :]]) for i in range(len(said))][:5]
+    if re.search(r"each in (?:a different|a separate|its own|another) (?:paragraph|line)", text):
+        breaks.append(" ".join(said))
+    return found.span(), breaks, [] if _PART.search(text) else [gap.join([FREE[zh][0], *said])]
+
+
+def _none_of(text: str, quoted: list[str], zh: bool) -> Texts | None:
+    found = _BARRED.search(text)
+    if not (found and _plain(quoted)) or found[0].count("Q") != len(quoted):
+        return None
+    sure = text.replace("any ", "").replace("任何", "")
+    if any(words.search(sure) for words in (_OPEN, _OTHERWISE, _PART)):
+        return None
+    gap = "" if zh else " "
+    breaks = [gap.join([FREE[zh][0], ABOUT[zh].format(word), FREE[zh][1]]) for word in quoted]
+    return found.span(), breaks, [gap.join(FREE[zh])]
+
+
+_MARK = {"exclamation": "!", "question": "?", "semicolon": ";"}
+_EVERY = re.compile(
+    r"\b(?=(?:\w+ )?(?:every|each) (?P<unit>line|sentence|para))"
+    r"(?:(?:every|each) \w+(?: \w+){0,4}? )?"
+    r"(?:contain|include|mention|use|have|(?P<begins>begin|start)|(?P<ends>end|finish))"
+    r"\w*(?: \w+){0,6}? (?P<what>Q|exclamation|question|semicolon)(?: mark| point)?"
+    r"|每一?个?(?P<zline>行|句|段)话?(?:都|要|须|必须|应)*(?:以|用)Q(?:开头|开始)"
+    r"|每一?个?(?P<zunit>行|句|段|自然段)[^，。Q]{0,6}(?:包含|含有|提到|出现|提及|包括|有)[^，。Q]{0,6}Q"
+)
+
+
+def _every(text: str, quoted: list[str], zh: bool) -> Texts | None:
+    found = _EVERY.search(text)
+    if not found or _OPEN.search(text) or _NO.search(_clause(text, found.start())):
+        return None
+    unit = found["unit"] or found["zunit"] or found["zline"]
+    begins = bool(found["begins"] or found["zline"])
+    free = list(FREE[zh])
+    if found["what"] in (None, "Q"):
+        if len(quoted) != 1 or not _plain(quoted) or found["ends"]:
+            return None
+        has = [ABOUT[zh].format(quoted[0])] * 3
+        if begins:
+            has = [quoted[0] + ("" if zh else " ") + line for line in free]
+    elif found["ends"]:
+        has = [line.rstrip(".") + _MARK[found["what"]] for line in free]
+    else:
+        return None
+    gap = _between(unit, zh)
+    if gap == "\n\n" and not begins:  # a paragraph is more than a heading
+        more = ("" if zh else " ").join(FREE[zh] * 2)
+        free, has = [f"{more} {line}" for line in free], [f"{more} {line}" for line in has]
+    ways = [(0, 1, 1), (1, 0, 0), (1, 0, 1)]
+    breaks = [gap.join((free, has)[k][i] for i, k in enumerate(way)) for way in ways]
+    return found.span(), breaks, [gap.join(has)]
+
+
+_WITH = r"(?: \w+){0,4}? with (?:the )?(?:exact )?(?:words?|phrase|sentence|line)? ?Q"
+_BEGIN = re.compile(rf"\b(?:begin|start|open)\b{_WITH}|Q(?=开头|开始)")
+_END = re.compile(rf"\b(?:end|finish|close|conclude)\b{_WITH}|Q(?=结尾|结束|收尾)")
+
+
+def _place(text: str, quoted: list[str], zh: bool) -> Texts | None:
+    """At the beginning and at the end; one of the two is seen by the other rules."""
+    begin, end = _BEGIN.search(text), _END.search(text)
+    if not (begin and end and len(quoted) == 2) or _OPEN.search(text) or _NO.search(text):
+        return None
+    if re.search(r"\b(?:each|every|lines?|sentences|paragraphs?)\b|每|行|段|各", text):
+        return None
+    first, last = quoted if begin.start() < end.start() else quoted[::-1]
+    gap, middle = ("" if zh else " "), FREE[zh]
+    span = min(begin.start(), end.start()), max(begin.end(), end.end())
+    breaks = [gap.join([first, *middle]), gap.join([*middle, last])]
+    return span, breaks, [gap.join([first, *middle, last])]
+
+
+_LENGTH = re.compile(
+    r"\b(?:no sentences?\b[^.;,]*?(?:more|longer) than|(?:each|every) sentence\b[^.;,]*?(?:at most|"
+    rf"no more than|under|fewer than|less than|up to)) (?P<n>{_N}) words"
+    r"|每一?个?句(?:子|话)?的?(?:长度)?[^，。]{0,3}(?:超过|最多|至多|多于)"
+    rf"(?P<zn>\d{{1,3}}|{NUMBERS_ZH})个?字"
+)
+
+
+def _sentence_length(text: str, quoted: list[str], zh: bool) -> Texts | None:
+    found = _LENGTH.search(text)
+    n = value(found["n"] or found["zn"]) if found else None
+    if not found or n is None or _OPEN.search(text):
+        return None
+    words = [ABOUT[zh].format(word) for word in quoted if _plain([word])]
+    stop, gap = ("。", "") if zh else (".", " ")
+    long = _so_many(2 * n + 3, "字" if zh else "words", (), zh).capitalize() + stop
+    breaks = [gap.join([long, *words, *FREE[zh]]), gap.join([*words, *FREE[zh], long])]
+    return found.span(), breaks, [gap.join(FREE[zh])] if n > 7 else []

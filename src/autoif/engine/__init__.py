@@ -1,0 +1,1 @@
+"""Runs a recipe in a directory: shards, order, stop, merge."""

@@ -1,0 +1,54 @@
+"""`train`: a method and a configuration -> a model directory. What `autoif train` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from autoif.base.errors import UsageError
+from autoif.evals.evaluation import aevaluate, find_task
+from autoif.models import Chat
+from autoif.train import dpo, grpo, selfplay, sft
+from autoif.train.config import Evaluation, TrainConfig
+from autoif.train.training import Notice
+
+
+def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
+    """The trained model's directory. Started again, it goes on where it was stopped.
+
+    Raises UsageError, SetupError, and RunFailed where a guard ended the training.
+    """
+    for part in config.eval:
+        find_task(part.benchmark)
+        if part.data and not Path(part.data).exists():
+            raise UsageError(f"eval.data: {part.data}: no such file")
+    if config.method == "sft":
+        return sft.train(config, notice)
+    if config.method == "dpo":
+        return dpo.train(config, notice)
+    if config.method == "grpo":
+        return grpo.train(config, notice)
+
+    async def evaluate(chat: Chat, out: Path) -> Mapping[str, float]:
+        return await measure(chat, config.eval, out)
+
+    return selfplay.train(config, notice, evaluate)
+
+
+async def measure(chat: Chat, benchmarks: tuple[Evaluation, ...], out: Path) -> dict[str, float]:
+    """`{"ifeval.inst_loose": percent, ...}` of every benchmark; scores.json and verdicts of each
+    under `out/BENCHMARK`."""
+    figures = {}
+    for part in benchmarks:
+        scores = await aevaluate(
+            part.benchmark,
+            chat=chat,
+            data=Path(part.data) if part.data else None,
+            out=out / part.benchmark,
+            limit=part.limit or None,
+            max_tokens=part.max_tokens or None,
+        )
+        for score in scores.scores:
+            if score.value is not None:
+                figures[f"{part.benchmark}.{score.metric}"] = score.value
+    return figures

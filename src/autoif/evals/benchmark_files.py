@@ -1,0 +1,159 @@
+"""Where a benchmark's rows come from, and how a responses file is joined to them.
+
+`--data` names a local file (JSON lines, JSON, also gzipped; a folder for FollowBench); without it
+the rows come from the Hugging Face hub, which is asked for nothing else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autoif.base.errors import SetupError, UsageError
+from autoif.base.inputs import read_jsonl
+from autoif.evals.followbench import KINDS
+from autoif.evals.task import Collected, Item
+
+
+class _Hub(NamedTuple):
+    dataset: str
+    config: str | None
+    split: str
+
+
+_HUB = {
+    "ifeval": _Hub("google/IFEval", None, "train"),
+    "ifbench": _Hub("allenai/IFBench_test", None, "train"),
+    "gsm8k": _Hub("openai/gsm8k", "main", "test"),
+    "humaneval": _Hub("openai/openai_humaneval", None, "test"),
+}
+_FOLLOWBENCH = {"followbench": "data", "followbench-zh": "data_zh"}
+
+
+def load_rows(benchmark: str, data: Path | None) -> Iterable[Mapping[str, Any]]:
+    """The benchmark's rows. Raises UsageError for a bad file, SetupError where the hub fails."""
+    if benchmark in _FOLLOWBENCH:
+        return _followbench(benchmark, data)
+    return _from_hub(_HUB[benchmark]) if data is None else read_file(data)
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON or JSON-lines file, gzipped or not."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    if path.suffix != ".gz":
+        try:
+            return list(read_jsonl(path))
+        except UnicodeDecodeError as wrong:
+            raise UsageError(f"{path}: not UTF-8 text (byte {wrong.start})") from None
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            return [json.loads(line) for line in file if line.strip()]
+    except (ValueError, OSError) as wrong:
+        raise UsageError(f"{path}: not gzipped JSON lines: {wrong}") from None
+
+
+def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) -> Collected:
+    """Rows `{"key" and/or "prompt", "response"}` to items. The key wins; a differing prompt only
+    warns. Several rows of one key are several samples of it, in the file's order.
+
+    Raises UsageError for a row without key and prompt, a response that is neither text nor null,
+    and where nothing fits.
+    """
+    by_key = {item.key: item for item in items}
+    by_prompt: dict[str, list[Item]] = {}
+    for item in items:
+        for text in {item.prompt.strip(), item.request.strip()}:
+            by_prompt.setdefault(text, []).append(item)
+    answers: dict[str, list[str | None]] = {}
+    strange = differing = 0
+    for number, row in enumerate(rows, 1):
+        response = row.get("response")
+        if "response" not in row or not (response is None or isinstance(response, str)):
+            raise UsageError(f"{source}: row {number} has no text or null as its response")
+        key, prompt = row.get("key"), row.get("prompt")
+        if key is None and not isinstance(prompt, str):
+            raise UsageError(f"{source}: row {number} has neither key nor prompt")
+        if key is not None:
+            found = [by_key[str(key)]] if str(key) in by_key else []
+        else:
+            found = by_prompt.get(str(prompt).strip(), [])
+        strange += not found
+        for item in found:
+            answers.setdefault(item.key, []).append(response)
+            asked = (item.prompt.strip(), item.request.strip())
+            differing += isinstance(prompt, str) and prompt.strip() not in asked
+    if not answers:
+        raise UsageError(f"{source}: no row has a key or prompt of this benchmark")
+    return Collected(answers, list(_join_notes(items, answers, strange, differing)))
+
+
+def _join_notes(
+    items: Sequence[Item], answers: Mapping[str, Sequence[str | None]], strange: int, differing: int
+) -> Iterator[str]:
+    missing = [item.key for item in items if item.key not in answers]
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        yield f"{len(missing)} prompts have no response and count as failed: {shown}"
+    if strange:
+        yield f"{strange} responses belong to no prompt of this benchmark and are left out"
+    if differing:
+        yield f"{differing} responses give another prompt than the benchmark's; their key decides"
+    several = sum(1 for given in answers.values() if len(given) > 1)
+    if several:
+        yield f"{several} prompts have several responses; only pass@k looks beyond the first"
+
+
+def _followbench(benchmark: str, folder: Path | None) -> Iterator[Mapping[str, Any]]:
+    """The rows of all kinds, in the benchmark's order. A single file of one kind does as well."""
+    names = [f"{kind}_constraints.json" for kind in KINDS]
+    if folder is None:
+        files = [_download(f"{_FOLLOWBENCH[benchmark]}/{name}") for name in names]
+    elif folder.is_dir():
+        files = [folder / name for name in names if (folder / name).is_file()]
+    else:
+        files = [folder]
+    if not files:
+        raise UsageError(f"{folder}: no {names[0]} or the like in it")
+    for file in files:
+        kind = file.name.partition("_")[0]
+        for row in read_file(file):
+            yield {**row, "kind": kind}
+
+
+def _from_hub(hub: _Hub) -> Iterable[Mapping[str, Any]]:
+    try:
+        import datasets  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError:
+        raise SetupError(
+            f'{hub.dataset}: give --data, or `pip install "autoif[hub]"` to load it'
+        ) from None
+    try:
+        loaded = datasets.load_dataset(hub.dataset, hub.config, split=hub.split)
+        return [dict(row) for row in loaded]
+    except Exception as wrong:  # the library raises a dozen kinds; each means: not to be had
+        raise SetupError(_unreachable(hub.dataset, wrong)) from None
+
+
+def _download(name: str) -> Path:
+    dataset = "YuxinJiang/FollowBench"
+    try:
+        from huggingface_hub import (  # type: ignore[import-not-found,unused-ignore]
+            hf_hub_download,
+        )
+    except ImportError:
+        raise SetupError(
+            f'{dataset}: give --data, or `pip install "autoif[hub]"` to load it'
+        ) from None
+    try:
+        return Path(hf_hub_download(dataset, name, repo_type="dataset"))
+    except Exception as wrong:
+        raise SetupError(_unreachable(dataset, wrong)) from None
+
+
+def _unreachable(dataset: str, wrong: Exception) -> str:
+    reason = " ".join(str(wrong).split())[:200] or type(wrong).__name__
+    return f"{dataset} cannot be loaded from the hub; give --data with a local file ({reason})"

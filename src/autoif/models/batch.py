@@ -1,0 +1,293 @@
+"""Batch files: the calls a run still needs as OpenAI Batch / `vllm run-batch` JSONL, and back.
+
+    {"custom_id": "KEY-INDEX", "method": "POST", "url": "/v1/chat/completions", "body": {...}}
+
+A run over `PendingBackend` asks nothing and notes what it would ask; each round goes as deep into
+the flow as the answers so far allow. `write_batch` puts the notes into a file, `import_file` fills
+the store from a file of results (or of `autoif calls export`), `run_batches` takes the way over
+/v1/files and /v1/batches. What a server has taken is noted by its batch's id before anything else
+happens, so that a killed poller polls on and submits nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+from autoif.base.errors import CallPending, ModelUnavailable, UsageError, one_line
+from autoif.base.records import Reply, Request
+from autoif.models import Backend
+from autoif.models.openai.protocol import checked_url, complaint, parse_json, parse_reply
+from autoif.store.admin import import_row
+from autoif.store.sqlite import PUT_CALL, CallStore, call_key, call_row, canonical
+from autoif.store.sqlite_file import exclusively, reading
+
+MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000  # of one batch file; OpenAI takes 200 MB
+ROUTE = "/v1/chat/completions"
+DONE = ("completed", "failed", "expired", "cancelled")
+ATTEMPTS = 8
+
+
+class PendingBackend:
+    """A `Backend` that notes each request in the store and raises CallPending."""
+
+    def __init__(self, backend: Backend, store: CallStore) -> None:
+        self.namespace = backend.namespace
+        self.body = backend.body
+        self.noted = 0
+        self._backend = backend
+        self._store = store
+
+    async def __call__(self, request: Request) -> Reply:
+        body = canonical(self.body(request))
+        key = call_key(self.namespace, body, request.index)
+        await self._store.put_pending(key, request, body, self.namespace)
+        self.noted += 1
+        raise CallPending("waits for its batch")
+
+    async def close(self) -> None:
+        await self._backend.close()
+
+
+def forget_pending(path: Path) -> None:
+    """Drop the notes of an earlier round, which another recipe may have made. What a server has
+    taken stays noted."""
+    with exclusively(path) as db:
+        db.execute("DELETE FROM pending WHERE batch = ''")
+
+
+def batch_lines(path: Path) -> Iterator[bytes]:
+    """One line per pending call that no server has taken, in the order of their keys."""
+    with reading(path) as db:
+        rows = db.execute("SELECT key, sample, body FROM pending WHERE batch = '' ORDER BY key")
+        for key, sample, body in rows:
+            row = {
+                "custom_id": f"{key.hex()}-{sample}",
+                "method": "POST",
+                "url": ROUTE,
+                "body": orjson.Fragment(body),
+            }
+            yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+# ---- results -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """added: new in the store. known: there already. failed: the server gave no answer (they stay
+    pending). strange: rows that name no call this store waits for, or are not what they say."""
+
+    added: int = 0
+    known: int = 0
+    failed: int = 0
+    strange: int = 0
+
+    def __add__(self, other: Imported) -> Imported:
+        return Imported(
+            self.added + other.added,
+            self.known + other.known,
+            self.failed + other.failed,
+            self.strange + other.strange,
+        )
+
+
+def import_file(path: Path, source: Path) -> Imported:
+    """Fill the store at `path` from batch results or an export. All or nothing is written. Raises
+    UsageError where the file is neither."""
+    try:
+        with source.open("rb") as lines:
+            done = import_lines(path, lines)
+    except OSError as e:
+        raise UsageError(f"cannot read {source}: {e.strerror}") from e
+    if done == Imported(strange=done.strange):
+        raise UsageError(
+            f"{source} holds nothing for {path}: it takes the results of the batch file that was "
+            "made from this store, or a file made by `autoif calls export`"
+        )
+    return done
+
+
+def import_lines(path: Path, lines: Iterable[bytes]) -> Imported:
+    if not path.exists():
+        CallStore.open(path).close()
+    counts = {"added": 0, "known": 0, "failed": 0, "strange": 0}
+    with exclusively(path) as db:
+        for line in lines:
+            if not line.strip():
+                continue
+            row = parse_json(line)
+            try:
+                if "custom_id" in row:
+                    counts[_import_result(db, row)] += 1
+                else:
+                    counts["added" if import_row(db, row) else "known"] += 1
+            except (KeyError, TypeError, ValueError, AttributeError):
+                counts["strange"] += 1
+        db.execute("DELETE FROM pending WHERE key IN (SELECT key FROM calls)")
+    return Imported(**counts)
+
+
+def _import_result(db: Any, result: dict[str, Any]) -> str:
+    key = bytes.fromhex(result["custom_id"].partition("-")[0])
+    noted = db.execute(
+        "SELECT namespace, sample, stage, record, body FROM pending WHERE key = ?", (key,)
+    ).fetchone()
+    if noted is None:
+        there = db.execute("SELECT 1 FROM calls WHERE key = ?", (key,)).fetchone()
+        return "known" if there else "strange"
+    namespace, sample, stage, record, body = noted
+    response = result.get("response") or {}
+    try:
+        if result.get("error") or response["status_code"] != 200:
+            return "failed"
+        reply = parse_reply(response["body"])
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        return "failed"
+    request = Request((), index=sample, stage=stage, record=record)
+    row = call_row(None, key, namespace, request, body, reply)
+    return "added" if db.execute(PUT_CALL, row).rowcount > 0 else "known"
+
+
+# ---- the remote cycle --------------------------------------------------------------------------
+
+
+async def run_batches(
+    path: Path,
+    base_url: str,
+    api_key: str | None,
+    *,
+    poll: float = 30.0,
+    on_notice: Callable[[str], None] = lambda line: None,
+) -> Imported:
+    """Submit what is pending, wait for every batch of this store, import the results.
+
+    poll: seconds between looks. Run it again after a kill: batches on their way are found by their
+    ids. Raises ModelUnavailable where the server does not do batches or stays away.
+    """
+    url, total = checked_url(base_url), Imported()
+    async with BatchServer(url, (api_key or "").strip()) as server:
+        while lines := _first(batch_lines(path)):
+            data = b"".join(lines)
+            batch = await server.submit(data)
+            _note(path, batch, lines)
+            on_notice(f"batch {batch}: {len(lines)} calls submitted")
+        with reading(path) as db:
+            on_way = db.execute("SELECT DISTINCT batch FROM pending WHERE batch != '' ORDER BY 1")
+            batches = [batch for (batch,) in on_way]
+        for batch in batches:
+            status = await server.status(batch)
+            while status["status"] not in DONE:
+                counts = status.get("request_counts") or {}
+                on_notice(
+                    f"batch {batch}: {status['status']}, {counts.get('completed', 0)} of "
+                    f"{counts.get('total', '?')} done"
+                )
+                await asyncio.sleep(poll)
+                status = await server.status(batch)
+            for file in (status.get("output_file_id"), status.get("error_file_id")):
+                if file:
+                    total += import_lines(path, (await server.content(file)).splitlines())
+            _note(path, "", (), of=batch)  # what got no answer is pending again
+            on_notice(f"batch {batch}: {status['status']}")
+    return total
+
+
+def _first(lines: Iterator[bytes]) -> list[bytes]:
+    """As many as one batch takes."""
+    taken: list[bytes] = []
+    size = 0
+    for line in lines:
+        size += len(line)
+        if taken and (size > MOST_BYTES or len(taken) == MOST_REQUESTS):
+            break
+        taken.append(line)
+    return taken
+
+
+def _note(path: Path, batch: str, lines: Iterable[bytes], *, of: str | None = None) -> None:
+    """Note that the calls of these lines, or of another batch, are in `batch`."""
+    with exclusively(path) as db:
+        if of is not None:
+            db.execute("UPDATE pending SET batch = ? WHERE batch = ?", (batch, of))
+        keys = (orjson.loads(line)["custom_id"].partition("-")[0] for line in lines)
+        rows = ((batch, bytes.fromhex(key)) for key in keys)
+        db.executemany("UPDATE pending SET batch = ? WHERE key = ?", rows)
+
+
+class BatchServer:
+    """/v1/files and /v1/batches of one server. Raises ModelUnavailable."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        self.url = url
+        self._key = api_key
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    async def __aenter__(self) -> BatchServer:
+        timeout = aiohttp.ClientTimeout(total=600, sock_connect=10)
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def submit(self, data: bytes) -> str:
+        """The id of a batch of these lines. One that an earlier try submitted, before it was killed
+        or lost its connection, is found by its name and not submitted again."""
+        name = hashlib.blake2b(data, digest_size=16).hexdigest()
+        known = parse_json(await self._call("GET", "/batches?limit=100", retry=True)) or {}
+        for batch in known.get("data", ()):
+            ours = (batch.get("metadata") or {}).get("autoif") == name
+            answered = (batch.get("request_counts") or {}).get("completed", 0) > 0
+            if ours and (answered or batch["status"] not in DONE):
+                return str(batch["id"])
+        form = aiohttp.FormData()
+        form.add_field("purpose", "batch")
+        form.add_field("file", data, filename="calls.jsonl", content_type="application/jsonl")
+        file = parse_json(await self._call("POST", "/files", data=form))
+        asked = {
+            "input_file_id": file["id"],
+            "endpoint": ROUTE,
+            "completion_window": "24h",
+            "metadata": {"autoif": name},
+        }
+        batch = parse_json(await self._call("POST", "/batches", json=asked))
+        return str(batch["id"])
+
+    async def status(self, batch: str) -> dict[str, Any]:
+        found = parse_json(await self._call("GET", f"/batches/{batch}", retry=True))
+        if not isinstance(found, dict) or "status" not in found:
+            raise ModelUnavailable(f"{self.url} does not tell how batch {batch} stands: try later")
+        return found
+
+    async def content(self, file: str) -> bytes:
+        return await self._call("GET", f"/files/{file}/content", retry=True)
+
+    async def _call(self, method: str, path: str, *, retry: bool = False, **more: Any) -> bytes:
+        """Looks are tried again; what submits is not: it might be done twice."""
+        why = ""
+        for attempt in range(ATTEMPTS if retry else 1):
+            await asyncio.sleep(min(30.0, 0.1 * 3**attempt) if attempt else 0)
+            try:
+                async with self._session.request(method, self.url + path, **more) as response:
+                    data = await response.read()
+            except (aiohttp.ClientError, OSError) as e:
+                why = type(e).__name__
+                continue
+            if response.status == 200:
+                return data
+            why = f"{response.status} {complaint(parse_json(data), data)}"
+            if response.status < 500 and response.status != 429:
+                break
+        why = one_line(why, self._key)
+        raise ModelUnavailable(
+            f"{self.url}{path.partition('?')[0]} failed ({why}): nothing is lost; run the same "
+            "command again, or take the file by hand (`--batch FILE`, `autoif calls import`)"
+        )

@@ -1,0 +1,132 @@
+"""The last door before a model: shut when the run is told to stop, or when its budget is spent.
+
+It stands between the call store and the backends of a run, so what is stored is read back for
+nothing. A call that finds the door shut fails with the reason; the stage that asked books a drop
+and goes on with what it has, so everything that was paid for is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoif.base.errors import CallFailed, UsageError
+from autoif.base.records import Reply, Request, Usage
+from autoif.models import Backend
+
+Prices = Mapping[str, tuple[float, float]]  # model -> USD per million prompt, completion tokens
+CHARS_PER_TOKEN = 3.0  # for what a call may cost before it is made; low, so rather too much
+SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
+
+
+def price(prices: Prices, model: str, usage: Usage) -> float | None:
+    """USD; 0 for models that run here, None where the price is not known."""
+    if model not in prices:
+        return 0.0 if model.startswith(("local:", "scripted:", "hf:")) else None
+    into, out = prices[model]
+    return (usage.prompt * into + usage.completion * out) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit in USD or in tokens (prompt and completion together)."""
+
+    limit: float
+    unit: str  # USD or tok
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """`5USD`, `0.5usd`, `2Mtok`, `800ktok`. Raises UsageError for anything else."""
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:(usd|\$)|([kmb]?)tok)\s*", text.lower())
+        if not found or float(found[1]) <= 0:
+            raise UsageError(f"--budget {text!r}: say it like 5USD or 2Mtok")
+        if found[2]:
+            return cls(float(found[1]), "USD")
+        return cls(float(found[1]) * SCALES[found[3]], "tok")
+
+    def of(self, prices: Prices, model: str, usage: Usage) -> float:
+        if self.unit == "tok":
+            return usage.prompt + usage.completion
+        cost = price(prices, model, usage)
+        if cost is None:
+            raise UsageError(
+                f"--budget in USD needs a price: [models.prices] {model!r} = [in, out]"
+            )
+        return cost
+
+
+class Gate:
+    """One for a run, before all of its backends.
+
+    spent: what the run's earlier starts cost. A call in flight counts at the most it can cost, so
+    that the budget is met from below.
+    """
+
+    def __init__(self, prices: Prices, budget: Budget | None = None, spent: float = 0.0) -> None:
+        self.prices, self.budget, self.spent = prices, budget, spent
+        self.reason = ""  # why it is shut
+        self.refused = 0  # calls that found it shut
+        self.failed = 0  # calls that the server gave no answer to: another start asks them again
+        self._reserved = 0.0
+
+    def shut(self, reason: str) -> None:
+        self.reason = self.reason or reason
+
+    def reopen(self) -> None:
+        """Work of another kind begins: what the last one refused is no longer wanted."""
+        self.reason, self.refused = "", 0
+
+    def before(self, model: str, backend: Backend) -> Backend:
+        if self.budget:
+            self.budget.of(self.prices, model, Usage())  # says now if the price is missing
+        return _Guarded(self, model, backend)
+
+    async def ask(self, model: str, backend: Backend, request: Request) -> Reply:
+        if not self.budget:
+            self._enter()
+            return await self._call(backend, request)
+        chars = sum(len(m.content) for m in request.messages)
+        most = self.budget.of(
+            self.prices, model, Usage(int(chars / CHARS_PER_TOKEN) + 16, 0, request.max_tokens)
+        )
+        if self.spent + self._reserved + most > self.budget.limit:
+            self.shut("budget")
+        self._enter()
+        self._reserved += most
+        try:
+            reply = await self._call(backend, request)
+        finally:
+            self._reserved -= most
+        self.spent += self.budget.of(self.prices, model, reply.usage)
+        return reply
+
+    async def _call(self, backend: Backend, request: Request) -> Reply:
+        try:
+            return await backend(request)
+        except CallFailed:
+            self.failed += 1
+            raise
+
+    def _enter(self) -> None:
+        if self.reason:
+            self.refused += 1
+            raise CallFailed(self.reason)
+
+
+class _Guarded:
+    """A backend behind the gate."""
+
+    def __init__(self, gate: Gate, model: str, backend: Backend) -> None:
+        self.namespace = backend.namespace
+        self._gate, self._model, self._backend = gate, model, backend
+
+    def body(self, request: Request) -> dict[str, Any]:
+        return self._backend.body(request)
+
+    async def __call__(self, request: Request) -> Reply:
+        return await self._gate.ask(self._model, self._backend, request)
+
+    async def close(self) -> None:
+        await self._backend.close()

@@ -1,0 +1,85 @@
+"""Chat with a memory: what was answered once is never asked again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+from autoif.base.errors import CallFailed
+from autoif.base.records import Reply, Request, Usage
+from autoif.models import Backend
+from autoif.store.sqlite import CallStore, call_key, canonical
+
+
+@dataclass(slots=True)
+class Counts:
+    """Calls of one stage in this process: asked (paid for), replayed (read back), failed (either
+    way, without a usable answer), and the tokens of the paid and of the replayed ones."""
+
+    asked: int = 0
+    replayed: int = 0
+    failed: int = 0
+    usage: Usage = field(default_factory=Usage)
+    replayed_usage: Usage = field(default_factory=Usage)
+
+
+class StoredChat:
+    """A `Chat`: looks in the store, else asks the backend and makes the answer durable.
+
+    Identical requests in flight at once are asked once. An answer that cannot be used (empty, or
+    withheld by a filter) is stored like any other, since it was paid for, and then raised as
+    `CallFailed`. `counts` holds one `Counts` per stage.
+    """
+
+    def __init__(self, backend: Backend, store: CallStore) -> None:
+        self.backend = backend
+        self.store = store
+        self.counts: defaultdict[str, Counts] = defaultdict(Counts)
+        self._asking: dict[bytes, asyncio.Future[None]] = {}
+
+    async def __call__(self, request: Request) -> Reply:
+        namespace, body = self.backend.namespace, canonical(self.backend.body(request))
+        key = call_key(namespace, body, request.index)
+        counts = self.counts[request.stage]
+        while (ahead := self._asking.get(key)) is not None:
+            await asyncio.wait((ahead,))
+        reply = await self.store.get(key, request.record)
+        if reply is not None:
+            counts.replayed += 1
+            counts.replayed_usage += reply.usage
+            return self._usable(reply, counts)
+        self._asking[key] = asyncio.get_running_loop().create_future()
+        try:
+            reply = _encodable(await self.backend(request))
+            await self.store.put(key, request, body, namespace, reply)
+        except CallFailed:
+            counts.failed += 1
+            raise
+        finally:
+            self._asking.pop(key).set_result(None)
+        counts.asked += 1
+        counts.usage += reply.usage
+        return self._usable(reply, counts)
+
+    @staticmethod
+    def _usable(reply: Reply, counts: Counts) -> Reply:
+        if reply.finish_reason == "content_filter":
+            counts.failed += 1
+            raise CallFailed("refused", "the server's content filter withheld the answer")
+        if not reply.text.strip() and reply.finish_reason != "length":
+            counts.failed += 1
+            raise CallFailed("no_answer", "the answer is empty")
+        return reply
+
+    async def close(self) -> None:
+        await self.backend.close()
+
+
+def _encodable(reply: Reply) -> Reply:
+    """Lone surrogates replaced here, once, so that a replay gives the same text."""
+    try:
+        reply.text.encode()
+    except UnicodeEncodeError:
+        return replace(reply, text=reply.text.encode("utf-8", "replace").decode())
+    return reply

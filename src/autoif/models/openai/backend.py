@@ -1,0 +1,366 @@
+"""Any OpenAI-compatible server: vLLM, SGLang, llama-server, Ollama, hosted APIs.
+
+One POST per answer over kept-alive connections, behind one adaptive `Entrance`. What can be
+retried is (429, 5xx, resets, timeouts, garbage), with jitter; what cannot is told apart: a set-up
+that will never work raises `ModelUnavailable`, a request that will never be answered raises
+`CallFailed`. The key goes into one header and nowhere else; server messages are scrubbed of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from autoif.base.errors import CallFailed, ModelUnavailable, one_line
+from autoif.base.records import Reply, Request
+from autoif.models.openai.connector import Connector, allow_connections, spare_collector
+from autoif.models.openai.limiter import Entrance, Limiter, Outcome, Retry
+from autoif.models.openai.prefix_leaders import LONG, Lead, Leaders
+from autoif.models.openai.protocol import (
+    checked_url,
+    complaint,
+    parse_json,
+    parse_reply,
+    request_body,
+    retry_after,
+)
+from autoif.models.openai.stream import STREAM, Pieces
+from autoif.store.sqlite import canonical
+
+ATTEMPTS = 24  # of one call, apart from 429s and from what an outage took
+TIMEOUTS = 8  # of one call: each may have been paid for
+NO_COMPLETIONS = 8  # replies that are none, before any that is one: this is another kind of server
+LONGEST_BACKOFF = 20.0
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+ABOUT_SCHEMAS = ("response_format", "json_schema", "structured output", "guided", "grammar")
+SAMPLING = {"temperature", "top_p"}
+STORED = "every answer so far is stored; run the same command again"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A snapshot for progress lines. `resent`: retries of attempts that may have been paid for."""
+
+    in_flight: int
+    limit: int
+    waiting: int
+    paused: bool
+    retried: int
+    resent: int
+
+
+class HttpBackend:
+    """A `Backend` over POST {base_url}/chat/completions.
+
+    base_urls: one, or several endpoints that serve the same model.
+    timeout: seconds for one attempt, from its start to its last byte.
+    patience: seconds without any success after which an outage ends the run.
+    silence: seconds without any reply after which an endpoint is asked whether it is there.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_urls: Sequence[str],
+        api_key: str | None = None,
+        *,
+        api_key_env: str = "OPENAI_API_KEY",
+        extra_body: Mapping[str, Any] | None = None,
+        timeout: float = 600.0,
+        patience: float = 600.0,
+        silence: float = 60.0,
+        on_notice: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.model = model
+        self.namespace = f"openai:{model}"
+        self.urls = list(dict.fromkeys(checked_url(url) for url in base_urls))
+        self.timeout = timeout
+        self.silence = silence
+        self._key = (api_key or "").strip()
+        self._key_env = api_key_env
+        self._extra = dict(extra_body or {})
+        self._notice = on_notice
+        self._entrance = Entrance(
+            [Limiter(url, deadline=timeout) for url in self.urls], patience, on_notice
+        )
+        self._session: aiohttp.ClientSession | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._scopes: set[asyncio.Timeout] = set()  # one per attempt in flight
+        self._worked: set[str] = set()  # endpoints that have answered
+        self._without: set[str] = set()  # fields of the body that the server refuses
+        self._leaders = Leaders()
+        self._streams: bool | None = None  # whether the server does; not known at first
+        self._id = secrets.token_hex(8)
+        self._attempts = self._no_completions = self._retried = self._resent = 0
+
+    def body(self, request: Request) -> dict[str, Any]:
+        return request_body(self.model, request, self._extra)
+
+    def load(self) -> Load:
+        limiters = self._entrance.limiters
+        return Load(
+            in_flight=sum(x.in_flight for x in limiters),
+            limit=sum(int(x.limit) for x in limiters),
+            waiting=self._entrance.waiting,
+            paused=all(x.is_open for x in limiters),
+            retried=self._retried,
+            resent=self._resent,
+        )
+
+    async def __call__(self, request: Request) -> Reply:
+        if sum(len(m.content) for m in request.messages) < LONG:
+            return await self._ask(request)
+        lead = await self._leaders.enter(request.messages)
+        if lead is None:
+            return await self._ask(request, warm=True)
+        try:
+            reply = await self._ask(request, lead)
+            lead.computed()
+            return reply
+        finally:
+            lead.end()
+
+    async def _ask(
+        self, request: Request, lead: Lead | None = None, *, warm: bool = False
+    ) -> Reply:
+        group = hash(request.messages[:-1])  # calls that share all but their last message
+        counted = timeouts = 0
+        while True:
+            permit = await self._entrance.enter(group, warm=warm)
+            outcome, failure = Outcome.ABANDONED, None
+            pieces = None
+            if lead is not None and lead.sent() and self._streams is not False:
+                pieces = Pieces(on_token=lead.computed)
+            try:
+                reply = await self._attempt(permit.limiter.name, request, pieces)
+                outcome = Outcome.ANSWERED
+                return reply
+            except CallFailed:
+                outcome = Outcome.ANSWERED
+                raise
+            except ModelUnavailable as e:
+                self._entrance.give_up(e)
+                raise
+            except Retry as e:
+                outcome, failure = e.outcome, e
+            finally:
+                self._entrance.leave(permit, outcome, failure)
+            if self._entrance.fatal is not None:
+                raise self._entrance.fatal
+            self._retried += 1
+            self._resent += failure.paid
+            if failure.outcome is Outcome.FAILED and not permit.limiter.is_open:
+                counted += 1
+                timeouts += failure.paid and failure.overload
+            if counted >= ATTEMPTS or timeouts >= TIMEOUTS:
+                raise CallFailed("no_answer", f"{counted} attempts failed, the last: {failure}")
+            if failure.after is None:
+                await asyncio.sleep(self._backoff(permit.limiter))
+
+    async def _attempt(self, url: str, request: Request, pieces: Pieces | None) -> Reply:
+        """One POST, its answer streamed where there are `pieces` to take it. Returns a reply or
+        raises Retry, CallFailed or ModelUnavailable."""
+        body = self.body(request)
+        if "response_format" in self._without:
+            body.pop("response_format", None)
+        if "max_tokens" in self._without and "max_tokens" in body:
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        for name in SAMPLING & self._without:
+            body.pop(name, None)
+        if pieces is not None:
+            body |= STREAM
+        self._attempts += 1
+        attempt_id = f"{self._id}-{self._attempts}"
+        headers = {"X-Sample-Index": str(request.index), "X-Request-Id": attempt_id}
+        scope = asyncio.timeout(self.timeout)
+        try:
+            async with scope:
+                self._scopes.add(scope)
+                async with self._open_session().post(
+                    f"{url}/chat/completions",
+                    data=canonical(body),
+                    headers=headers,
+                    allow_redirects=False,
+                ) as response:
+                    if pieces is None:
+                        data = await response.read()
+                    else:
+                        data = await pieces.read(response.content)
+                    echo = response.headers.get("X-Request-Id", attempt_id)
+                    if echo != attempt_id and echo.startswith(self._id):
+                        response.close()
+                        raise aiohttp.ClientPayloadError("the reply to another request")
+        except aiohttp.ClientSSLError as e:
+            raise ModelUnavailable(f"{url}: {one_line(e, self._key)}: check its certificate") from e
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+            others = [x for x in self._entrance.limiters if x.name != url]
+            if not self._worked and all(x.is_open for x in others):
+                why = one_line(getattr(e, "os_error", None) or e, self._key)
+                raise ModelUnavailable(
+                    f"no server at {url} ({why}): start it or correct --base-url"
+                ) from e
+            raise Retry(Outcome.REFUSED, "no connection") from e
+        except TimeoutError as e:
+            why = f"no answer within {self.timeout:g} s"
+            raise Retry(Outcome.FAILED, why, overload=True, paid=True) from e
+        except (aiohttp.ClientError, OSError) as e:
+            raise Retry(Outcome.FAILED, "connection lost", paid=True) from e
+        finally:
+            self._scopes.discard(scope)
+        document = parse_json(data) if pieces is None else pieces.document(data)
+        status = response.status
+        if status == 200 and isinstance(document, dict) and isinstance(document.get("error"), dict):
+            code = document["error"].get("code")  # gateways answer 200 and mean what it says within
+            status = code if isinstance(code, int) else 502
+        if status == 404:
+            raise await self._missing(url)
+        if status != 200:
+            said = one_line(complaint(document, data), self._key)
+            refusal = self._refusal(url, status, response.headers, said, body)
+            if pieces is not None and isinstance(refusal, CallFailed):  # for being asked to stream?
+                self._streams = self._streams or False
+                refusal = Retry(Outcome.ANSWERED, said, after=0.0)
+            raise refusal
+        try:
+            reply = parse_reply(document)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
+            if pieces is not None:
+                self._streams = self._streams or False
+            self._no_completions += 1
+            if not self._worked and self._no_completions >= NO_COMPLETIONS:
+                raise ModelUnavailable(
+                    f"{url} answers, but with no chat completions: correct --base-url "
+                    "(it usually ends in /v1)"
+                ) from e
+            raise Retry(Outcome.FAILED, "a reply that is no chat completion", paid=True) from e
+        self._worked.add(url)
+        if pieces is not None:
+            self._streams = pieces.counted
+        return reply
+
+    @staticmethod
+    def _backoff(limiter: Limiter) -> float:
+        """Up to as long again as the endpoint has been in trouble: short where the others get their
+        answers, doubling where nobody does."""
+        now = asyncio.get_running_loop().time()
+        lasted = 0.0 if limiter.trouble_since is None else now - limiter.trouble_since
+        return random.uniform(0, min(LONGEST_BACKOFF, max(0.2, lasted)))
+
+    # ---- refusals ------------------------------------------------------------------------------
+
+    def _refusal(
+        self, url: str, status: int, headers: Mapping[str, str], said: str, body: Mapping[str, Any]
+    ) -> Exception:
+        """What an error status means."""
+        after = retry_after(headers)
+        patience = self._entrance.patience
+        if status == 401 or (status == 403 and url not in self._worked):
+            how = "check" if self._key else "set"
+            return ModelUnavailable(
+                f"{url} refuses the API key ({status}): {how} the environment variable "
+                f"{self._key_env}"
+            )
+        if status == 402 or (status == 429 and "quota" in said.lower() and after is None):
+            return ModelUnavailable(f"{url} has no credit left ({status} {said}): {STORED} later")
+        if status == 429 and after is not None and after > patience:
+            return ModelUnavailable(f"{url} asks to wait {after:.0f} s (429): {STORED} then")
+        if status == 429:
+            return Retry(Outcome.BUSY, "429, too many requests", overload=True, after=after)
+        if status >= 500 or status in (408, 409, 425):
+            after = None if after is None else min(after, patience)
+            return Retry(Outcome.FAILED, f"{status} {said}", overload=True, after=after)
+        if 300 <= status < 400 or status == 405:
+            return ModelUnavailable(
+                f"{url} takes no chat completions ({status}): correct --base-url"
+            )
+        words = said.lower()
+        if "response_format" in body and any(word in words for word in ABOUT_SCHEMAS):
+            if "response_format" not in self._without:
+                self._without.add("response_format")
+                self._notice(f"{url} refuses JSON schemas; it is asked without them from now on")
+            return Retry(Outcome.ANSWERED, said, after=0.0)
+        if "max_tokens" in body and "max_completion_tokens" in words:
+            self._without.add("max_tokens")
+            return Retry(Outcome.ANSWERED, said, after=0.0)
+        for name in SAMPLING:  # reasoning models take their own temperature alone
+            if name in body and name in words and "support" in words:
+                if name not in self._without:
+                    self._without.add(name)
+                    self._notice(f"{url} takes no {name}; it is asked without it from now on")
+                return Retry(Outcome.ANSWERED, said, after=0.0)
+        return CallFailed("refused" if status == 403 else "bad_request", f"{status} {said}")
+
+    async def _missing(self, url: str) -> ModelUnavailable:
+        """404: says which models there are, where the server tells."""
+        try:
+            async with asyncio.timeout(10), self._open_session().get(f"{url}/models") as response:
+                document = parse_json(await response.read())
+            names = sorted(str(model["id"]) for model in document["data"])
+        except (aiohttp.ClientError, OSError, KeyError, TypeError):
+            names = []
+        if self.model in names or not names:
+            hint = "correct --base-url (it usually ends in /v1) or --model"
+        else:
+            more = ", ..." if len(names) > 8 else ""
+            hint = f"it has {', '.join(names[:8])}{more}"
+        return ModelUnavailable(f"{url} does not know the model {self.model!r} (404): {hint}")
+
+    # ---- the connection ------------------------------------------------------------------------
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            allow_connections()
+            spare_collector()
+            headers = {"Content-Type": "application/json"}
+            if self._key:
+                headers["Authorization"] = f"Bearer {self._key}"
+            self._session = aiohttp.ClientSession(
+                connector=Connector(limit=0, ttl_dns_cache=300),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+                headers=headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=not all(urlsplit(url).hostname in LOOPBACK for url in self.urls),
+            )
+            self._watch = asyncio.create_task(self._watching(), name="silence-watch")
+        return self._session
+
+    async def _watching(self) -> None:
+        """Notice an endpoint that has gone silent long before its calls time out; and once the run
+        has given up, let no call wait for its own deadline."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(self.silence, self._entrance.patience) / 4)
+            for limiter in self._entrance.limiters:
+                silent = loop.time() - limiter.last_heard
+                if not limiter.in_flight or limiter.is_open or silent < self.silence:
+                    continue
+                if not await self._is_there(limiter.name) and not limiter.is_open:
+                    limiter.open(loop.time())
+                    self._entrance.tell_open(limiter, f"silent for {silent:.0f} s")
+            self._entrance.look()
+            if self._entrance.fatal is not None and self._entrance.outlived:
+                for scope in self._scopes:
+                    scope.reschedule(loop.time())
+
+    async def _is_there(self, url: str) -> bool:
+        try:
+            async with asyncio.timeout(min(10, self.silence)):
+                async with self._open_session().get(f"{url}/models"):
+                    return True
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+        self._session = self._watch = None

@@ -1,0 +1,1 @@
+"""The embedded engine: weights run in a process of their own by OpenVINO GenAI."""

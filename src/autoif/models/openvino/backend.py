@@ -1,0 +1,225 @@
+"""The embedded model: no key, no server, no GPU.
+
+The model lives in a process of its own (`local_worker.py`). It has to: the engine holds the
+interpreter's lock for as long as a step takes, half a second and more, and the run's event loop,
+which watches the sandbox and writes the store, must not wait for it. A crash of native code, or
+memory that runs out, then ends in one line and not in the end of the run's process.
+
+The worker starts with the first call, so a run that is replayed from the store needs no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from autoif.base.errors import CallFailed, ModelUnavailable
+from autoif.base.records import Reply, Request, Usage, seed_from, to_json
+from autoif.models import weights as models
+
+IN_FLIGHT = 64
+"""Sequences answered at once. See docs/embedded-model.md for what batch gives what throughput."""
+
+_LINE_LIMIT = 1 << 26
+
+
+class LocalBackend:
+    """A `Backend` over weights named in `autoif.models`, or a GGUF file. Raises ModelUnavailable.
+
+    threads: CPU threads, None for the engine's own choice (all physical cores it may use).
+    cache_tokens: what the KV cache holds, about 16 KB each; None for `default_cache_tokens()`.
+    on_notice: hears one line when something takes long: each tenth of the download, and the first
+    load, which converts the weights.
+    progress: hears of the download in place of `on_notice`, in bytes (done, in all), from another
+    thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        threads: int | None = None,
+        cache_tokens: int | None = None,
+        in_flight: int = IN_FLIGHT,
+        on_notice: Callable[[str], None] | None = None,
+        progress: models.Progress | None = None,
+    ) -> None:
+        self.weights = models.own(Path(name)) if name.endswith(".gguf") else models.named(name)
+        if self.weights.student:
+            raise ModelUnavailable(
+                f"{name} is here to be trained; the embedded engine cannot run it"
+            )
+        if importlib.util.find_spec("openvino_genai") is None:
+            raise ModelUnavailable('the embedded model needs `pip install "autoif[local]"`')
+        self.namespace = f"local:{self.weights.name}@{self.weights.sha256[:16]}"
+        self._settings = {
+            "threads": threads,
+            "cache_tokens": cache_tokens or default_cache_tokens(),
+            "in_flight": in_flight,
+            "context": self.weights.context,
+        }
+        self._notice = on_notice or (lambda line: None)
+        self._progress = progress
+        self._starting: asyncio.Task[None] | None = None
+        self._worker: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._count = 0
+        self._closed = False
+        self._failure = "the embedded model was closed"
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """What decides the answer, in the words of the chat completions API."""
+        body: dict[str, Any] = {
+            "model": self.weights.name,
+            "messages": to_json(request.messages),
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_tokens": request.max_tokens,
+        }
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if request.schema is not None:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": request.schema},
+            }
+        return body
+
+    async def __call__(self, request: Request) -> Reply:
+        """The answer; the first call downloads and loads. Raises CallFailed, ModelUnavailable."""
+        await self.load()
+        if self._reader is None or self._reader.done():
+            raise ModelUnavailable(self._failure)
+        body = self.body(request)
+        key, self._count = self._count, self._count + 1
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[key] = answer
+        self._send({"key": key, "seed": seed_from(body, request.index), "body": body})
+        try:
+            message = await answer
+        except asyncio.CancelledError:
+            self._send({"cancel": key})
+            raise
+        finally:
+            self._answers.pop(key, None)
+        if "failed" in message:
+            raise CallFailed(message["failed"], message["detail"])
+        usage = Usage(message["prompt"], message["cached"], message["completion"])
+        return Reply(message["text"], message["finish_reason"], usage)
+
+    async def load(self) -> None:
+        """Download and load now, not with the first call. Raises ModelUnavailable."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def close(self) -> None:
+        """End the worker at once; calls still under way raise ModelUnavailable."""
+        self._closed = True
+        self._end_if_closed()
+        if self._starting is not None:
+            with contextlib.suppress(ModelUnavailable):
+                await self._starting
+        if self._reader is not None:
+            await self._reader
+
+    def _end_if_closed(self) -> None:
+        if self._closed and self._worker is not None and self._worker.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._worker.kill()  # it holds nothing worth saving
+
+    async def _start(self) -> None:
+        path = await self._fetch()
+        if self._closed:
+            raise ModelUnavailable(self._failure)
+        settings = json.dumps(self._settings | {"gguf": str(path)})
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - the worker's stderr; _read closes it
+        self._worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "autoif.models.openvino.generator", settings),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            limit=_LINE_LIMIT,
+            start_new_session=True,  # a Ctrl-C is for the run to handle
+        )
+        ready = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read(self._worker, ready, log))
+        self._end_if_closed()  # it may have been, meanwhile
+        await ready
+
+    async def _fetch(self) -> Path:
+        loop, tenth = asyncio.get_running_loop(), 0
+
+        def heard(done: int, size: int) -> None:
+            nonlocal tenth
+            if self._closed:  # Ctrl-C: do not make the user wait for a gigabyte
+                raise ModelUnavailable(self._failure)
+            if self._progress is not None:
+                self._progress(done, size)
+            elif 10 * done // size > tenth:
+                tenth = 10 * done // size
+                line = f"downloading {self.weights.name}: {tenth}0% of {size / 1e9:.2f} GB"
+                loop.call_soon_threadsafe(self._notice, line)
+
+        return await asyncio.to_thread(models.fetch_weights, self.weights, progress=heard)
+
+    async def _read(
+        self, worker: asyncio.subprocess.Process, ready: asyncio.Future[Any], log: IO[bytes]
+    ) -> None:
+        """Hand each line of the worker to whom it concerns, until the worker ends."""
+        assert worker.stdout is not None
+        failure = ""
+        with log:
+            async for line in worker.stdout:
+                message = orjson.loads(line)
+                if "key" in message:
+                    answer = self._answers.get(message["key"])
+                    if answer is not None and not answer.done():
+                        answer.set_result(message)
+                elif "notice" in message:
+                    self._notice(message["notice"])
+                elif "fatal" in message:
+                    failure = message["fatal"]
+                elif not ready.done():
+                    ready.set_result(None)
+            code = await worker.wait()
+            if not self._closed:
+                self._failure = failure or _last_words(code, log)
+        waiting: list[asyncio.Future[Any]] = [ready, *self._answers.values()]
+        for answer in waiting:
+            if not answer.done():
+                answer.set_exception(ModelUnavailable(self._failure))
+                answer.exception()  # whoever no longer waits for it is not told off for that
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._worker is not None and self._worker.stdin is not None:
+            with contextlib.suppress(ConnectionError, RuntimeError):  # gone: _read will say so
+                self._worker.stdin.write(json.dumps(message).encode() + b"\n")
+
+
+def _last_words(code: int, log: IO[bytes]) -> str:
+    """Why the worker ended, as far as can be told."""
+    if code == -signal.SIGKILL:
+        return "the embedded model was killed; most often the machine ran out of memory"
+    log.seek(0)
+    lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    said = " ".join(lines[-1].split())[:300] if lines else "it said nothing"
+    return f"the embedded model stopped with code {code}: {said}"
+
+
+def default_cache_tokens() -> int:
+    """A sixth of the machine's memory at 16 KB a token; 16,384 at least, 131,072 (2 GB) at most."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(131_072, max(16_384, memory // 6 // 16_384))

@@ -1,0 +1,1 @@
+"""Models that transformers loads, with or without an adapter."""

@@ -1,0 +1,1 @@
+"""A run as files: its recipe, its directory, its funnel, its progress."""

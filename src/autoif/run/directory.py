@@ -1,0 +1,212 @@
+"""The run directory: one recipe, its call store, the parts of finished shards, the artefacts.
+
+    recipe.toml                     what the directory was made by; another recipe is refused
+    calls.sqlite                    the call store
+    parts/00000-HASH/               a finished shard, under its final names
+    parts/compositions/00000-HASH/  the same
+    01-instructions.jsonl  02-verifiers.jsonl  03-samples.jsonl  04-compositions.jsonl
+    NN-*.dropped.jsonl              what fell out, beside each
+    data/sft.jsonl  data/dpo.jsonl  data/rlvr.jsonl  data/README.md  05-data.dropped.jsonl
+    progress.json                   while at work; manifest.json: written last
+
+Everything that is replaced is written beside its place and renamed, so that a reader, and whoever
+comes after a kill, finds a whole file or none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from autoif.base.errors import SetupError, UsageError
+from autoif.base.lock import alone
+from autoif.base.records import dump_line
+from autoif.run.funnel import FILES, Ledger
+from autoif.run.recipe import Recipe
+
+RECORDS = tuple(name for name in FILES if name != "05-data")
+DATA = ("data/sft", "data/dpo", "data/rlvr")
+DROPS = tuple(f"{name}.dropped" for name in FILES)
+ARTEFACTS = (*RECORDS, *DROPS, *DATA)
+DRAWN = "parts/compositions/drawn"  # every composition, as the shards work through them
+# What is made of the whole run; shards have a part of everything else.
+WHOLE = ("01-instructions", "01-instructions.dropped", "05-data.dropped")
+IN_PARTS = tuple(name for name in ARTEFACTS if name not in WHOLE)
+STALE = 30.0  # seconds; a run at work writes progress.json every second
+
+
+class RunDir:
+    """Paths and whole-file writes of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.calls = path / "calls.sqlite"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One run at a time. Raises SetupError where another is at work, or nothing can be made."""
+        with alone(self.path, "choose another --out"):
+            yield
+
+    def claim(self, recipe: Recipe, *, update: bool = False) -> None:
+        """Takes the directory for this recipe, or refuses, naming what differs. A directory in
+        which nothing was made yet can be had by any recipe."""
+        theirs = self.recipe() if self.artefact("01-instructions").exists() else None
+        if theirs is not None and not update:
+            differing = recipe.differs(theirs)
+            if differing:
+                raise UsageError(
+                    f"{self.path} was made by another recipe ({'; '.join(differing[:4])}"
+                    f"{'; ...' if len(differing) > 4 else ''}). Use --update to go on with this "
+                    "one (answered calls are kept), or another --out"
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path / "recipe.toml", recipe.toml().encode())
+        except OSError as error:
+            raise SetupError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def recipe(self) -> Recipe | None:
+        file = self.path / "recipe.toml"
+        try:
+            return Recipe.of(tomllib.loads(file.read_text("utf-8")), where=str(file))
+        except FileNotFoundError:
+            return None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file}: not a TOML recipe: {error}") from None
+
+    def part(self, under: str, shard: int, stamp: str) -> Part:
+        return Part(self.path / "parts" / under / f"{shard:05d}-{stamp}")
+
+    def artefact(self, name: str) -> Path:
+        return self.path / f"{name}.jsonl"
+
+    def write_lines(self, name: str, records: Iterable[Any]) -> None:
+        with self.replacing(name) as file:
+            file.writelines(map(dump_line, records))
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[IO[bytes]]:
+        """The artefact, written anew; it gets its name when it is whole."""
+        target = self.artefact(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_suffix(".tmp")
+        with fresh.open("wb") as file:
+            yield file
+        fresh.replace(target)
+
+    def merge(self, parts: Iterable[Path], heads: Mapping[str, Iterable[Any]]) -> None:
+        """Artefacts from parts, which come in order. `heads`: what stands before them, by artefact:
+        drops of what all shards share. The data files are not merged: hygiene.py writes what
+        is to stay in them."""
+        parts = list(parts)
+        for name in IN_PARTS:
+            if name in DATA:
+                continue
+            with self.replacing(name) as out:
+                out.writelines(map(dump_line, heads.get(name, ())))
+                for part in parts:
+                    with (part / f"{name}.jsonl").open("rb") as lines:
+                        shutil.copyfileobj(lines, out)
+
+    def drop_parts(self, under: str, stamp: str) -> None:
+        """Parts that another recipe left: they would never be read again."""
+        for part in (self.path / "parts" / under).glob("*-*"):
+            if not part.name.endswith(f"-{stamp}"):
+                shutil.rmtree(part)
+
+    def report(self) -> dict[str, Any]:
+        """The manifest of the finished run, or the progress of one at work or stopped."""
+        for name in ("progress.json", "manifest.json"):
+            file = self.path / name
+            if not file.is_file():
+                continue
+            try:
+                report = dict(orjson.loads(file.read_bytes()))
+            except ValueError:
+                raise UsageError(f"{file}: not what a run wrote; start the run again") from None
+            if report["state"] == "running" and time.time() - file.stat().st_mtime > STALE:
+                report["state"] = "interrupted"
+            return report
+        raise UsageError(f"{self.path}: no run in it (no progress.json, no manifest.json)")
+
+
+class Part:
+    """A shard's own files: written open, named when whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open = path.with_name(f"{path.name}.open")
+        self._files: dict[str, IO[bytes]] = {}
+        self.ledger = Ledger()
+
+    def finished(self) -> bool:
+        """Whole and as it was left; what was damaged since is made again from the call store."""
+        if not self.path.is_dir():
+            return False
+        try:
+            left = orjson.loads((self.path / "ledger.json").read_bytes())
+            if left["bytes"] == self._sizes(self.path):
+                self.ledger = Ledger.from_json(left["stages"])
+                return True
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        shutil.rmtree(self.path)
+        return False
+
+    @staticmethod
+    def _sizes(path: Path) -> dict[str, int]:
+        return {name: (path / f"{name}.jsonl").stat().st_size for name in IN_PARTS}
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Open for `write`; an error on the way matters more than what closing may then say."""
+        shutil.rmtree(self._open, ignore_errors=True)
+        (self._open / "data").mkdir(parents=True)
+        try:
+            for name in IN_PARTS:
+                self._files[name] = (self._open / f"{name}.jsonl").open("wb")
+            yield
+        except BaseException:
+            for file in self._files.values():
+                with suppress(OSError):
+                    file.close()
+            raise
+
+    def write(self, name: str, records: Iterable[Any]) -> None:
+        self._files[name].writelines(map(dump_line, records))
+
+    def end(self) -> Path:
+        """Closed but not yet the finished shard: good for a merge."""
+        for file in self._files.values():
+            file.close()
+        self._files = {}
+        left = {"stages": self.ledger.to_json(), "bytes": self._sizes(self._open)}
+        (self._open / "ledger.json").write_bytes(orjson.dumps(left))
+        return self._open
+
+    def finish(self) -> Path:
+        self.end().rename(self.path)
+        return self.path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """All of it under its name, or nothing."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -1,0 +1,102 @@
+"""The books: what went into each stage, what was kept, and why the rest was dropped.
+
+in = kept + dropped, at every stage, always; `check()` says so and the flow calls it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoif.base.records import Drop
+
+# The stages in the order of the flow, each with what is counted there.
+STAGES: Mapping[str, str] = {
+    "instructions": "seeds and proposals",
+    "functions": "candidate functions",
+    "programs": "programs that make a text comply",
+    "cases": "test cases and evidence",
+    "crossval": "instructions with functions",
+    "backtranslate": "functions said back in words",
+    "verifiers": "instructions with a verifier",
+    "compositions": "constraints put together",
+    "prompts": "query and instruction",
+    "responses": "sampled responses",
+    "judge": "responses that passed",
+    "samples": "samples",
+    "data": "rows of the data files",
+}
+FILES: Mapping[str, tuple[str, ...]] = {
+    "01-instructions": ("instructions",),
+    "02-verifiers": ("functions", "programs", "cases", "crossval", "backtranslate", "verifiers"),
+    "03-samples": ("prompts", "responses", "judge", "samples"),
+    "04-compositions": ("compositions",),
+    "05-data": ("data",),
+}
+
+
+@dataclass
+class Count:
+    entered: int = 0
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Count) -> None:
+        self.entered += other.entered
+        self.kept += other.kept
+        self.dropped.update(other.dropped)
+
+
+class Ledger:
+    """Counts and drops of one unit of work; ledgers add up."""
+
+    def __init__(self) -> None:
+        self.counts = {stage: Count() for stage in STAGES}
+        self.drops: list[Drop] = []
+
+    def enter(self, stage: str, n: int = 1) -> None:
+        self.counts[stage].entered += n
+
+    def keep(self, stage: str, n: int = 1) -> None:
+        self.counts[stage].kept += n
+
+    def drop(
+        self, stage: str, record_id: str, reason: str, detail: str = "", parent: str = ""
+    ) -> None:
+        self.counts[stage].dropped[reason] += 1
+        self.drops.append(Drop(stage, record_id, reason, detail[:400], parent))
+
+    def drops_in(self, file: str) -> list[Drop]:
+        """What belongs in `FILE.dropped.jsonl`, stage by stage: steps that ran side by side booked
+        in the order of their answers, which must not show."""
+        stages = FILES[file]
+        return sorted(
+            (d for d in self.drops if d.stage in stages), key=lambda d: stages.index(d.stage)
+        )
+
+    def add(self, other: Ledger) -> None:
+        """Counts alone: drops go to their file with the unit that made them."""
+        for stage, count in other.counts.items():
+            self.counts[stage].add(count)
+
+    def check(self) -> None:
+        for stage, c in self.counts.items():
+            if c.entered != c.kept + c.dropped.total():
+                raise AssertionError(
+                    f"{stage}: {c.entered} in, {c.kept} kept, {c.dropped.total()} dropped"
+                )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [
+            {"name": s, "in": c.entered, "kept": c.kept, "dropped": dict(sorted(c.dropped.items()))}
+            for s, c in self.counts.items()
+        ]
+
+    @classmethod
+    def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Ledger:
+        ledger = cls()
+        for row in rows:
+            ledger.counts[row["name"]] = Count(row["in"], row["kept"], Counter(row["dropped"]))
+        return ledger

@@ -1,0 +1,83 @@
+"""A run at work, counted: what a display shows and `autoif status` reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoif.base.records import Usage, to_json
+from autoif.models.budget import price
+from autoif.models.cached import Counts
+from autoif.run.funnel import Ledger
+from autoif.run.recipe import Recipe
+
+
+@dataclass
+class Progress:
+    """The books of what is done and of what is at work, and the calls of this start."""
+
+    recipe: Recipe
+    started: float = field(default_factory=time.monotonic)
+    phase: str = "starting"
+    instructions: int = 0
+    done: int = 0
+    compositions: int = 0
+    composed: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    at_work: list[Ledger] = field(default_factory=list)
+    counts: dict[str, Mapping[str, Counts]] = field(default_factory=dict)  # model -> stage
+
+    def books(self) -> Ledger:
+        books = Ledger()
+        for ledger in (self.ledger, *self.at_work):
+            books.add(ledger)
+        return books
+
+    def settle(self, ledger: Ledger) -> None:
+        """What was at work is done."""
+        self.at_work.remove(ledger)
+        self.ledger.add(ledger)
+
+    def through(self, stage: str, n: int = 1) -> None:
+        """n more units of the stage are done."""
+        if stage == "compositions":
+            self.composed += n
+        else:
+            self.done += n
+
+    def calls(self) -> dict[str, int]:
+        every = [c for stages in self.counts.values() for c in stages.values()]
+        return {"asked": sum(c.asked for c in every), "replayed": sum(c.replayed for c in every)}
+
+    def usage(self, stage: str | None = None, *, paid: bool = False) -> Usage:
+        """Tokens of this start's calls; those read back count too, unless `paid`."""
+        total = Usage()
+        for stages in self.counts.values():
+            for name, c in stages.items():
+                if stage in (None, name):
+                    total += c.usage if paid else c.usage + c.replayed_usage
+        return total
+
+    def report(self, state: str, used: Mapping[str, Usage] | None = None) -> dict[str, Any]:
+        """`used`: tokens by model, of all starts of the run; without, those of this start's calls,
+        asked and read back. The cost is None where a model has no price."""
+        if used is None:
+            used = {
+                model: sum((c.usage + c.replayed_usage for c in stages.values()), Usage())
+                for model, stages in self.counts.items()
+            }
+        prices = self.recipe.models.prices
+        costs = [price(prices, model, usage) for model, usage in used.items()]
+        return {
+            "state": state,
+            "phase": self.phase,
+            "instructions": {"total": self.instructions, "done": self.done},
+            "compositions": {"total": self.compositions, "done": self.composed},
+            "stages": self.books().to_json(),
+            "calls": self.calls(),
+            "tokens": to_json(sum(used.values(), Usage())),
+            "cost": None if None in costs else round(sum(c for c in costs if c), 6),
+            "seconds": round(time.monotonic() - self.started, 3),
+        }

@@ -1,0 +1,562 @@
+"""The recipe: everything that decides what a run makes. Frozen, from presets and TOML.
+
+`Recipe.load` lays, one over the other: a preset, a TOML file, `--set key=value`. An unknown key or
+an impossible value raises `UsageError` with the key's whole name. `identity()` is what two runs
+must share to work in one directory: the recipe without its transport (URLs, keys, timeouts), which
+may change from one start to the next.
+
+The thresholds of `paper` are those of arXiv 2406.13542; those of `reference` are what the official
+scripts do, with their defects mended; `strict` adds evidence made by running code. `docs/recipe.md`
+describes each key.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoif.base.errors import UsageError
+from autoif.base.records import content_id
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Lang = Literal["en", "zh"]
+MOST_ASKS = 1024  # of one kind for one instruction or prompt: more is a slip of the finger
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Models(_Section):
+    """Which model answers in which role, and how it is reached."""
+
+    default: str = Field(
+        "local:qwen2.5-coder-1.5b-instruct",
+        description="the model of every role that names none: local:NAME, openai:NAME, "
+        "hf:DIR-or-ID or scripted:FILE",
+    )
+    propose: str = Field("", description="proposes instructions")
+    code: str = Field("", description="writes functions, programs and cases, and translates back")
+    respond: str = Field("", description="answers the queries")
+    judge: str = Field("", description="compares instructions and scores responses")
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="sent with every request: server options such as top_k"
+    )
+    # Transport: not part of the recipe's identity.
+    base_url: tuple[str, ...] = Field(
+        (), description="URLs of the server, ending in /v1; several serve the same model"
+    )
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable with the key")
+    timeout: float = Field(300.0, gt=0, description="seconds until a call is given up and re-sent")
+    patience: float = Field(
+        600.0, ge=0, description="seconds to wait for a server that stopped answering"
+    )
+    prices: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="model -> [USD per million prompt tokens, per million completion tokens]",
+    )
+
+    def role(self, name: str) -> str:
+        return str(getattr(self, name) or self.default)
+
+
+TRANSPORT = ("base_url", "api_key_env", "timeout", "patience", "prices")
+
+
+class Instructions(_Section):
+    """Where instructions come from."""
+
+    seeds: str = Field("builtin", description="file of seed instructions, hf:DATASET, or builtin")
+    limit: int = Field(0, ge=0, description="use the first N seeds; 0 = all")
+    numbers: int = Field(
+        0, ge=0, description="numbers drawn for a seed with a slot {n}; 0 = such seeds are left out"
+    )
+    own: str = Field("", description="file of finished instructions: no seeds, no proposals")
+    rounds: int = Field(2, ge=0, description="rounds of proposals by the model")
+    asks: int = Field(4, ge=1, description="requests for proposals in a round")
+    per_ask: int = Field(25, ge=1, le=100, description="proposals wanted from one request")
+    shown: int = Field(8, ge=1, description="seeds shown as examples in one request")
+    temperature: float = Field(0.9, ge=0, description="of the proposals")
+    max_tokens: int = Field(1024, ge=16, description="longest list of proposals")
+    near_duplicate: Share = Field(
+        0.88, description="similarity (token sort ratio) from which two are the same; 1 = exact"
+    )
+    max_chars: int = Field(240, ge=20, description="a longer proposal is dropped")
+    benchmarks: Literal["keep", "drop"] = Field(
+        "keep",
+        description="instructions that state a constraint type of IFEval, IFBench or FollowBench: "
+        "keep them (the rows say which), or drop them",
+    )
+
+
+class Verifiers(_Section):
+    """How functions and cases are asked for."""
+
+    own: str = Field("", description="file of finished verifiers: no functions are asked for")
+    ask: Literal["together", "apart"] = Field(
+        "together",
+        description="together: one JSON object with function and cases, as published; "
+        "apart: functions and cases by prompts that have not seen each other",
+    )
+    k: int = Field(8, ge=1, le=MOST_ASKS, description="functions asked for per instruction")
+    case_asks: int = Field(1, ge=0, description="requests for cases, where asked apart")
+    temperature: float = Field(0.8, ge=0, description="of functions, programs and cases")
+    max_tokens: int = Field(1024, ge=16, description="longest function, program or set of cases")
+    comply: int = Field(
+        0, ge=0, le=MOST_ASKS, description="programs that make a text comply; 0 = none"
+    )
+    plain: int = Field(0, ge=0, description="plain replies run through every function; 0 = none")
+    instructed: int = Field(
+        0, ge=0, le=MOST_ASKS, description="first responses taken as evidence; 0 = none"
+    )
+    grounded: bool = Field(
+        False, description="a function has to name the numbers and quoted words of its instruction"
+    )
+    repair: int = Field(0, ge=0, description="rounds in which failing functions go back")
+
+
+class Crossval(_Section):
+    """Which functions and cases survive one another."""
+
+    rule: Literal["paper", "reference", "evidence"] = Field(
+        "paper",
+        description="paper: majority of functions, then accuracy over kept cases; reference: any "
+        "function agrees; evidence: joint estimate over functions, programs and replies",
+    )
+    min_checks: int = Field(1, ge=1, description="functions that must survive")
+    min_witnesses: int = Field(
+        0,
+        ge=0,
+        description="evidence: programs written apart that must agree, surviving functions and "
+        "comply programs together",
+    )
+    min_candidates: int = Field(1, ge=1, description="distinct functions needed to begin with")
+    min_cases: int = Field(1, ge=0, description="distinct cases needed to begin with")
+    accuracy: Share = Field(0.5, description="a function needs this accuracy over the kept cases")
+    inclusive: bool = Field(False, description="true: accuracy >= the threshold; false: above it")
+    balanced: bool = Field(False, description="needs a kept True case and a kept False case")
+    deterministic: bool = Field(False, description="functions are run in both orders")
+    max_plain: Share = Field(
+        1.0, description="an instruction that more of the plain replies satisfy teaches nothing"
+    )
+    max_checks: int = Field(8, ge=1, description="the best of the survivors are kept, up to this")
+
+
+Flag = Literal[
+    "slow", "nondeterministic", "accept_all", "reject_all", "hackable", "language_trap",
+    "format_sensitive", "contradicts_instruction",
+]  # fmt: skip
+
+
+class Diagnose(_Section):
+    """What is held against a function that survived."""
+
+    drop: tuple[Flag, ...] = Field(
+        (),
+        description="flags of `autoif diagnose` for which a function is dropped; where there are "
+        "any, near-copies among the functions count as one",
+    )
+
+
+class Backtranslate(_Section):
+    """Do the functions say what the instruction says?"""
+
+    judge: Literal["model", "nli", "off"] = Field("model", description="who compares")
+    drop: Literal["check", "instruction"] = Field(
+        "check", description="what one contradiction drops"
+    )
+    require: Literal["no_contradiction", "entailment"] = Field(
+        "no_contradiction", description="what a function's own words must be to the instruction"
+    )
+    nli_model: str = Field(
+        "MoritzLaurer/mDeBERTa-v3-base-xnli-multilingual-nli-2mil7",
+        description="the cross-encoder, where the judge is nli",
+    )
+    max_tokens: int = Field(96, ge=16, description="longest back-translation")
+
+
+class Queries(_Section):
+    """The queries that instructions are attached to."""
+
+    source: str = Field("builtin", description="file of queries, hf:DATASET, or builtin")
+    per_instruction: int = Field(16, ge=1, description="queries drawn for each instruction")
+    min_chars: int = Field(20, ge=0, description="queries are longer than this")
+    max_chars: int = Field(300, ge=1, description="queries are shorter than this")
+
+
+class Responses(_Section):
+    """How responses are sampled and what passes."""
+
+    waves: tuple[Annotated[int, Field(ge=1, le=MOST_ASKS)], ...] = Field(
+        (8,), min_length=1, description="responses asked for, wave by wave"
+    )
+    enough: int = Field(
+        0, ge=0, description="no further wave for a prompt with so many passes; 0 = all waves"
+    )
+    hopeless: int = Field(
+        0, ge=0, description="give an instruction up after so many responses of which none passed"
+    )
+    temperature: float = Field(0.9, ge=0, description="of the responses")
+    top_p: float = Field(1.0, gt=0, le=1, description="of the responses")
+    max_tokens: int = Field(1024, ge=16, description="a longer response is dropped")
+    max_words: int = Field(0, ge=0, description="asks for short answers; 0 = no such hint")
+    accuracy: Share = Field(0.5, description="a response needs this share of its checks")
+    inclusive: bool = Field(False, description="true: share >= the threshold; false: above it")
+
+
+class Judge(_Section):
+    """Does the response answer the query? 0 to 10."""
+
+    style: Literal["analysis", "number", "off"] = Field(
+        "analysis", description="analysis first, or the number alone (ten times fewer tokens)"
+    )
+    threshold: float = Field(8.0, ge=0, le=10, description="a sample needs this score")
+    inclusive: bool = Field(True, description="true: score >= the threshold; false: above it")
+    per_prompt: int = Field(0, ge=0, description="passed responses judged per prompt; 0 = all")
+    votes: int = Field(1, ge=1, description="scores asked for per response; the mean counts")
+    max_tokens: int = Field(512, ge=4, description="longest judgement")
+
+
+class Pairs(_Section):
+    """Preferences: chosen is a kept sample, rejected a response that every check called FALSE."""
+
+    per_prompt: int = Field(2, ge=0, description="at most this many chosen and rejected a prompt")
+    instruction_level: int = Field(2, ge=0, description="pairs of case texts per instruction")
+
+
+class Compose(_Section):
+    """Several constraints in one prompt: at once, turn by turn, or beside soft ones."""
+
+    levels: int = Field(1, ge=1, le=5, description="prompts of 2 up to so many constraints; 1 = no")
+    turns: int = Field(
+        1, ge=1, le=8, description="conversations of so many turns of the user; 1 = none"
+    )
+    per_level: int = Field(
+        32, ge=1, description="prompts drawn for each number of constraints, and conversations"
+    )
+    judge: Literal["model", "off"] = Field(
+        "model", description="who says whether one reply can follow all; off: the responses alone"
+    )
+    soft: str = Field(
+        "", description="file of constraints that a model scores, or builtin; empty = none"
+    )
+
+    @property
+    def on(self) -> bool:
+        return self.levels > 1 or self.turns > 1 or bool(self.soft)
+
+
+class Hygiene(_Section):
+    """What the data files are rid of in the end, over all instructions."""
+
+    against: tuple[str, ...] = Field(
+        (),
+        description="benchmark files: rows that share a run of 13 words with one of their prompts "
+        "are dropped",
+    )
+    near_duplicate: float = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description="similarity of query, instruction and answers from which rows are the same",
+    )
+    family_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="largest share of a data file that one family may have; 1 = no bound",
+    )
+    fidelity: str = Field("", description="figures of benchmarks/fidelity.py, for the dataset card")
+
+
+class Engine(_Section):
+    """How the work is spread. Changes nothing in what is made."""
+
+    in_flight: int = Field(64, ge=1, description="instructions worked on at a time")
+    shard_size: int = Field(64, ge=1, description="instructions in a shard")
+    sandbox_workers: int = Field(0, ge=0, description="0 = one per core")
+
+
+class Recipe(_Section):
+    """See the module. `seed` moves every random choice."""
+
+    preset: str = Field("strict", description="what the other keys are laid over")
+    seed: int = Field(1, description="moves every random choice")
+    langs: tuple[Lang, ...] = Field(("en",), min_length=1, description="languages of the data")
+    target: int = Field(0, ge=0, description="stop at so many samples; 0 = all there are")
+    prompts: dict[str, str] = Field(
+        default_factory=dict, description="own prompt files: name or name.lang -> path"
+    )
+    models: Models = Models()
+    instructions: Instructions = Instructions()
+    verifiers: Verifiers = Verifiers()
+    crossval: Crossval = Crossval()
+    diagnose: Diagnose = Diagnose()
+    backtranslate: Backtranslate = Backtranslate()
+    queries: Queries = Queries()
+    responses: Responses = Responses()
+    judge: Judge = Judge()
+    pairs: Pairs = Pairs()
+    compose: Compose = Compose()
+    hygiene: Hygiene = Hygiene()
+    engine: Engine = Engine()
+
+    @classmethod
+    def load(
+        cls,
+        preset: str | None = None,
+        file: Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Recipe:
+        """Preset (or the file's own `preset` key), then file, then settings with dotted keys."""
+        from_file = _read(file) if file else {}
+        name = preset or from_file.pop("preset", None) or "demo"
+        if name not in PRESETS:
+            raise UsageError(f"unknown preset {name!r}; there are: {', '.join(sorted(PRESETS))}")
+        values = merge(preset_values(name), from_file)
+        for key, value in (settings or {}).items():
+            values = merge(values, _nested(key, value))
+        return cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str = "recipe") -> Recipe:
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UsageError(f"{where}: {problem(error, 'docs/recipe.md')}") from None
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the artefacts, as JSON values."""
+        values = self.model_dump(mode="json", exclude={"engine"})
+        for key in TRANSPORT:
+            del values["models"][key]
+        return values
+
+    @property
+    def hash(self) -> str:
+        return content_id("recipe", self.identity())
+
+    def differs(self, other: Recipe) -> list[str]:
+        """The dotted keys in which two identities differ, each with both values."""
+        return differences(self.identity(), other.identity())
+
+    def toml(self) -> str:
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+STRICT: dict[str, Any] = {
+    "verifiers": {
+        "ask": "apart",
+        "k": 6,
+        "case_asks": 1,
+        "comply": 4,
+        "plain": 12,
+        "instructed": 4,
+        "grounded": True,
+        "repair": 1,
+        "max_tokens": 512,
+    },
+    "crossval": {
+        "rule": "evidence",
+        "min_checks": 2,
+        "min_witnesses": 3,
+        "accuracy": 0.8,
+        "inclusive": True,
+        "balanced": True,
+        "deterministic": True,
+        "max_plain": 0.6,
+        "max_checks": 4,
+    },
+    "diagnose": {"drop": get_args(Flag)},
+    "responses": {
+        "waves": (2, 2, 4),
+        "enough": 2,
+        "hopeless": 24,
+        "accuracy": 1.0,
+        "inclusive": True,
+    },
+}
+
+# What each preset changes in the one it stands on.
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "paper": ("", {"instructions": {"rounds": 4, "asks": 8}}),
+    "reference": (
+        "",
+        {
+            "instructions": {"shown": 36, "asks": 2, "per_ask": 50, "near_duplicate": 1.0},
+            "crossval": {
+                "rule": "reference",
+                "min_candidates": 3,
+                "min_cases": 10,
+                "accuracy": 0.8,
+                "inclusive": True,
+            },
+            "backtranslate": {"drop": "instruction"},
+            "responses": {"waves": (16,), "accuracy": 0.0},
+            "judge": {"threshold": 8.0, "inclusive": False},
+            "pairs": {"instruction_level": 0},
+        },
+    ),
+    "strict": ("", STRICT),
+    # Strict, and all that goes beyond one constraint in one turn.
+    "composed": (
+        "strict",
+        {
+            "instructions": {"numbers": 2},
+            "compose": {"levels": 5, "turns": 3, "per_level": 64},
+        },
+    ),
+    "demo": (
+        "strict",
+        {
+            "instructions": {
+                "limit": 36,
+                "rounds": 1,
+                "asks": 4,
+                "per_ask": 10,
+                "shown": 8,
+                "max_tokens": 300,
+            },
+            # One function will do where two comply programs, written apart, agree with it.
+            "crossval": {"min_checks": 1},
+            "verifiers": {
+                "k": 5,
+                "comply": 3,
+                "plain": 8,
+                "instructed": 3,
+                "max_tokens": 260,
+                "temperature": 0.6,
+            },
+            "backtranslate": {"max_tokens": 48},
+            "queries": {"per_instruction": 8},
+            "responses": {
+                "waves": (1, 1, 1),
+                "enough": 1,
+                "hopeless": 8,
+                "max_tokens": 150,
+                "max_words": 50,
+                "temperature": 0.7,
+            },
+            "judge": {"style": "number", "threshold": 7.0, "per_prompt": 1, "max_tokens": 12},
+        },
+    ),
+    "smoke": (
+        "strict",
+        {
+            "models": {"default": "scripted:builtin:smoke"},
+            "instructions": {
+                "seeds": "builtin:smoke",
+                "rounds": 1,
+                "asks": 1,
+                "per_ask": 6,
+                "shown": 4,
+                "numbers": 2,
+            },
+            "compose": {"levels": 3, "turns": 2, "per_level": 6},
+            "verifiers": {"k": 3, "comply": 2, "plain": 6, "instructed": 0},
+            "queries": {"source": "builtin:smoke", "per_instruction": 3},
+            "responses": {"waves": (2, 2), "enough": 1, "hopeless": 6},
+            "judge": {"style": "number"},
+        },
+    ),
+}
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    base, values = PRESETS[name]
+    return merge(preset_values(base), values) if base else dict(values)
+
+
+def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """`high` laid over `low`, section by section."""
+    out = dict(low)
+    for key, value in high.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["responses.waves=[2,2]", ...]` -> dotted keys and TOML values (a bare word is a string)."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.strip():
+            raise UsageError(f"--set wants key=value, got {pair!r}")
+        try:
+            out[key.strip()] = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            out[key.strip()] = text
+    return out
+
+
+def describe() -> list[tuple[str, str, str, str]]:
+    """Every key: (dotted name, type, default, meaning), for `docs/recipe.md`."""
+    rows = []
+    for name, info in Recipe.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            for key, inner in section.model_fields.items():
+                rows.append(_row(f"{name}.{key}", inner))
+        else:
+            rows.append(_row(name, info))
+    return rows
+
+
+def _row(name: str, info: Any) -> tuple[str, str, str, str]:
+    annotation = info.annotation
+    kind = annotation.__name__ if annotation in (int, str, float, bool) else str(annotation)
+    default = info.get_default(call_default_factory=True)
+    return name, kind.replace("typing.", ""), repr(default), info.description or ""
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{file}: no such recipe file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{file}: not a TOML recipe: {error}") from None
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    head, _, rest = key.partition(".")
+    return {head: _nested(rest, value)} if rest else {head: value}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """The dotted keys in which two nested tables differ, each with both values."""
+    mine, theirs = flat(here), flat(there)
+    return [
+        f"{k}: {theirs.get(k)!r} there, {mine.get(k)!r} here"
+        for k in sorted(mine.keys() | theirs.keys())
+        if mine.get(k) != theirs.get(k)
+    ]
+
+
+def problem(error: ValidationError, page: str) -> str:
+    """The first thing that is wrong with values of a TOML file, in TOML's names for their kinds.
+    `page` lists the keys."""
+    first = error.errors()[0]
+    key = ".".join(str(p) for p in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r} ({page} lists every key)"
+    said = first["msg"][0].lower() + first["msg"][1:]
+    said = re.sub(r"dictionary(?: or instance of \w+)?", "table", said.replace("tuple", "list"))
+    return f"{key}: {said} (got {first['input']!r})"

@@ -1,0 +1,1 @@
+"""The call store: every answered model call, durable before its answer is used."""

@@ -1,0 +1,1 @@
+"""Several verified constraints in one prompt or conversation."""

@@ -1,0 +1,177 @@
+"""Constraints put together: several in one prompt, or one after another, turn by turn.
+
+    do they clash? (their cases say, then a model) -> each turn: sample in waves, verify, judge
+
+The verifiers have survived alone; here the question is whether one reply can follow them all. Their
+cases answer it for nothing: two verifiers that decide each other's cases alike say the same, and
+where each decides them the other way round they forbid what the other demands. The model answers
+for less than the responses cost. The last word is that of the responses: where none passes, nothing
+is kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from itertools import combinations
+
+from autoif.base.errors import CallFailed
+from autoif.base.records import Composition, Message, Verifier, seed_from
+from autoif.run.recipe import Responses
+from autoif.synthesis.compositions.draw import STAGE, Pool
+from autoif.synthesis.context import Tools
+from autoif.synthesis.product import Product
+from autoif.synthesis.prompts.parsing import parse_yes
+from autoif.synthesis.responses import rows
+from autoif.synthesis.responses import sample as responses
+from autoif.synthesis.responses.sample import Prompt, Task, passes, user_message
+
+SAME = 0.9  # balanced accuracy on another verifier's cases from which two say the same
+FEW = 2  # cases of each label needed to say so
+ANSWER = 8  # tokens of a yes or no
+
+
+async def process(tools: Tools, pool: Pool, product: Product) -> None:
+    """Fills the product of one composition."""
+    unit, ledger = product.unit, product.ledger
+    assert isinstance(unit, Composition)
+    ledger.enter(STAGE)
+    found = {name: pool.verifier(name) for turn in unit.turns for name in turn.verifiers}
+    reason, detail = await _clash(tools, unit, found)
+    if not reason:
+        reason, detail = await _turns(tools, unit, found, product)
+    if product.sft:
+        ledger.keep(STAGE)
+        product.composition = unit
+    else:
+        ledger.drop(STAGE, unit.id, reason, detail, unit.id)
+    product.dpo = rows.sorted_rows(product.dpo)
+    ledger.check()
+
+
+# ---- do they clash? ----------------------------------------------------------------------------
+
+
+async def _clash(tools: Tools, unit: Composition, found: Mapping[str, Verifier]) -> tuple[str, str]:
+    """Why what is in force at the end cannot or need not be asked for together, or ("", "")."""
+    held = [found[name] for name in unit.in_force[-1]]
+    for one, other in combinations(held, 2):
+        both = (await _alike(tools, one, other), await _alike(tools, other, one))
+        alike = [a for a in both if a is not None]
+        texts = f"{one.instruction.text} / {other.instruction.text}"
+        if alike and min(alike) >= SAME:
+            return "redundant", texts
+        if alike and max(alike) <= 1 - SAME:
+            return "contradictory", texts
+    if len(held) < 2 or tools.recipe.compose.judge == "off":
+        return "", ""
+    # A small model says no to the one order and yes to the other: no has to be said to both.
+    for order in (held, held[::-1]):
+        demands = "\n".join(f"- {v.instruction.text}" for v in order)
+        try:
+            together = await _together(tools, unit, order[0].instruction.lang, demands)
+        except CallFailed as failed:
+            return failed.reason, failed.detail
+        if together:
+            return "", ""
+    return "incompatible", demands
+
+
+async def _together(tools: Tools, unit: Composition, lang: str, demands: str) -> bool:
+    """Whether a model says that one reply can follow all. Raises CallFailed."""
+    reply = await tools.ask(
+        "judge",
+        tools.wording.messages("compatible", lang, demands=demands),
+        stage=STAGE,
+        record=unit.id,
+        max_tokens=ANSWER,
+        partial=True,
+    )
+    together = parse_yes(reply.text)
+    if together is None:
+        raise CallFailed("unparseable", reply.text)
+    return together
+
+
+async def _alike(tools: Tools, one: Verifier, other: Verifier) -> float | None:
+    """Balanced accuracy of one verifier on the cases of the other; None where they are too few."""
+    verdicts = await tools.verdicts(one.checks, [c.text for c in other.cases])
+    rates = []
+    for label in (True, False):
+        said = [
+            v.fraction > 0.5
+            for case, v in zip(other.cases, verdicts, strict=True)
+            if case.expected is label and v.fraction is not None
+        ]
+        if len(said) < FEW:
+            return None
+        rates.append(sum(s is label for s in said) / len(said))
+    return sum(rates) / 2
+
+
+# ---- turn by turn ------------------------------------------------------------------------------
+
+
+async def _turns(
+    tools: Tools, unit: Composition, found: Mapping[str, Verifier], product: Product
+) -> tuple[str, str]:
+    """Samples the reply to every turn; why it went no further, or ("", "")."""
+    messages = unit.opening
+    first = [found[name] for name in unit.turns[0].verifiers]
+    opening = "\n".join([*(v.instruction.text for v in first), *unit.soft])
+    stated: list[Verifier] = []
+    for n, turn in enumerate(unit.turns):
+        stated += [found[name] for name in turn.verifiers if found[name] not in stated]
+        if n == 0 and messages:
+            continue
+        held = tuple(found[name] for name in unit.in_force[n])
+        task = Task(held, tuple(stated), unit.id, unit.soft)
+        if not messages:
+            asked = user_message(unit.query.text, held, unit.soft)
+        elif await _followed(tools, task, messages[-1].content):
+            return "already_followed", messages[-1].content
+        else:
+            asked = _next(tools, unit, n, found)
+        prompt = Prompt(unit.query, (*messages, asked), opening, unit.known)
+        product.take(tools, task, await responses.sample(tools, task, [prompt], product.ledger))
+        kept = next((s for s in prompt.samples if s.kept), None)
+        if kept is None:
+            return _why(task, prompt, tools.recipe.responses)
+        messages = (*prompt.messages, Message("assistant", kept.response))
+    return "", ""
+
+
+async def _followed(tools: Tools, task: Task, text: str) -> bool:
+    """Whether the reply before follows the new turn as it is: then there is nothing to learn."""
+    verdicts = [(await tools.verdicts(v.checks, [text]))[0] for v in task.verifiers]
+    return task.passes(verdicts, tools.recipe.responses)
+
+
+def _next(tools: Tools, unit: Composition, n: int, found: Mapping[str, Verifier]) -> Message:
+    """What the user says in a later turn: one of the prompt file's lines, drawn by content."""
+    turn, lang = unit.turns[n], unit.query.lang
+    (new,) = (found[name].instruction.text for name in turn.verifiers)
+    old = found[unit.in_force[n - 1][-1]].instruction.text
+    lines = tools.wording.text(
+        "change" if turn.change else "add",
+        lang,
+        instruction=new.rstrip(" .。"),
+        **({"old": old.rstrip(" .。")} if turn.change else {}),
+    ).splitlines()
+    rng = random.Random(seed_from(tools.recipe.seed, STAGE, unit.id, n))
+    return Message("user", rng.choice([line for line in lines if line.strip()]))
+
+
+def _why(task: Task, prompt: Prompt, part: Responses) -> tuple[str, str]:
+    """Why no response was kept. A conflict: each constraint was followed, never all at once."""
+    said = [s.verdicts for s in prompt.samples]
+    if any(task.passes(verdicts, part) for verdicts in said):
+        return "none_judged_good", f"of {len(said)} responses"
+    never = [
+        v.instruction.text
+        for i, v in enumerate(task.verifiers)
+        if not any(passes(verdicts[i].fraction, part) for verdicts in said)
+    ]
+    if never:
+        return "none_passed", f"no response of {len(said)} follows: {' / '.join(never)}"
+    return "conflict", f"each is followed by some of {len(said)} responses, all by none"

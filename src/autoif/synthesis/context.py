@@ -1,0 +1,97 @@
+"""What every stage is handed: the recipe, the words, the models in their roles, the sandbox."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from autoif.base.errors import CallFailed
+from autoif.base.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
+from autoif.models import Chat
+from autoif.run.recipe import Recipe
+from autoif.sandbox import Sandbox, Transformed
+from autoif.store.sqlite import CallStore
+from autoif.synthesis.prompts.templates import Wording
+from autoif.verifier.verify import averify, momentary, steady
+
+Role = Literal["propose", "code", "respond", "judge"]
+Relate = Callable[[str, str], Awaitable[str]]  # premise, hypothesis -> entailment | ...
+
+
+@dataclass
+class Tools:
+    """Shared by all instructions of a run."""
+
+    recipe: Recipe
+    wording: Wording
+    chats: Mapping[str, Chat]
+    sandbox: Sandbox
+    store: CallStore
+    nli: Relate | None = None  # a cross-encoder; None: the judge model compares
+    queries: Mapping[str, list[Query]] = field(default_factory=dict)  # by language, sorted by id
+    plain: Mapping[str, Awaitable[list[tuple[Query, str]]]] = field(default_factory=dict)
+
+    async def ask(
+        self,
+        role: Role,
+        messages: tuple[Message, ...],
+        *,
+        stage: str,
+        record: str,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        max_tokens: int,
+        index: int = 0,
+        schema: Mapping[str, Any] | None = None,
+        partial: bool = False,
+    ) -> Reply:
+        """One answer. Raises `CallFailed` where there is none, or (unless `partial`) half a one."""
+        reply = await self.chats[role](
+            Request(
+                messages,
+                temperature=temperature,
+                top_p=top_p,
+                max_tokens=max_tokens,
+                schema=schema,
+                index=index,
+                stage=stage,
+                record=record,
+            )
+        )
+        if reply.finish_reason == "length" and not partial:
+            raise CallFailed("truncated", f"cut off after {max_tokens} tokens")
+        if not reply.text.strip():
+            raise CallFailed("no_answer", "the model answered nothing")
+        return reply
+
+    async def verdicts(
+        self, checks: Sequence[Check], texts: list[str], *, check_order: bool = False
+    ) -> list[Verdict]:
+        """One verdict per text. `check_order` runs every function twice, to expose the fickle."""
+        return await averify(checks, texts, self.sandbox, store=self.store, check_order=check_order)
+
+    async def transformed(self, program: str, texts: list[str]) -> list[Transformed]:
+        """What a `comply` program makes of each text; the same whenever it is asked again."""
+        parts = "comply", program, texts, asdict(self.sandbox.limits)
+        key = bytes.fromhex(content_id(*parts))
+        if (known := await self.store.get_outcomes(key)) is not None:
+            return [Transformed(Status(s), text, detail) for s, text, detail in json.loads(known)]
+        done = [
+            Transformed(r.status, steady(_utf8(r.text)), steady(r.detail))
+            for r in await self.sandbox.atransform(program, texts)
+        ]
+        if momentary(program) or any(r.status.machine_dependent for r in done):
+            rows = [(r.status.value, r.text, r.detail) for r in done]
+            await self.store.put_outcomes(key, json.dumps(rows).encode())
+        return done
+
+    async def plain_replies(self, lang: str) -> list[tuple[Query, str]]:
+        """Answers to queries without any instruction: made once, shared by all instructions."""
+        return await self.plain[lang]
+
+
+def _utf8(text: str) -> str:
+    """Lone surrogates, which a program can make, are no text."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,1 @@
+"""Where instructions come from: seeds, proposals, the user's files."""

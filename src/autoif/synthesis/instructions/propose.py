@@ -1,0 +1,208 @@
+"""Seeds, and the proposals of a model: in rounds, each shown examples sampled from what there is.
+
+Duplicates fall out by their normalised words, near-duplicates by the similarity of their sorted
+tokens. What the constraint is worth is not asked here: execution decides that later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from rapidfuzz import fuzz, process
+
+from autoif.base.errors import CallFailed, UsageError
+from autoif.base.inputs import builtin, language, read_texts
+from autoif.base.language import CJK
+from autoif.base.records import Instruction, content_id, seed_from
+from autoif.constraints.types import constraint_type, marked_type
+from autoif.run.funnel import Ledger
+from autoif.run.recipe import Instructions, Recipe
+from autoif.synthesis.context import Tools
+from autoif.synthesis.instructions import slots
+from autoif.synthesis.prompts.parsing import parse_lines
+
+STAGE = "instructions"
+
+
+def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
+    """The run's first instructions: one's own, or seeds of the recipe's languages."""
+    part = recipe.instructions
+    rows = []
+    if part.own or not part.seeds.startswith("builtin"):
+        rows = read_texts(part.own or part.seeds, ("text", "instruction", "constraint", "prompt"))
+    else:
+        for lang in recipe.langs:
+            rows += read_texts(builtin(part.seeds, f"seeds.{lang}.jsonl"), ("text",))
+    found = Known(part)
+    for instruction in (i for row in rows for i in _seeds(recipe, row)):
+        ledger.enter(STAGE)
+        if instruction.lang not in recipe.langs:
+            reason = "other_language"
+        elif instruction.template and not instruction.n:
+            reason = "open_slot"
+        elif part.limit and len(found.all) >= part.limit:
+            reason = "over_limit"
+        else:
+            reason = found.admit(instruction)
+        if reason:
+            ledger.drop(STAGE, instruction.id, reason, instruction.text)
+        else:
+            ledger.keep(STAGE)
+    if not found.all:
+        raise UsageError(
+            f"{part.own or part.seeds}: no instruction in {' or '.join(recipe.langs)} in it"
+        )
+    return found.all
+
+
+def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
+    """The instruction of a row; of a seed with a slot, one for each number drawn, or, where none
+    is wanted, itself with the slot open."""
+    text = clean(row["text"])
+    seed = Instruction(
+        text,
+        lang=language(row, text),
+        origin="user" if recipe.instructions.own else "seed",
+        family=str(row.get("family") or ""),
+        benchmark_type=marked_type(row, text),
+    )
+    if not row.get("params"):
+        return [seed]
+    seed = replace(seed, template=text, bound=str(row.get("bound")))
+    return [replace(seed, text=t, n=n) for t, n in slots.fill(recipe, text, row)] or [seed]
+
+
+async def augment(tools: Tools, seeds: list[Instruction], ledger: Ledger) -> list[Instruction]:
+    """Seeds and what the model proposed, without duplicates; the seeds stand first."""
+    part = tools.recipe.instructions
+    if part.own:
+        return seeds
+    known = Known(part)
+    for seed in seeds:
+        known.admit(seed)
+    for round_ in range(part.rounds):
+        for lang in sorted({s.lang for s in seeds}):
+            pool = [i for i in known.all if i.lang == lang]
+            asks = [_propose(tools, pool, lang, round_, ask) for ask in range(part.asks)]
+            # Judged in the order of the asks, never in that of their completion.
+            for answer in await asyncio.gather(*asks):
+                _admit(answer, known, lang, ledger)
+    return known.all
+
+
+async def _propose(
+    tools: Tools, pool: list[Instruction], lang: str, round_: int, ask: int
+) -> tuple[list[Instruction], list[str] | CallFailed]:
+    """The examples shown, and the lines proposed (or why there are none)."""
+    part = tools.recipe.instructions
+    rng = random.Random(seed_from(tools.recipe.seed, "augment", lang, round_, ask))
+    # From ids, not from places: the choice does not depend on the order of the pool.
+    shown = rng.sample(sorted(pool, key=lambda i: i.id), min(part.shown, len(pool)))
+    messages = tools.wording.messages(
+        "augment", lang, n=part.per_ask, examples="\n".join(f"- {i.text}" for i in shown)
+    )
+    try:
+        reply = await tools.ask(
+            "propose",
+            messages,
+            stage=STAGE,
+            record=f"round-{round_}",
+            temperature=part.temperature,
+            max_tokens=part.max_tokens,
+            index=ask,
+            partial=True,
+        )
+    except CallFailed as failed:
+        return shown, failed
+    lines = parse_lines(reply.text)
+    if reply.finish_reason == "length":
+        lines = lines[:-1]  # the last one is cut off; the others are whole
+    return shown, lines or CallFailed("unparseable", reply.text)
+
+
+def _admit(
+    answer: tuple[list[Instruction], list[str] | CallFailed],
+    known: Known,
+    lang: str,
+    ledger: Ledger,
+) -> None:
+    shown, lines = answer
+    if isinstance(lines, CallFailed):
+        ledger.enter(STAGE)
+        name = content_id("proposals", [i.id for i in shown])
+        ledger.drop(STAGE, name, lines.reason, lines.detail)
+        return
+    for line in lines:
+        proposal = Instruction(
+            clean(line),
+            lang="zh" if lang == "zh" else "en",
+            origin="augmented",
+            benchmark_type=constraint_type(line),
+            parents=tuple(sorted(i.id for i in shown)),
+        )
+        ledger.enter(STAGE)
+        reason = known.admit(proposal)
+        if reason:
+            ledger.drop(STAGE, proposal.id, reason, proposal.text)
+        else:
+            ledger.keep(STAGE)
+
+
+class Known:
+    """The instructions taken so far, in their order."""
+
+    def __init__(self, part: Instructions) -> None:
+        self.all: list[Instruction] = []
+        self._part = part
+        self._texts: dict[str, dict[str, None]] = {}  # by language, normalised, in their order
+
+    def admit(self, new: Instruction) -> str:
+        """Takes it, or says why not. Lengths, languages and likeness bind proposals alone."""
+        texts = self._texts.setdefault(new.lang, {})
+        text = normalise(new.text)
+        reason = "duplicate" if text in texts else ""
+        if new.origin == "augmented":
+            reason = reason or self._flaw(new) or self._likeness(text, texts)
+        if new.benchmark_type and self._part.benchmarks == "drop":
+            reason = reason or "benchmark_type"
+        if not reason:
+            texts[text] = None
+            self.all.append(new)
+        return reason
+
+    def _flaw(self, new: Instruction) -> str:
+        if len(new.text) < (4 if new.lang == "zh" else 10):
+            return "too_short"
+        if len(new.text) > self._part.max_chars:
+            return "too_long"
+        if new.text.endswith(("?", "？", ":", "：")):
+            return "not_an_instruction"
+        if (new.lang == "zh") != bool(CJK.search(new.text)):
+            return "wrong_language"
+        return ""
+
+    def _likeness(self, text: str, texts: dict[str, None]) -> str:
+        if self._part.near_duplicate == 1:
+            return ""
+        near = process.extractOne(
+            text,
+            texts.keys(),
+            scorer=fuzz.token_sort_ratio,
+            score_cutoff=100 * self._part.near_duplicate,
+        )
+        return "near_duplicate" if near else ""
+
+
+def clean(text: str) -> str:
+    return " ".join(text.split())
+
+
+def normalise(text: str) -> str:
+    """Lower case, without quotation marks and final stops. Other marks stay: a line that starts
+    with a hyphen is not one that starts with a star."""
+    return " ".join(re.sub(r"[\"'“”‘’「」]", " ", text.lower()).split()).rstrip(" .。!！")

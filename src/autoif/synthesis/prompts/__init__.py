@@ -1,0 +1,1 @@
+"""The prompts, one readable file each, and how answers to them are read."""

@@ -1,0 +1,77 @@
+"""Does the response answer the query? A model's score from 0 to 10, asked only for what passed.
+The same for constraints that no program decides: tone, style, audience.
+
+An answer without a score is asked for once more; then it is its own outcome, never a zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from autoif.base.errors import CallFailed
+from autoif.base.records import Message
+from autoif.synthesis.context import Tools
+from autoif.synthesis.prompts.parsing import parse_score
+
+STAGE = "judge"
+
+
+async def score(
+    tools: Tools, lang: str, query: str, demanded: str, response: str, record: str
+) -> float | CallFailed:
+    """How well the response answers the query. `demanded`: what else it had to follow.
+    `record`: id of the instruction or composition on whose behalf it is asked."""
+    prompt = "judge" if tools.recipe.judge.style == "analysis" else "judge_number"
+    values = {"query": query, "instruction": demanded, "response": response}
+    return await _votes(tools, tools.wording.messages(prompt, lang, **values), record)
+
+
+async def soft_score(
+    tools: Tools, lang: str, query: str, soft: str, response: str, record: str
+) -> float | CallFailed:
+    """How well the response keeps to a soft constraint."""
+    values = {"query": query, "soft": soft, "response": response}
+    return await _votes(tools, tools.wording.messages("rubric", lang, **values), record)
+
+
+async def _votes(tools: Tools, messages: tuple[Message, ...], record: str) -> float | CallFailed:
+    """The mean of the votes that were understood."""
+    votes = await asyncio.gather(
+        *(_vote(tools, messages, record, n) for n in range(tools.recipe.judge.votes))
+    )
+    understood = [v for v in votes if not isinstance(v, CallFailed)]
+    if understood:
+        return sum(understood) / len(understood)
+    return next(v for v in votes if isinstance(v, CallFailed))
+
+
+def good(tools: Tools, value: float) -> bool:
+    part = tools.recipe.judge
+    return value >= part.threshold if part.inclusive else value > part.threshold
+
+
+async def _vote(
+    tools: Tools, messages: tuple[Message, ...], record: str, number: int
+) -> float | CallFailed:
+    failed = CallFailed("no_score")
+    for again in range(2):
+        try:
+            reply = await tools.ask(
+                "judge",
+                messages,
+                stage=STAGE,
+                record=record,
+                # The first vote is the model's best guess; more votes, and second tries, vary.
+                temperature=0.0 if number == again == 0 else 0.7,
+                max_tokens=tools.recipe.judge.max_tokens,
+                index=2 * number + again,
+                partial=True,
+            )
+        except CallFailed as error:
+            failed = error
+            continue
+        value = parse_score(reply.text)
+        if value is not None:
+            return value
+        failed = CallFailed("no_score", reply.text)
+    return failed

@@ -1,0 +1,1 @@
+"""From an instruction to functions that decide it."""

@@ -1,0 +1,65 @@
+"""Does a function name what the instruction names? Words alone; nothing is parsed or run.
+
+"Use the word 'time' at least 3 times" is measured by no function without "time" and without a 3.
+What weak models write instead (a copied example, three times the same test, the placeholder that
+stood in the instruction as an example) is found here before anything is run, and for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from autoif.base.language import NUMBER_WORDS
+
+_EXAMPLE = re.compile(
+    r"(?:\b(?:such as|as in|like|for example|e\.g\.|for instance|including)\b"
+    r"|例如|比如|譬如|如[“「\"'‘])"
+    r"[:\s]*(.*?)(?=[;.](?:\s|$)|[。；]|$)",
+    re.IGNORECASE | re.DOTALL,
+)
+_DIFFERENT = re.compile(r"\b(?:different|distinct|unique) \w+|不同的", re.IGNORECASE)
+_DISTINCT = re.compile(r"\bset\b|\{|Counter|unique|distinct|not in|!=|==|groupby")
+_QUOTED = re.compile(r"\"([^\"\n]{1,60})\"|“([^”\n]{1,60})”|「([^」\n]{1,60})」|`([^`\n]{1,60})`")
+_CHINESE = dict(zip("二三四五六七八九十", range(2, 11), strict=True)) | {"两": 2}
+_NUMBER = re.compile(r"\d+|" + "|".join(rf"\b{word}\b" for word in NUMBER_WORDS), re.IGNORECASE)
+_CHINESE_NUMBER = re.compile(r"[二三四五六七八九十两](?=[个句段行条次处字词项种点篇])")
+
+
+def ungrounded(instruction: str, source: str) -> str:
+    """What the instruction names and the function does not, or "". `source` is the function's text.
+
+    Every quoted phrase has to be there; where different things are asked for, a way to tell them
+    apart; and where numbers above one are named, one of them (or its neighbours: `> 2` says "at
+    least 3"). What follows "such as" need not be there; where it is one example with marks or
+    digits, it must not be: any other would do as well.
+    """
+    stated = _EXAMPLE.sub(" ", instruction)
+    code = source.lower()
+    for example in _EXAMPLE.findall(instruction):
+        if _is_one_of_many(example) and example.lower() in code:
+            return f"it asks for the example {example}"
+    for groups in _QUOTED.findall(stated):
+        phrase = next(filter(None, groups)).strip().lower()
+        pieces = re.findall(r"\w+", phrase) or [phrase]
+        if not all(piece in code for piece in pieces):
+            return f'it does not name "{phrase}"'
+    if _DIFFERENT.search(stated) and not _DISTINCT.search(source):
+        return "it counts the same thing twice where different ones are asked for"
+    numbers = _numbers(stated)
+    found = {int(n) for n in re.findall(r"(?<![\w.])\d{1,6}(?![\w.])", source)}
+    if numbers and not any({n - 1, n, n + 1} & found for n in numbers):
+        return f"it names no {' or '.join(map(str, sorted(numbers)))}"
+    return ""
+
+
+def _is_one_of_many(example: str) -> bool:
+    """Neither a list of what may be used nor plain words."""
+    return bool(re.search(r"[\d<>\[\]{}#@]", example)) and not re.search(r",\s| or | and ", example)
+
+
+def _numbers(text: str) -> set[int]:
+    """Numbers above one that the words ask for; not those inside quotation marks."""
+    text = _QUOTED.sub(" ", text)
+    said = {n.lower() for n in _NUMBER.findall(text)}
+    found = {int(n) if n.isdigit() else NUMBER_WORDS[n] for n in said}
+    return {n for n in found | {_CHINESE[c] for c in _CHINESE_NUMBER.findall(text)} if n > 1}

@@ -1,0 +1,172 @@
+"""Rows for training: read, checked, and only those that can be used; the rest is counted.
+
+`sft`: `{"messages"}`; `dpo`: `{"prompt", "chosen", "rejected"}`; `selfplay` and `grpo`:
+`{"prompt", "verifiers"}`, as `autoif synth` writes them under `data/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoif.base.errors import UsageError
+from autoif.base.inputs import read_jsonl
+from autoif.base.records import content_id, dump_line
+from autoif.sandbox import Sandbox
+from autoif.train.config import Method
+from autoif.verifier.verify import shared_sandbox
+
+Row = dict[str, Any]
+FILES: dict[Method, str] = {"sft": "sft", "dpo": "dpo", "selfplay": "rlvr", "grpo": "rlvr"}
+COLUMNS: dict[Method, tuple[str, ...]] = {
+    "sft": ("messages",),
+    "dpo": ("prompt", "chosen", "rejected"),
+    "selfplay": ("prompt", "verifiers"),
+    "grpo": ("prompt", "verifiers"),
+}
+# How the sandbox says that a source gives no function at all.
+_NO_FUNCTION = ("SyntaxError", "IndentationError", "TabError", "NameError: no function")
+
+
+@dataclass(slots=True)
+class Rows:
+    """What was kept, and why the rest was not: in = len(rows) + sum(dropped.values())."""
+
+    rows: list[Row] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    sources: list[str] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(b"".join(map(dump_line, self.rows))).hexdigest()[:16]
+
+    def account(self) -> str:
+        parts = [f"{len(self.rows):,} rows"]
+        parts += [f"{n:,} left out ({why})" for why, n in sorted(self.dropped.items())]
+        return ", ".join(parts)
+
+
+def load(method: Method, data: Sequence[str], *, sandbox: Sandbox | None = None) -> Rows:
+    """All rows of `data` (files, or run directories of `autoif synth`) in the shape that TRL
+    takes. Raises UsageError for files and columns that are wrong; rows that are empty, or whose
+    verifiers give no function any more, are dropped and counted."""
+    found = Rows()
+    for name in data:
+        path = Path(name)
+        if path.is_dir():
+            path = path / "data" / f"{FILES[method]}.jsonl"
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file; `data` names files of rows or run directories")
+        found.sources.append(str(path))
+        for number, row in enumerate(_lines(path), 1):
+            shaped = _shape(method, row, f"{path}: row {number}")
+            if isinstance(shaped, str):
+                found.dropped[shaped] += 1
+            else:
+                found.rows.append(shaped)
+    if FILES[method] == "rlvr":
+        _drop_broken(found, sandbox or shared_sandbox())
+    if not found.rows:
+        raise UsageError(f"{', '.join(found.sources)}: nothing to train on: {found.account()}")
+    return found
+
+
+def keep_short(found: Rows, tokens: Callable[[Row], int], limit: int) -> None:
+    """Drops rows of more than `limit` tokens. Raises UsageError where none is left."""
+    short = [row for row in found.rows if tokens(row) <= limit]
+    found.dropped["too long"] += len(found.rows) - len(short)
+    found.dropped += Counter()  # without zeros
+    if not short:
+        raise UsageError(f"every row has more than {limit} tokens: raise train.max_length")
+    found.rows = short
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    try:
+        yield from read_jsonl(path)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from None
+
+
+def _shape(method: Method, row: Mapping[str, Any], where: str) -> Row | str:
+    """The row as TRL wants it, or why it is left out."""
+    if not row:
+        return "empty"
+    if missing := [c for c in COLUMNS[method] if c not in row]:
+        has = ", ".join(map(str, row)) or "none"
+        raise UsageError(f"{where}: {method} wants the column {missing[0]!r}; it has: {has}")
+    if method == "sft":
+        messages = _messages(row["messages"], "user", where)
+        if len(messages) < 2 or messages[-1]["role"] != "assistant":
+            return "no answer"
+        prompt, answer = messages[:-1], messages[-1:]
+        return {"prompt": prompt, "completion": answer} if _full(messages) else "empty"
+    prompt = _messages(row["prompt"], "user", where)
+    if method == "dpo":
+        chosen = _messages(row["chosen"], "assistant", where)
+        rejected = _messages(row["rejected"], "assistant", where)
+        if not _full(prompt) or not _full(chosen) or not _full(rejected):
+            return "empty"
+        if chosen == rejected:
+            return "chosen is rejected"
+        return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    verifiers = _verifiers(row["verifiers"], where)
+    if not _full(prompt) or not verifiers:
+        return "empty"
+    name = row.get("id") or content_id("prompt", prompt)
+    return {"id": str(name), "prompt": prompt, "verifiers": verifiers}
+
+
+def _messages(value: Any, role: str, where: str) -> list[Row]:
+    """A list of messages; a text is one message of that role."""
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    if not isinstance(value, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+        for m in value
+    ):
+        raise UsageError(f'{where}: messages are a list of {{"role", "content"}} with texts')
+    return [{"role": m["role"], "content": m["content"]} for m in value]
+
+
+def _full(messages: Sequence[Row]) -> bool:
+    return bool(messages) and all(m["content"].strip() for m in messages)
+
+
+def _verifiers(value: Any, where: str) -> list[Row]:
+    if not isinstance(value, list):
+        raise UsageError(f'{where}: "verifiers" is a list of {{"checks": [source, ...]}}')
+    rows = []
+    for verifier in value:
+        checks = verifier.get("checks") if isinstance(verifier, dict) else None
+        if not isinstance(checks, list) or not all(isinstance(c, str) for c in checks):
+            raise UsageError(f'{where}: a verifier is {{"checks": [source, ...], "min_fraction"}}')
+        least = verifier.get("min_fraction", 0.5)
+        if not isinstance(least, (int, float)):
+            raise UsageError(f'{where}: "min_fraction" is a number')
+        if checks:
+            rows.append({"checks": checks, "min_fraction": float(least)})
+    return rows
+
+
+def _drop_broken(found: Rows, sandbox: Sandbox) -> None:
+    """Without the rows one of whose verifiers has no check that gives a function."""
+    sources = sorted({c for row in found.rows for v in row["verifiers"] for c in v["checks"]})
+    said = sandbox.evaluate_all(sources, ["A text."])
+    broken = {
+        source
+        for source, (outcome,) in zip(sources, said, strict=True)
+        if outcome.detail.startswith(_NO_FUNCTION)
+    }
+
+    def works(row: Row) -> bool:
+        return all(any(c not in broken for c in v["checks"]) for v in row["verifiers"])
+
+    sound = [row for row in found.rows if works(row)]
+    if lost := len(found.rows) - len(sound):
+        found.dropped["verifier does not compile"] += lost
+    found.rows = sound

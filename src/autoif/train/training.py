@@ -1,0 +1,351 @@
+"""What all trainings share: arguments, checkpoints and resume, metrics, guards, and what is saved.
+
+OUT/config.toml   the whole configuration; another one is refused here
+OUT/checkpoints/  what a killed run goes on from
+OUT/metrics.jsonl a row per step
+OUT/*.png         the same as pictures
+OUT/adapter/      LoRA: the adapters alone
+OUT/model/        the trained model, plain; written last
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import math
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autoif.base.errors import RunFailed, SetupError, UsageError
+from autoif.base.lock import alone
+from autoif.base.records import dump_line
+from autoif.train import dataset as data
+from autoif.train import model_card as card
+from autoif.train import plots, weights
+from autoif.train.config import TrainConfig
+from autoif.train.dataset import Row, Rows
+from autoif.train.guards import Diverged, Guard
+
+Notice = Callable[[str], None]
+PLENTY = 16 * 10**9  # bytes of memory
+
+
+class Run:
+    """One training in its directory. `origin`: the GGUF its model came from, or ""."""
+
+    def __init__(self, config: TrainConfig, notice: Notice) -> None:
+        weights.need_extra()
+        prepare(config)
+        self.config = config
+        self.out = Path(config.out)
+        self.notice = notice
+        self.model = self.out / "model"
+        self.where, self.origin = weights.find(config.model)
+        self._claim()
+
+    def done(self) -> bool:
+        """Whether the model is there. Raises UsageError where it was made of another model or of
+        other rows, so that nobody takes an old one for a new one."""
+        if not self.model.is_dir():
+            return False
+        self.rows()
+        return True
+
+    def _claim(self) -> None:
+        """The directory is of this configuration, or new."""
+        file = self.out / "config.toml"
+        if file.exists():
+            differing = self.config.differs(TrainConfig.load(self.config.method, file))
+            if differing:
+                raise UsageError(
+                    f"{self.out} is of another configuration ({'; '.join(differing[:4])}): choose "
+                    "another `out`, or change them back"
+                )
+        self.out.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.config.toml(), "utf-8")
+
+    def rows(self) -> Rows:
+        """The rows of `data`. Raises UsageError where the directory is of others, or of another
+        model."""
+        rows = data.load(self.config.method, self.config.data)
+        file = self.out / "inputs.json"
+        mine = {
+            "rows": len(rows.rows),
+            "sha256": rows.fingerprint,
+            "model": weights.fingerprint(self.where),
+        }
+        try:
+            known = json.loads(file.read_text("utf-8"))
+        except FileNotFoundError:
+            file.write_text(json.dumps(mine) + "\n", "utf-8")
+            return rows
+        if known["model"] != mine["model"]:
+            raise UsageError(
+                f"{self.out} was begun with other weights than {self.config.model} has now: put "
+                "them back, or choose another `out`"
+            )
+        if known != mine:
+            raise UsageError(
+                f"{self.out} was begun with other rows ({known['rows']:,}; now {len(rows.rows):,}, "
+                f"or others, from {', '.join(rows.sources)}): put them back, or choose another "
+                "`out`"
+            )
+        return rows
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held while the directory is written. Raises SetupError where another training has it.
+        Of the processes of one training, the first one holds it."""
+        if os.environ.get("RANK", "0") != "0":
+            return contextlib.nullcontext()
+        return alone(self.out, "choose another `out`")
+
+    def arguments(self) -> dict[str, Any]:
+        """For any of TRL's configurations."""
+        import torch
+
+        part = self.config.train
+        on_gpu = torch.cuda.is_available()
+        share = part.micro_batch * int(os.environ.get("WORLD_SIZE", "1"))
+        if part.batch % share:
+            raise UsageError(
+                f"train.batch ({part.batch}) is no multiple of train.micro_batch x devices "
+                f"({share})"
+            )
+        return {
+            "output_dir": str(self.out / "checkpoints"),
+            "learning_rate": part.lr,
+            "lr_scheduler_type": part.schedule,
+            "warmup_steps": part.warmup,
+            "weight_decay": part.weight_decay,
+            "max_grad_norm": part.grad_norm,
+            "num_train_epochs": part.epochs,
+            "max_steps": part.max_steps or -1,
+            "per_device_train_batch_size": part.micro_batch,
+            "gradient_accumulation_steps": part.batch // share,
+            "bf16": has_bf16() if part.bf16 == "auto" else part.bf16 == "on",
+            "use_cpu": not on_gpu,
+            "dataloader_pin_memory": on_gpu,
+            "activation_checkpointing": part.gradient_checkpointing,
+            "activation_checkpointing_kwargs": {"use_reentrant": False},
+            "save_strategy": "steps",
+            "save_steps": part.save_steps,
+            "save_total_limit": part.keep,
+            "logging_steps": 1,
+            "logging_nan_inf_filter": False,  # the guard is to see them
+            "report_to": "none",
+            "disable_tqdm": True,
+            "seed": self.config.seed,
+        }
+
+    def fit(
+        self, kind: Any, arguments: Any, length: Callable[[Any, Row], int], **more: Any
+    ) -> Path:
+        """The trained model, of the rows that are short enough. `kind`, `arguments`, `more`: a
+        trainer of TRL's, its configuration, what else it takes. `length(tokenizer, row)`: tokens.
+        """
+        with self.alone():
+            self._fit(kind, arguments, length, more)
+        give_memory_back()
+        return self.model
+
+    def _fit(
+        self, kind: Any, arguments: Any, length: Callable[[Any, Row], int], more: dict[str, Any]
+    ) -> None:
+        from datasets import Dataset
+
+        rows = self.rows()
+        tokenizer, model, adapters = self._load()
+        data.keep_short(rows, partial(length, tokenizer), self.config.train.max_length)
+        self.notice(rows.account())
+        trainer = kind(
+            model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows.rows),
+            processing_class=tokenizer,
+            peft_config=adapters,
+            **more,
+        )
+        self._train(trainer, rows)
+
+    def _load(self) -> tuple[Any, Any, Any]:
+        """Tokenizer, model, and LoRA's configuration or None."""
+        tokenizer = weights.load_tokenizer(self.where, self.config.chat_template)
+        model = weights.load_model(self.where, packed=self.config.train.packing)
+        context = weights.context_of(model)
+        if context is not None and self.config.train.max_length > context:
+            raise UsageError(
+                f"train.max_length ({self.config.train.max_length}) is over the {context} tokens "
+                f"that {self.config.model} can read"
+            )
+        return tokenizer, model, lora(self.config)
+
+    def _train(self, trainer: Any, rows: Rows) -> None:
+        """Trains from the last checkpoint, if there is one, and saves. Raises RunFailed where a
+        guard ends it, SetupError where memory does not suffice."""
+        import torch
+        from transformers import PrinterCallback
+
+        trainer.remove_callback(PrinterCallback)  # stdout is the command's
+        trainer.add_callback(_recorder(self.out / "metrics.jsonl", Guard(self.config.guards)))
+        last = last_checkpoint(self.out / "checkpoints")
+        if last is not None:
+            self.notice(f"going on from {last}")
+        try:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        except Diverged as stopped:
+            kept = last_checkpoint(self.out / "checkpoints")
+            good = f"the last good checkpoint is {kept}" if kept else "no checkpoint before that"
+            raise RunFailed(f"{stopped}; {good}") from None
+        except torch.OutOfMemoryError:
+            raise SetupError(out_of_memory(self.config)) from None
+        self._save(trainer, rows)
+
+    def _save(self, trainer: Any, rows: Rows) -> None:
+        tokenizer = trainer.processing_class
+        about = {"origin": self.origin, "base": self.config.model, "method": self.config.method}
+        adapted = self.config.lora.rank > 0
+        raw = self.out / ("adapter" if adapted else "trained")
+        trainer.save_model(str(raw))  # gathers what is spread over devices
+        if not trainer.is_world_process_zero():
+            return
+        for empty in (raw, self.out / "checkpoints", *self.out.glob("checkpoints/*")):
+            (empty / "README.md").unlink(missing_ok=True)  # a card that nobody filled in
+        if adapted:
+            weights.save_plain(weights.load_model(str(raw)), tokenizer, self.model, about)
+        else:
+            (raw / weights.LINEAGE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+            (raw / "training_args.bin").unlink(missing_ok=True)
+            raw.replace(self.model)
+        history = plots.read(self.out / "metrics.jsonl")
+        plots.steps(history, self.out)
+        (self.model / "README.md").write_text(card.card(self.config, rows, history), "utf-8")
+
+
+def prepare(config: TrainConfig) -> None:
+    """The process, for torch: without the libraries' bars and advice, threads as asked for, and on
+    a CPU memory that is kept."""
+    import datasets
+    import torch
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    if not torch.cuda.is_available():
+        keep_memory()
+
+
+def keep_memory() -> None:
+    """Tell malloc to keep what is freed. By itself glibc's maps every large tensor anew and gives
+    it back, and the kernel's zeroing of those pages is up to half of a step's time on a CPU
+    (`benchmarks/train.py`, step). In return the process is about twice as large while it trains,
+    so this is done only where there is plenty."""
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < PLENTY:
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    with contextlib.suppress(AttributeError):  # other C libraries have no such call
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, -1)
+        mallopt(top_pad, 256 * 2**20)
+
+
+def give_memory_back() -> None:
+    """What `keep_memory` kept, before something else begins."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def has_bf16() -> bool:
+    """Whether the device that trains computes in bfloat16 by itself."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def lora(config: TrainConfig) -> Any:
+    if config.lora.rank == 0:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.lora.rank,
+        lora_alpha=config.lora.alpha,
+        lora_dropout=config.lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def out_of_memory(config: TrainConfig) -> str:
+    """One line: which key to turn first."""
+    part = config.train
+    then = "the same command goes on from there"
+    if part.micro_batch > 1:
+        knob = f"lower train.micro_batch (now {part.micro_batch})"
+    elif not part.gradient_checkpointing:
+        knob = "set train.gradient_checkpointing = true"
+    else:
+        then = "in another `out`"
+        knob = f"lower train.max_length (now {part.max_length})"
+        if config.lora.rank == 0:
+            knob = "train adapters (lora.rank = 32) or spread the model (docs/train.md, ZeRO-3)"
+    return f"the GPU's memory does not suffice: {knob}; {then}"
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest that was written to its end: `trainer_state.json` comes last, and no file of
+    torch's was cut short by a full disk or a power cut (they are archives, with an index at the
+    end)."""
+    whole = [
+        p
+        for p in folder.glob("checkpoint-*")
+        if (p / "trainer_state.json").is_file()
+        and all(map(zipfile.is_zipfile, [*p.glob("*.pt"), *p.glob("*.pth")]))
+    ]
+    return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def _recorder(path: Path, guard: Guard) -> Any:
+    """A callback: a row of metrics.jsonl per step, heard by the guard before it is written."""
+    from transformers import TrainerCallback
+
+    class Recorder(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            """What was logged after the checkpoint will be logged again."""
+            kept = [r for r in plots.read(path) if r["step"] <= state.global_step]
+            self.before = kept[-1] if kept else {}  # seconds and tokens go on from there
+            self.start = time.perf_counter() - self.before.get("seconds", 0.0)
+            if state.is_world_process_zero:
+                path.write_bytes(b"".join(map(dump_line, kept)))
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            figures = {k: float(v) for k, v in logs.items() if isinstance(v, (int, float))}
+            if "train_runtime" in figures:  # the summary at the end
+                return
+            if (waited := figures.get("verifier/seconds")) and figures.get("step_time"):
+                figures["verifier/share"] = waited / figures["step_time"]
+            if "num_tokens" in figures:
+                figures["num_tokens"] += self.before.get("num_tokens", 0.0)
+            if state.is_world_process_zero:
+                seconds = round(time.perf_counter() - self.start, 3)
+                row = {"step": state.global_step, **figures, "seconds": seconds}
+                row = {k: v if math.isfinite(v) else None for k, v in row.items()}
+                with path.open("ab") as file:
+                    file.write(dump_line(row))
+            guard.hear(state.global_step, figures)
+
+    return Recorder()

@@ -1,0 +1,1 @@
+"""The heart: (checks, texts) -> verdicts, and what follows from verdicts: pairs, rewards."""
