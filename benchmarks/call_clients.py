@@ -73,7 +73,7 @@ async def bare_aiohttp(url: str, calls: int, concurrency: int) -> None:
 async def autoif(url: str, calls: int, concurrency: int, replay: bool = False) -> None:
     """With the store, as every run has it; `replay`: the store knows every answer already."""
     from autoif.base.records import Message, Request
-    from autoif.models.cached import StoredChat
+    from autoif.models.cached import CachedChat
     from autoif.models.openai.backend import HttpBackend
     from autoif.store.sqlite import CallStore
 
@@ -85,7 +85,7 @@ async def autoif(url: str, calls: int, concurrency: int, replay: bool = False) -
             assert (await chat(request)).text
 
         for again in (True, False) if replay else (False,):
-            chat = StoredChat(HttpBackend("m", [url]), store)
+            chat = CachedChat(HttpBackend("m", [url]), store)
             if again:
                 numbers = iter(range(calls))
                 await asyncio.gather(*(fill(ask, numbers) for _ in range(256)))

@@ -39,10 +39,10 @@ from autoif.base.records import Instruction, Verifier, seed_from
 from autoif.constraints.checkers import bind
 from autoif.engine.local import Run, _Plain
 from autoif.run.directory import RunDir
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.synthesis import flow
-from autoif.synthesis.context import Tools
+from autoif.synthesis.context import Context
 from autoif.synthesis.responses import queries
 from autoif.synthesis.responses import sample as responses
 
@@ -69,37 +69,37 @@ def constraints(limit: int) -> list[tuple[Instruction, Row]]:
 
 
 async def build(
-    tools: Tools, asked: Sequence[Instruction], ledger: Ledger
+    context: Context, asked: Sequence[Instruction], funnel: Funnel
 ) -> list[Verifier | None]:
     """A verifier for each, or None; the profile's own way from the words to the survivors."""
-    gate = asyncio.Semaphore(tools.recipe.engine.in_flight)
+    gate = asyncio.Semaphore(context.recipe.engine.in_flight)
 
     async def one(instruction: Instruction) -> Verifier | None:
         async with gate:
-            return await flow._verifier(tools, instruction, ledger)
+            return await flow._verifier(context, instruction, funnel)
 
     return list(await asyncio.gather(*map(one, asked)))
 
 
-async def instructed(tools: Tools, asked: Sequence[Instruction]) -> list[list[str]]:
+async def instructed(context: Context, asked: Sequence[Instruction]) -> list[list[str]]:
     """What the model itself answers when it is told to."""
 
     async def one(instruction: Instruction, n: int, query: Any) -> str:
-        words = tools.recipe.responses.max_words
+        words = context.recipe.responses.max_words
         try:
-            reply = await tools.ask(
+            reply = await context.ask(
                 "respond",
-                tools.wording.messages(
+                context.prompts.messages(
                     "respond",
                     "en",
-                    brief=tools.wording.text("brief", "en", words=words),
+                    brief=context.prompts.text("brief", "en", words=words),
                     query=query.text,
                     instruction=instruction.text,
                 ),
                 stage="responses",
                 record=instruction.id,
                 temperature=0.8,
-                max_tokens=tools.recipe.responses.max_tokens,
+                max_tokens=context.recipe.responses.max_tokens,
                 index=n,
             )
         except CallFailed:
@@ -107,7 +107,7 @@ async def instructed(tools: Tools, asked: Sequence[Instruction]) -> list[list[st
         return reply.text.strip()
 
     async def all_of(instruction: Instruction) -> list[str]:
-        drawn = queries.pair(tools.recipe, tools.queries, instruction)
+        drawn = queries.pair(context.recipe, context.queries, instruction)
         texts = await asyncio.gather(*(one(instruction, n, q) for n, q in enumerate(drawn)))
         return [t for t in texts if t]
 
@@ -164,11 +164,13 @@ async def measure(
     out.claim(made)
     run = Run(made, out, calls, on_notice=print)
     asked = constraints(limit)
-    ledger = Ledger()
-    async with run._open() as tools, _Plain(tools, ledger):
+    funnel = Funnel()
+    async with run._open() as context, _Plain(context, funnel):
         only = [instruction for instruction, _ in asked]
-        verifiers, own = await asyncio.gather(build(tools, only, ledger), instructed(tools, only))
-        chat = tools.chats["code"]
+        verifiers, own = await asyncio.gather(
+            build(context, only, funnel), instructed(context, only)
+        )
+        chat = context.chats["code"]
         tokens = sum(
             c.usage.completion + c.replayed_usage.completion
             for stage, c in chat.counts.items()
@@ -190,14 +192,14 @@ async def measure(
                 "why": next(
                     (
                         d.reason
-                        for d in ledger.drops_in("02-verifiers")
+                        for d in funnel.drops_in("02-verifiers")
                         if d.stage == "verifiers" and d.record_id == instruction.id
                     ),
                     "",
                 ),
             }
             if verifier is not None:
-                verdicts = await tools.verdicts(verifier.checks, texts)
+                verdicts = await context.verdicts(verifier.checks, texts)
                 said = [responses.passes(v.fraction, made.responses) for v in verdicts]
                 found["balanced_accuracy"], found["false_accept"] = rates(said, truth)
                 found["checks"] = [c.source for c in verifier.checks]

@@ -252,7 +252,7 @@ def bare(model: str) -> Row:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from autoif.train.weights import load_model
+    from autoif.train.model_files import load_model
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     out: Row = {}
@@ -315,7 +315,7 @@ def main() -> None:
     results: Row = {"command": "python benchmarks/train.py", "cores": len(os.sched_getaffinity(0))}
     model = args.model
     if model is None and set(args.only) != {"reward"}:
-        from autoif.train.weights import find
+        from autoif.train.model_files import find
 
         model = find("smollm2-135m-instruct")[0]
     parts: dict[str, Callable[[], Row]] = {

@@ -29,7 +29,7 @@ def test_the_import_is_light_and_the_functions_stay_functions() -> None:
     code = (
         "import sys, autoif\n"
         "assert not {'pydantic', 'aiohttp', 'polars', 'rich', 'autoif.engine'} & set(sys.modules)\n"
-        "import autoif.synth.flow, autoif.verify\n"
+        "import autoif.synthesis.flow, autoif.verify\n"
         "from autoif.verify import averify\n"
         "assert callable(autoif.synth) and callable(autoif.verify)\n"
         "assert set(autoif.__all__) <= set(dir(autoif))\n"
@@ -96,7 +96,7 @@ def test_errors_name_what_is_wrong(run: autoif.Result, tmp_path: Path) -> None:
     for recipe, settings, said in (
         ("smokey", {}, "no preset; those are"),
         ("smoke", {"targe": 3}, "unknown key 'targe'"),
-        (tmp_path / "none.toml", {}, "no such recipe file"),
+        (tmp_path / "none.toml", {}, "no such file"),
     ):
         with pytest.raises(UsageError, match=said):
             autoif.synth(recipe, out=tmp_path / "run", **settings)  # type: ignore[arg-type]

@@ -180,8 +180,8 @@ def test_a_wrong_setting_is_named(args: tuple[str, ...], tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
-        (b"[judge", "not a TOML recipe"),
-        (b"\xff\xfe", "not a TOML recipe"),
+        (b"[judge", "not a TOML file"),
+        (b"\xff\xfe", "not a TOML file"),
         (b'preset = "nonsense"', "unknown preset"),
         (b"preset = 3", "unknown preset"),
         (b"[judge]\nthreshhold = 3", "unknown key 'judge.threshhold'"),
@@ -216,7 +216,7 @@ def test_an_out_that_cannot_be_written(capsys: Capture) -> None:
 def test_a_directory_with_a_broken_recipe_or_report(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "01-instructions.jsonl").touch()
     (tmp_path / "recipe.toml").write_text("[")
-    assert "not a TOML recipe" in line(capsys, *synth(tmp_path))
+    assert "not a TOML file" in line(capsys, *synth(tmp_path))
     (tmp_path / "progress.json").write_text("{")
     assert "progress.json" in line(capsys, "status", tmp_path)
 

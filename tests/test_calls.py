@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from autoif.base.errors import CallFailed, StoreError
 from autoif.base.records import Message, Reply, Request, Usage
-from autoif.models.cached import StoredChat
+from autoif.models.cached import CachedChat
 from autoif.models.scripted import ScriptedBackend
 from autoif.store.sqlite import CallStore, call_key, canonical
 
@@ -36,7 +36,7 @@ async def test_an_answer_is_paid_once_and_read_back_by_the_next_run(path: Path) 
 
     for run in range(2):
         with CallStore.open(path) as store:
-            chat = StoredChat(ScriptedBackend(answer), store)
+            chat = CachedChat(ScriptedBackend(answer), store)
             replies = [await chat(ask("hello", index=i)) for i in range(3)]
             assert [r.text for r in replies] == ["answer 0", "answer 1", "answer 2"]
             counts = chat.counts["s"]
@@ -55,7 +55,7 @@ async def test_identical_requests_in_flight_are_asked_once(path: Path) -> None:
         return "yes"
 
     with CallStore.open(path) as store:
-        chat = StoredChat(ScriptedBackend(answer), store)
+        chat = CachedChat(ScriptedBackend(answer), store)
         replies = await asyncio.gather(*(chat(ask("same")) for _ in range(20)))
     assert len(asked) == 1
     assert {r.text for r in replies} == {"yes"}
@@ -67,7 +67,7 @@ async def test_when_the_asking_task_is_cancelled_another_asks(path: Path) -> Non
         return "yes"
 
     with CallStore.open(path) as store:
-        chat = StoredChat(ScriptedBackend(answer), store)
+        chat = CachedChat(ScriptedBackend(answer), store)
         first, second = (asyncio.create_task(chat(ask("same"))) for _ in range(2))
         await asyncio.sleep(0.005)
         first.cancel()
@@ -82,7 +82,7 @@ async def test_an_empty_or_withheld_answer_fails_but_is_not_paid_again(path: Pat
         return Reply("", "stop" if request.index == 0 else "content_filter")
 
     with CallStore.open(path) as store:
-        chat = StoredChat(ScriptedBackend(answer), store)
+        chat = CachedChat(ScriptedBackend(answer), store)
         for _ in range(2):
             with pytest.raises(CallFailed, match="empty"):
                 await chat(ask("a"))
@@ -95,7 +95,7 @@ async def test_an_empty_or_withheld_answer_fails_but_is_not_paid_again(path: Pat
 
 async def test_show_finds_the_calls_of_a_record_also_those_it_shares(path: Path) -> None:
     with CallStore.open(path) as store:
-        chat = StoredChat(ScriptedBackend(lambda r: "yes"), store)
+        chat = CachedChat(ScriptedBackend(lambda r: "yes"), store)
         await chat(ask("one", record="a", stage="x"))
         await chat(ask("two", record="a", stage="y"))
         await chat(ask("two", record="b", stage="y"))
@@ -140,7 +140,7 @@ def test_any_text_comes_back_as_it_was_first_given(
         seen = []
         for _ in range(2):
             with CallStore.open(path) as store:
-                chat = StoredChat(
+                chat = CachedChat(
                     ScriptedBackend(lambda r: Reply("!" + text, usage=Usage(1))), store
                 )
                 seen.append(await chat(ask(prompt)))
@@ -152,7 +152,7 @@ def test_any_text_comes_back_as_it_was_first_given(
 HOLD = """
 import sys, time
 from pathlib import Path
-from autoif.calls import CallStore
+from autoif.store.sqlite import CallStore
 CallStore.open(Path(sys.argv[1]))
 print("open", flush=True)
 time.sleep(60)

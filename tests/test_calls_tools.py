@@ -31,7 +31,7 @@ from autoif.models.batch import (
     import_file,
     run_batches,
 )
-from autoif.models.cached import StoredChat
+from autoif.models.cached import CachedChat
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.scripted import ScriptedBackend
 from autoif.store.admin import collect_garbage, export_calls, inspect
@@ -53,7 +53,7 @@ def echo(request: Request) -> str:
 async def fill(path: Path, numbers: range, run: str = "") -> int:
     """Ask for these numbers through a store; how many were really asked."""
     with CallStore.open(path) as store:
-        chat = StoredChat(ScriptedBackend(echo), store)
+        chat = CachedChat(ScriptedBackend(echo), store)
         replies = await asyncio.gather(*(chat(ask("x" * (i % 7) + str(i))) for i in numbers))
         assert [r.text for r in replies] == [echo(ask("x" * (i % 7) + str(i))) for i in numbers]
         if run:
@@ -71,7 +71,7 @@ def path(tmp_path: Path) -> Path:
 
 async def test_inspect_counts_by_stage_also_while_a_run_writes(path: Path) -> None:
     with CallStore.open(path) as store:
-        chat = StoredChat(ScriptedBackend(lambda r: "a b c"), store)
+        chat = CachedChat(ScriptedBackend(lambda r: "a b c"), store)
         for i in range(5):
             await chat(ask(i, stage="judge" if i else "code"))
         await store.put_outcomes(b"k", b"v")
@@ -138,10 +138,10 @@ async def test_a_run_that_is_marked_in_parts_keeps_them_all(path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from autoif.calls import CallStore
-from autoif.chat.scripted import ScriptedBackend
-from autoif.chat.stored import StoredChat
-from autoif.records import Message, Request
+from autoif.store.sqlite import CallStore
+from autoif.models.scripted import ScriptedBackend
+from autoif.models.cached import StoredChat
+from autoif.base.records import Message, Request
 
 asked = open(sys.argv[2], "a")
 
@@ -192,11 +192,11 @@ def test_what_was_acknowledged_before_a_kill_is_never_asked_again(tmp_path: Path
 FILLER = """
 import asyncio, resource, sys
 from pathlib import Path
-from autoif.calls import CallStore
-from autoif.chat.scripted import ScriptedBackend
-from autoif.chat.stored import StoredChat
-from autoif.errors import StoreError
-from autoif.records import Message, Request
+from autoif.store.sqlite import CallStore
+from autoif.models.scripted import ScriptedBackend
+from autoif.models.cached import StoredChat
+from autoif.base.errors import StoreError
+from autoif.base.records import Message, Request
 
 async def main():
     with CallStore.open(Path(sys.argv[1])) as store:
@@ -220,7 +220,7 @@ def replay_filled(path: Path, upto: int) -> int:
 
     async def ask_all() -> int:
         with CallStore.open(path) as store:
-            chat = StoredChat(ScriptedBackend(lambda r: "word " * 1000), store)
+            chat = CachedChat(ScriptedBackend(lambda r: "word " * 1000), store)
             for i in range(upto):
                 await chat(ask(i))
             return chat.counts["s"].replayed
@@ -262,8 +262,8 @@ def test_a_full_disk_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
 def test_a_read_only_disk_says_so_and_can_still_be_shown(tmp_path: Path) -> None:
     asyncio.run(fill(tmp_path / "calls.sqlite", range(3)))
     code = (
-        "import sys; from pathlib import Path; from autoif.calls import CallStore;"
-        "from autoif.errors import StoreError; path = Path(sys.argv[1]) / 'calls.sqlite'\n"
+        "import sys; from pathlib import Path; from autoif.store.sqlite import CallStore;"
+        "from autoif.base.errors import StoreError; path = Path(sys.argv[1]) / 'calls.sqlite'\n"
         "print(len(CallStore.open(path, read_only=True).calls_for('r')))\n"
         "try: CallStore.open(path)\nexcept StoreError as e: print(e)"
     )
@@ -319,7 +319,7 @@ async def test_what_was_not_yet_in_the_main_file_is_saved_too(path: Path, tmp_pa
     await fill(path, range(100))
     copy = tmp_path / "copy.sqlite"
     with CallStore.open(path) as store:
-        chat = StoredChat(ScriptedBackend(echo), store)
+        chat = CachedChat(ScriptedBackend(echo), store)
         await asyncio.gather(*(chat(ask("x" * (i % 7) + str(i))) for i in range(200)))
         for end in ("", "-wal"):  # as a kill leaves it
             copy.with_name(copy.name + end).write_bytes(Path(f"{path}{end}").read_bytes())
@@ -360,7 +360,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
         await fill(path, range(STEP))
         acknowledged = {0: STEP}
         with CallStore.open(path) as store:
-            chat = StoredChat(ScriptedBackend(echo), store)
+            chat = CachedChat(ScriptedBackend(echo), store)
             for start in range(STEP, ALL, STEP):
                 numbers = range(start, start + STEP)
                 await asyncio.gather(*(chat(ask("x" * (i % 7) + str(i))) for i in numbers))
@@ -477,7 +477,7 @@ def test_a_store_of_another_schema_is_refused(path: Path) -> None:
 async def pend(path: Path, server: Server, numbers: range) -> int:
     with CallStore.open(path) as store:
         backend = PendingBackend(HttpBackend("any", [server.url]), store)
-        chat = StoredChat(backend, store)
+        chat = CachedChat(backend, store)
         for i in numbers:
             with suppress(CallPending):
                 await chat(ask(i // 4, index=i % 4, record=f"r{i}"))
@@ -534,7 +534,7 @@ async def test_batches_run_remotely_and_answer_as_the_server_itself_does(path: P
         assert inspect(path)["pending"] == 0
         with CallStore.open(path) as store:
             http = HttpBackend("any", [server.url])
-            chat = StoredChat(http, store)
+            chat = CachedChat(http, store)
             for i in range(40):
                 reply = await chat(ask(i // 4, index=i % 4))
                 assert reply.text == f"reply {i % 4}"

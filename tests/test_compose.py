@@ -30,18 +30,18 @@ from autoif.base.records import (
 )
 from autoif.cli import main
 from autoif.models.batch import run_batches
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox
 from autoif.store.sqlite import CallStore
+from autoif.synthesis import slots
 from autoif.synthesis.compositions import compose
 from autoif.synthesis.compositions.draw import Pool, draw
-from autoif.synthesis.context import Tools
+from autoif.synthesis.context import Context
 from autoif.synthesis.instructions import propose as instructions
-from autoif.synthesis.instructions import slots
 from autoif.synthesis.prompts import examples
 from autoif.synthesis.prompts.parsing import parse_yes
-from autoif.synthesis.prompts.templates import Wording
+from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.synthesis.responses import queries
 from autoif.verifier.verify import verify_rows
 from runs import SMOKE, Row, artefacts, balanced, report, rows, stages, write_rows
@@ -176,7 +176,7 @@ def test_too_few_verifiers_are_in_the_books(tmp_path: Path) -> None:
 
 def drawn(smoke: Path, parts: list[Path], **settings: object) -> list[Composition]:
     recipe = Recipe.load("smoke", None, {f"compose.{k}": v for k, v in settings.items()})
-    return list(draw(recipe, Pool(parts), queries.load(recipe), Ledger(), lambda name, text: True))
+    return list(draw(recipe, Pool(parts), queries.load(recipe), Funnel(), lambda name, text: True))
 
 
 def test_drawing_depends_on_content_alone(smoke: Path, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_cases_tell_what_says_the_same_and_what_forbids_it(
 
     recipe = Recipe.load("strict", None, {"compose.judge": "off", "compose.levels": 2})
     store = CallStore.open(tmp_path / "calls.sqlite")
-    tools = Tools(recipe, Wording(), {}, sandbox, store)
+    tools = Context(recipe, PromptTemplates(), {}, sandbox, store)
 
     def clash(*together: Verifier) -> str:
         unit = Composition(Query("Why?"), (Turn(tuple(v.id for v in together)),))
@@ -287,14 +287,14 @@ def edges(tmp_path: Path, sandbox: Sandbox, bound: str, condition: str) -> Count
     source = f"def evaluate(response, n):\n{COUNTING}    return {condition}"
     instruction = Instruction(f"{bound} 3", template=f"{bound} {{n}}", n=3, bound=bound)
     check = Check(slots.filled(source, 3) or "")
-    ledger = Ledger()
+    funnel = Funnel()
 
     store = CallStore.open(tmp_path / "calls.sqlite")
-    tools = Tools(Recipe.load("strict"), Wording(), {}, sandbox, store)
+    tools = Context(Recipe.load("strict"), PromptTemplates(), {}, sandbox, store)
     cases = [Case(text, True) for text in TEXTS]
-    kept = asyncio.run(slots.at_edges(tools, instruction, [check], cases, ledger))
+    kept = asyncio.run(slots.at_edges(tools, instruction, [check], cases, funnel))
     store.close()
-    return Counter(ledger.counts["functions"].dropped) + Counter({"kept": len(kept)})
+    return Counter(funnel.counts["functions"].dropped) + Counter({"kept": len(kept)})
 
 
 @pytest.mark.parametrize("bound", FUNCTIONS)
@@ -367,7 +367,7 @@ def test_a_number_is_filled_in_and_taken_out_again(sandbox: Sandbox) -> None:
 def seeds(tmp_path: Path, *lines: Row, **settings: object) -> list[Instruction]:
     file = write_rows(tmp_path / "seeds.jsonl", lines)
     settings = {"instructions.seeds": str(file), "instructions.numbers": 2, **settings}
-    return instructions.load(Recipe.load("strict", None, settings), Ledger())
+    return instructions.load(Recipe.load("strict", None, settings), Funnel())
 
 
 STARS: Row = {"text": "Add {n} stars.", "params": {"n": [1, 2, 3, 4]}, "bound": "at_least"}

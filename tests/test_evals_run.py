@@ -349,7 +349,7 @@ def test_humaneval_body_ends_where_other_code_begins() -> None:
 
 
 def test_a_virtual_environment_below_the_working_directory_is_as_good_as_any() -> None:
-    code = "from autoif.evals.text import sentences, tokens; print(sentences('One. Two.'))"
+    code = "from autoif.constraints.text import sentences, tokens; print(sentences('One. Two.'))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=sys.prefix, capture_output=True)
     assert ran.returncode == 0, ran.stderr.decode()
 

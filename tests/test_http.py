@@ -16,7 +16,7 @@ import pytest
 
 from autoif.base.errors import CallFailed, ModelUnavailable, UsageError
 from autoif.base.records import Message, Reply, Request, Usage
-from autoif.models.cached import StoredChat
+from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.scripted import ScriptedBackend
@@ -105,7 +105,7 @@ async def test_every_call_gets_its_own_answer_whatever_the_server_does(
     before = server.stats()
     async with backend(server, timeout=0.5, patience=60) as http:
         with CallStore.open(tmp_path / "calls.sqlite") as store:
-            chat = StoredChat(http, store)
+            chat = CachedChat(http, store)
             long = "and so on, " * 30  # every other prompt: of those one goes first, streamed
             requests = [
                 ask(f"{long * (i // 4 % 2)}{fault} {i // 4}", index=i % 4) for i in range(120)
@@ -129,7 +129,7 @@ async def test_a_wall_clock_that_jumps_by_hours_changes_nothing(
         requests = [ask(f"jump {i // 4}", index=i % 4) for i in range(120)]
         for asked in (120, 0):
             with CallStore.open(tmp_path / "calls.sqlite") as store:
-                chat = StoredChat(http, store)
+                chat = CachedChat(http, store)
                 replies = await asyncio.gather(*(chat(r) for r in requests))
                 assert [r.text for r in replies] == [f"reply {i % 4}" for i in range(120)]
                 assert chat.counts["s"].asked == asked
@@ -196,7 +196,7 @@ async def test_the_key_reaches_the_server_and_nothing_else(server: Server, tmp_p
     server.chaos(key=KEY)
     async with backend(server) as http:
         with CallStore.open(tmp_path / "calls.sqlite") as store:
-            assert (await StoredChat(http, store)(ask())).text == "reply 0"
+            assert (await CachedChat(http, store)(ask())).text == "reply 0"
     for file in tmp_path.iterdir():
         assert KEY.encode() not in file.read_bytes()
 
@@ -210,7 +210,7 @@ async def test_fields_that_a_server_refuses_are_left_out_under_the_same_key(
     server.chaos(no_schema=True, no_max_tokens=True, no_temperature=True, odd_usage=True)
     async with backend(server, on_notice=notices.append) as http:
         with CallStore.open(tmp_path / "calls.sqlite") as store:
-            chat = StoredChat(http, store)
+            chat = CachedChat(http, store)
             await asyncio.gather(*(chat(r) for r in requests))
             body = http.body(requests[0])
             assert body["response_format"]["json_schema"]["strict"]
@@ -273,7 +273,7 @@ async def test_an_outage_longer_than_the_patience_ends_the_run(how: str, tmp_pat
         # a server that hangs still answers /models: there only the deadline can tell
         timeout = 0.5 if how == "hang" else 60
         async with backend(server, patience=1, silence=0.3, timeout=timeout) as http:
-            chat = StoredChat(http, store)
+            chat = CachedChat(http, store)
             await chat(ask())
             if how == "hang":
                 server.chaos(dead_after=0)

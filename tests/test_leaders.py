@@ -13,7 +13,7 @@ import pytest
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Message, Reply, Request
-from autoif.models.cached import StoredChat
+from autoif.models.cached import CachedChat
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.openai.prefix_leaders import REMEMBERED, Lead, Leaders
 from autoif.store.sqlite import CallStore
@@ -187,7 +187,7 @@ async def test_what_is_stored_knows_nothing_of_it(server: Server, tmp_path: Path
     requests = samples("stored", prompts=2)
     http = HttpBackend("any", [server.url])
     with CallStore.open(tmp_path / "calls.sqlite") as store:
-        chat = StoredChat(http, store)
+        chat = CachedChat(http, store)
         first = await asyncio.gather(*(chat(r) for r in requests))
         calls = store.calls_for("")
         assert len(calls) == len(requests)

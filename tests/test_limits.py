@@ -9,9 +9,15 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoif.models.openai.limiter import CEILING, Entrance, Limiter, Outcome, Permit
+from autoif.models.openai.limiter import CEILING, CallResult, Entrance, Limiter, Permit
 
-OUTCOMES = [Outcome.ANSWERED, Outcome.BUSY, Outcome.FAILED, Outcome.REFUSED, Outcome.ABANDONED]
+OUTCOMES = [
+    CallResult.ANSWERED,
+    CallResult.BUSY,
+    CallResult.FAILED,
+    CallResult.REFUSED,
+    CallResult.ABANDONED,
+]
 
 
 EVENT = st.tuples(st.sampled_from(OUTCOMES), st.booleans(), st.floats(0, 30))
@@ -46,9 +52,9 @@ def simulate(
             busy_time += (end - now) * occupied / slots
         now = end
         if not served:
-            limiter.end(permit, now, Outcome.BUSY, overload=True)
+            limiter.end(permit, now, CallResult.BUSY, overload=True)
             continue
-        limiter.end(permit, now, Outcome.ANSWERED)
+        limiter.end(permit, now, CallResult.ANSWERED)
         occupied -= 1
         if queued:
             occupied += 1
@@ -83,7 +89,7 @@ def test_a_burst_shrinks_it_once() -> None:
     limiter = Limiter("x", start=100)
     permits = [limiter.begin(0.0) for _ in range(100)]
     for permit in permits:
-        limiter.end(permit, 0.1, Outcome.BUSY, overload=True)
+        limiter.end(permit, 0.1, CallResult.BUSY, overload=True)
     assert limiter.limit == 50
 
 
@@ -94,10 +100,13 @@ def test_one_percent_of_errors_does_not_starve_it() -> None:
         for permit in permits[:200]:
             fails = rng.random() < 0.01
             limiter.end(
-                permit, step + 1, Outcome.FAILED if fails else Outcome.ANSWERED, overload=fails
+                permit,
+                step + 1,
+                CallResult.FAILED if fails else CallResult.ANSWERED,
+                overload=fails,
             )
         for permit in permits[200:]:
-            limiter.end(permit, step + 1, Outcome.ABANDONED)
+            limiter.end(permit, step + 1, CallResult.ABANDONED)
         if step > 100:
             break
     assert limiter.limit > 200
@@ -108,7 +117,7 @@ def test_one_percent_of_errors_does_not_starve_it() -> None:
     st.lists(st.tuples(st.sampled_from(OUTCOMES), st.booleans(), st.floats(0, 30)), max_size=300)
 )
 def test_whatever_happens_it_stays_in_bounds_and_lets_calls_through_again(
-    events: list[tuple[Outcome, bool, float]],
+    events: list[tuple[CallResult, bool, float]],
 ) -> None:
     limiter = Limiter("x")
     permits: list[Permit] = []
@@ -118,12 +127,12 @@ def test_whatever_happens_it_stays_in_bounds_and_lets_calls_through_again(
         while start and limiter.free(now) and len(permits) < 100:
             permits.append(limiter.begin(now))
         if permits:
-            limiter.end(permits.pop(0), now, outcome, overload=outcome is Outcome.BUSY)
+            limiter.end(permits.pop(0), now, outcome, overload=outcome is CallResult.BUSY)
         assert 1 <= limiter.limit <= CEILING
         assert limiter.in_flight == len(permits)
         assert limiter.is_open <= (limiter.trouble_since is not None)
     for permit in permits:
-        limiter.end(permit, now, Outcome.ABANDONED)
+        limiter.end(permit, now, CallResult.ABANDONED)
     assert limiter.in_flight == 0
     assert limiter.free(max(now, limiter.resume_at))  # never stuck
 
@@ -136,7 +145,7 @@ async def test_the_entrance_is_fair_and_survives_cancelling() -> None:
         permit = await entrance.enter(0)
         order.append(number)
         await asyncio.sleep(0.001)
-        entrance.leave(permit, Outcome.ABANDONED)
+        entrance.leave(permit, CallResult.ABANDONED)
 
     calls = [asyncio.create_task(call(i)) for i in range(60)]
     await asyncio.sleep(0.005)

@@ -324,8 +324,8 @@ def test_no_process_is_left_behind(how: str, tmp_path: Path) -> None:
     """A run that ends without closing, by Ctrl-C or by kill -9, takes its worker with it."""
     script = f"""
         import asyncio
-        from autoif.chat.local import LocalBackend
-        from autoif.records import Message, Request
+        from autoif.models.openvino.backend import LocalBackend
+        from autoif.base.records import Message, Request
         async def main():
             backend = LocalBackend({SMALL!r})
             await backend.load()

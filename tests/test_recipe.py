@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoif.base.errors import UsageError
-from autoif.run.recipe import PRESETS, TRANSPORT, Recipe, describe, merge, parse_settings
+from autoif.base.toml import merge, parse_settings
+from autoif.run.recipe import PRESETS, TRANSPORT, Recipe, describe
 
 
 @pytest.mark.parametrize("preset", PRESETS)

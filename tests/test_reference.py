@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autoif.base.records import Check, Instruction, Status
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox
 from autoif.synthesis.prompts.parsing import parse_score
@@ -27,8 +27,8 @@ async def survivors(data_dir: Path, sandbox: Sandbox, preset: str, tolerant: boo
     """Functions left for each of the five instructions."""
     left = []
     for row in read(data_dir / "autoif_reference" / "eval_func_rft.jsonl"):
-        instruction, ledger = Instruction(row["instruction"]), Ledger()
-        checks, cases = candidates(row["gpt-answer"], instruction, ledger, tolerant=tolerant)
+        instruction, funnel = Instruction(row["instruction"]), Funnel()
+        checks, cases = candidates(row["gpt-answer"], instruction, funnel, tolerant=tolerant)
         verdicts = await averify(checks, [c.text for c in cases], sandbox)
         said = [
             [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import students
 from autoif.base.errors import UsageError
 from autoif.base.records import Sample, Verdict
-from autoif.run.recipe import flat
+from autoif.base.toml import flat
 from autoif.train import dataset as data
 from autoif.train import guards
 from autoif.train.config import METHODS, PRESETS, Guards, TrainConfig

@@ -332,7 +332,7 @@ def elsewhere(outside: str, script: str) -> str:
 
 
 TRY = """
-from autoif.errors import SandboxUnavailable
+from autoif.base.errors import SandboxUnavailable
 from autoif.sandbox import Sandbox
 try:
     with Sandbox(workers=1, filter="FILTER") as s:

@@ -415,9 +415,9 @@ def test_a_trained_model_as_gguf_says_the_same(student: Path, tmp_path: Path) ->
 
 
 def test_a_gguf_file_that_is_none_is_one_line(tmp_path: Path) -> None:
-    from autoif.train import weights
+    from autoif.train import model_files
 
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\0" * 64)
     with pytest.raises(UsageError, match="cannot be read as a model"):
-        weights.find(str(bad))
+        model_files.find(str(bad))

@@ -30,10 +30,10 @@ from typing import Any
 from autoif.base.errors import AutoIFError, CallFailed, RunFailed
 from autoif.base.records import Message, Request, dump_line, seed_from
 from autoif.engine.train_and_evaluate import measure, train
-from autoif.models.cached import StoredChat
+from autoif.models.cached import CachedChat
 from autoif.store.sqlite import CallStore
 from autoif.train import dataset as data
-from autoif.train import plots, weights
+from autoif.train import model_files, plots
 from autoif.train.config import Evaluation, TrainConfig
 from autoif.train.policy import policy
 from autoif.train.selfplay import judged
@@ -83,7 +83,7 @@ class Experiment:
 
     def run(self) -> None:
         if not self.start.is_dir():
-            where, origin = weights.find(self.args.student)
+            where, origin = model_files.find(self.args.student)
             about = {"origin": origin, "base": self.args.student, "method": "start"}
             self.save(where, self.start, about)
         self.score("baseline", self.start, 0, whole=True)
@@ -163,7 +163,7 @@ class Experiment:
             config = adapter / "adapter_config.json"
             about = json.loads(config.read_text("utf-8")) | {"base_model_name_or_path": str(model)}
             config.write_text(json.dumps(about), "utf-8")
-            about = weights.lineage(model) | {"base": str(model), "method": name}
+            about = model_files.lineage(model) | {"base": str(model), "method": name}
             self.save(adapter, made, about, tokenizer=model)
             say(f"{name}: {kept}")
         return made
@@ -187,8 +187,8 @@ class Experiment:
     def save(
         self, where: str | Path, folder: Path, about: Row, *, tokenizer: Path | None = None
     ) -> None:
-        words = weights.load_tokenizer(str(tokenizer or where))
-        weights.save_plain(weights.load_model(str(where)), words, folder, about)
+        words = model_files.load_tokenizer(str(tokenizer or where))
+        model_files.save_plain(model_files.load_model(str(where)), words, folder, about)
 
     def steps(self, n: int) -> int:
         return max(2, int(n * self.size))
@@ -243,7 +243,7 @@ class Experiment:
         async with policy(model, sampling, self.store, say) as chat:
             return await measure(chat, benchmarks, out), await self._held(chat)
 
-    async def _held(self, chat: StoredChat) -> float:
+    async def _held(self, chat: CachedChat) -> float:
         """Share of held-out prompts whose constraints hold, over ANSWERS each."""
 
         async def ask(row: Row, index: int) -> bool:

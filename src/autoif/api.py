@@ -37,11 +37,12 @@ from autoif.base.records import (
     sample_from_json,
     verifier_from_json,
 )
+from autoif.base.toml import merge
 from autoif.engine.local import Run, Stopped
 from autoif.models import Backend
 from autoif.models.budget import Budget
 from autoif.run.directory import DROPS, RunDir
-from autoif.run.recipe import PRESETS, Recipe, merge
+from autoif.run.recipe import PRESETS, Recipe
 
 Row = dict[str, Any]
 _log = logging.getLogger("autoif")

@@ -48,7 +48,7 @@ def _skip_where_unreadable(user: str, folder: str) -> None:
     if user != "nobody" or os.geteuid() != 0:
         return
     try:
-        code = "import autoif.records, hypothesis"
+        code = "import autoif.base.records, hypothesis"
         subprocess.run(
             [sys.executable, "-c", code], user=NOBODY, group=NOBODY, check=True, cwd=folder
         )

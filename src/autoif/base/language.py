@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 CJK = re.compile(r"[\u3400-\u9fff]")
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
 
 # Counts above one, as instructions name them.
 NUMBER_WORDS = {
@@ -26,3 +28,8 @@ NUMBER_WORDS = {
     "fifty": 50,
     "hundred": 100,
 }
+
+
+def words(text: str) -> list[str]:
+    """Runs of letters and digits in small letters; a Chinese character is a word."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())

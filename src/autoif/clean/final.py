@@ -22,7 +22,7 @@ import polars as pl
 from autoif.base.records import Drop, dump_line, seed_from
 from autoif.clean.ngrams import BANDS, Runs, alike, bands
 from autoif.run.directory import DATA, RunDir
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 
 STAGE = "data"
@@ -32,17 +32,17 @@ MOST = 64  # rows of one band that a row is compared with: more share what is co
 Row = dict[str, Any]
 
 
-def refine(parts: Sequence[Path], out: RunDir, recipe: Recipe, benchmarks: Runs) -> Ledger:
+def refine(parts: Sequence[Path], out: RunDir, recipe: Recipe, benchmarks: Runs) -> Funnel:
     """Writes the data files and what was dropped on the way; returns the books of it."""
-    books = Ledger()
+    funnel = Funnel()
     with out.replacing(FILE) as dropped:
         for name in DATA:
             rows = _Rows([part / f"{name}.jsonl" for part in parts])
             why = _looked_at(rows, recipe, benchmarks)
             with out.replacing(name) as kept:
-                _write(rows, why, benchmarks, books, name.removeprefix("data/"), kept, dropped)
-    books.check()
-    return books
+                _write(rows, why, benchmarks, funnel, name.removeprefix("data/"), kept, dropped)
+    funnel.check()
+    return funnel
 
 
 class _Rows:
@@ -191,12 +191,12 @@ def _write(
     rows: _Rows,
     why: dict[int, tuple[str, str]],
     benchmarks: Runs,
-    books: Ledger,
+    funnel: Funnel,
     name: str,
     kept: IO[bytes],
     dropped: IO[bytes],
 ) -> None:
-    count = books.counts[STAGE]
+    count = funnel.counts[STAGE]
     for number, (_, line) in enumerate(rows):
         count.entered += 1
         if number not in why:

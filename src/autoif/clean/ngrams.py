@@ -1,28 +1,19 @@
-"""What two texts share: runs of thirteen words, and how near they are to being the same.
-
-Words are runs of letters and digits in small letters; a Chinese character is a word.
-"""
+"""What two texts share: runs of thirteen words, and how near they are to being the same."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from array import array
 from collections.abc import Iterable
 from hashlib import blake2b
 from zlib import crc32
 
 from autoif.base.inputs import read_texts
+from autoif.base.language import words
 
 RUN = 13  # words; arXiv 2406.13542 and the reports before it count a shared run of so many
 PROMPTS = ("prompt", "question", "instruction", "query", "text")  # columns of benchmark files
 SHINGLE = 3  # words that make one feature of a text
 BANDS, ROWS = 16, 4  # 0.8 alike: found with 99.98%; 0.5: with 64%; 0.3: with 12%
-_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
-
-
-def words(text: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 class Runs:

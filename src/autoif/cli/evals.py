@@ -57,7 +57,7 @@ def _tell(args: argparse.Namespace, scores: Any) -> int:
 
 async def _scores(args: argparse.Namespace) -> Any:
     from autoif.evals.evaluation import aevaluate
-    from autoif.models.cached import StoredChat
+    from autoif.models.cached import CachedChat
     from autoif.models.open import open_backend
     from autoif.store.sqlite import CallStore
 
@@ -75,7 +75,7 @@ async def _scores(args: argparse.Namespace) -> Any:
     path = Path(args.calls) if args.calls else Path(args.out) / "calls.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)
     store = CallStore.open(path)
-    chats: dict[str, StoredChat] = {}
+    chats: dict[str, CachedChat] = {}
     try:
         for spec in {args.model, args.judge} - {None}:
             backend = open_backend(
@@ -84,7 +84,7 @@ async def _scores(args: argparse.Namespace) -> Any:
                 api_key_env=args.api_key_env,
                 on_notice=note,
             )
-            chats[spec] = StoredChat(backend, store)
+            chats[spec] = CachedChat(backend, store)
         chat, judge = chats.get(args.model), chats.get(args.judge)
         return await aevaluate(args.benchmark, chat=chat, judge=judge, **wanted)
     finally:

@@ -16,10 +16,10 @@ def add(commands: Any) -> None:
     status = command(commands, "status", _status, "the funnel, also in mid-run")
     status.add_argument("dir", metavar="DIR")
 
-    show = command(commands, "show", _show, "one record's or drop's whole story")
-    show.add_argument("dir", metavar="DIR")
-    show.add_argument("id", metavar="ID")
-    show.add_argument("--calls", metavar="F", help="the call store, if not in DIR")
+    lineage = command(commands, "show", _show, "one record's or drop's whole story")
+    lineage.add_argument("dir", metavar="DIR")
+    lineage.add_argument("id", metavar="ID")
+    lineage.add_argument("--calls", metavar="F", help="the call store, if not in DIR")
 
     verify = command(commands, "verify", _verify, "run verifiers over responses")
     verify.add_argument("--verifiers", metavar="F", help='rows {"id", "checks": [source, ...]}')
@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from autoif.report import terminal as display
+    from autoif.report import terminal as terminal
     from autoif.run.directory import RunDir
 
     report = RunDir(Path(args.dir)).report()
@@ -54,22 +54,22 @@ def _status(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     why = f": {report['error']}" if "error" in report else ""
     console.print(f"{args.dir}: {report['state']}{why}", markup=False)
-    console.print(display.funnel(report))
-    console.print(display.totals(report))
+    console.print(terminal.funnel(report))
+    console.print(terminal.totals(report))
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
     from autoif.base.records import to_json
-    from autoif.report import lineage as show
-    from autoif.report import terminal as display
+    from autoif.report import lineage as lineage
+    from autoif.report import terminal as terminal
     from autoif.run.directory import RunDir
 
-    told = show.story(RunDir(Path(args.dir)), args.id, Path(args.calls) if args.calls else None)
+    told = lineage.story(RunDir(Path(args.dir)), args.id, Path(args.calls) if args.calls else None)
     if args.json:
         say_json(to_json(told))
     else:
-        Console(highlight=False).print(display.story(told), soft_wrap=True)
+        Console(highlight=False).print(terminal.story(told), soft_wrap=True)
     return 0
 
 

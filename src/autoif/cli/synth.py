@@ -15,8 +15,9 @@ from rich.console import Console
 
 from autoif.base.errors import RunFailed
 from autoif.base.loop import asyncio_run
+from autoif.base.toml import parse_settings
 from autoif.cli.common import command, err, fail, note, output, say, say_json, urls
-from autoif.run.recipe import PRESETS, Recipe, parse_settings
+from autoif.run.recipe import PRESETS, Recipe
 
 
 def add(commands: Any) -> None:
@@ -55,13 +56,13 @@ _DOES = {
 
 
 def _synth(args: argparse.Namespace) -> int:
-    from autoif.engine import dry_run as estimate
+    from autoif.engine import dry_run as dry_run
     from autoif.run.directory import RunDir
 
     recipe = _recipe(args)
     if args.dry_run:
-        plan = estimate.plan(recipe)
-        say_json(plan) if args.json else say(estimate.render(plan))
+        plan = dry_run.plan(recipe)
+        say_json(plan) if args.json else say(dry_run.render(plan))
         return 0
     out = RunDir(Path(args.out or Path("runs") / (recipe.preset)))
     with out.locked():
@@ -91,11 +92,11 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
 async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     from autoif.engine.local import Run, Stopped
     from autoif.models.budget import Budget
-    from autoif.report import terminal as display
+    from autoif.report import terminal as terminal
 
     budget = Budget.parse(args.budget) if args.budget else None
     run = Run(recipe, out, Path(args.calls) if args.calls else None, budget=budget)
-    watch = display.Watch(err, run.progress, quiet=args.quiet)
+    watch = terminal.Watch(err, run.progress, quiet=args.quiet)
     run.on_notice = watch.notice
     again = shlex.join(["autoif", *args.argv])
     loop = asyncio.get_running_loop()
@@ -115,7 +116,7 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
         async with watch:
             report = await run.execute()
     except Stopped as stopped:
-        kept = run.progress.ledger.counts["samples"].kept
+        kept = run.progress.funnel.counts["samples"].kept
         why = "the budget is spent" if str(stopped) == "budget" else "stopped"
         how = "with a larger --budget" if str(stopped) == "budget" else f"with: {again}"
         fail(f"{why}; {kept} samples so far in {out.path}. Go on {how}")
@@ -126,9 +127,9 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
         say_json(report)
     elif not args.quiet:
         console = Console(highlight=False)
-        console.print(display.funnel(report))
-        console.print(display.totals(report))
-        console.print(display.samples(_first_rows(out.artefact("data/sft"), 3)))
+        console.print(terminal.funnel(report))
+        console.print(terminal.totals(report))
+        console.print(terminal.samples(_first_rows(out.artefact("data/sft"), 3)))
         if not failed:
             counts = {n: _lines(out.artefact(f"data/{n}")) for n in ("sft", "dpo", "rlvr")}
             console.print(

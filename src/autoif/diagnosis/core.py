@@ -28,7 +28,7 @@ from autoif.diagnosis.flags import (
     unbalanced_cases,
 )
 from autoif.diagnosis.plain import plain
-from autoif.diagnosis.probes import Plan, plan
+from autoif.diagnosis.probes import Probes, plan
 from autoif.diagnosis.reading import Reading, read
 from autoif.sandbox import Limits, Sandbox, Transformed
 
@@ -124,7 +124,7 @@ def _diagnose(
 
 
 def _again(
-    sandbox: Sandbox, source: str, texts: Plan, first: Sequence[Outcome]
+    sandbox: Sandbox, source: str, texts: Probes, first: Sequence[Outcome]
 ) -> tuple[bool, float | None]:
     """Whether fresh runs say otherwise, and the least milliseconds of a call on a real reply."""
     real = [texts.texts[i] for i in texts.pool]
@@ -177,7 +177,7 @@ def prepare(
     cases: Sequence[Case],
     facts: Sequence[Facts],
     replies: Sequence[str] = (),
-) -> tuple[Reading, Plan]:
+) -> tuple[Reading, Probes]:
     """The instruction, read, and the texts to try its functions on."""
     reading = read(instruction, lang, tuple(c.text for c in cases))
     strings = dict.fromkeys(s for fact in facts for s in fact.strings)
@@ -188,7 +188,7 @@ def prepare(
 
 def trials_of(
     reading: Reading,
-    texts: Plan,
+    texts: Probes,
     facts: Sequence[Facts],
     said: Sequence[Sequence[Outcome]],
     late: Sequence[Sequence[Outcome]],
@@ -203,7 +203,7 @@ def trials_of(
     ]
 
 
-def conclude(trials: Sequence[Trial], texts: Plan) -> Diagnosis:
+def conclude(trials: Sequence[Trial], texts: Probes) -> Diagnosis:
     cluster = clusters([t.facts for t in trials])
     by_check = [flags_of(t) for t in trials]
     found = {flag for flags in by_check for flag in flags}

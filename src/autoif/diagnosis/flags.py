@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autoif.base.records import Outcome, Status
-from autoif.diagnosis.probes import Plan
+from autoif.diagnosis.probes import Probes
 from autoif.diagnosis.reading import Reading
 
 ALIKE = 0.8  # Jaccard similarity of two functions' subtrees, from which they are copies
@@ -45,7 +45,7 @@ class Trial:
     """One function and what it said."""
 
     reading: Reading
-    plan: Plan
+    plan: Probes
     known: Sequence[bool | None]  # what counting says of each text, where it can
     short: Sequence[bool]  # which texts have clearly too little of what is wanted
     facts: Facts
@@ -355,7 +355,7 @@ def near_copies(cluster: Sequence[int]) -> bool:
     return len(cluster) > 1 and len(set(cluster)) == 1
 
 
-def unbalanced_cases(plan: Plan) -> bool:
+def unbalanced_cases(plan: Probes) -> bool:
     labels = [label for i, label in plan.cases if plan.texts[i].strip()]  # "" is no witness
     rarer = min(sum(labels), len(labels) - sum(labels))
     return bool(plan.cases) and (rarer == 0 or rarer < MINORITY * len(labels))

@@ -52,7 +52,7 @@ KINDS = ("preamble", "bare_preamble", "closing", "fence", "bold", "bold_term")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Probes:
     """Indices into `texts`, by purpose."""
 
     texts: list[str]
@@ -85,7 +85,7 @@ def plan(
     numbers: Sequence[int],
     samples: Sequence[Sequence[str]] = (),
     replies: Sequence[str] = (),
-) -> Plan:
+) -> Probes:
     """strings, numbers: the constants of all sources. samples: of each pattern of theirs, texts
     that match. replies: more real ones, of a run."""
     texts: dict[str, int] = {}
@@ -124,7 +124,7 @@ def plan(
         for base in dict.fromkeys(bases)
         for kind, text in _variants(by_index[base], reading)
     ]
-    return Plan(
+    return Probes(
         list(texts), real, other, made, empty, words, copies, little, joined, labelled, variants,
         known, said,
         list(_slow(reading.zh)),

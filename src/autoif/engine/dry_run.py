@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from autoif.engine.late_files import late_files
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.synthesis.compositions import compose
-from autoif.synthesis.instructions import propose as instructions
-from autoif.synthesis.instructions import user_files as brought
+from autoif.synthesis.instructions import propose as propose
+from autoif.synthesis.instructions import user_files as user_files
 from autoif.synthesis.prompts import examples
-from autoif.synthesis.prompts.templates import Wording
+from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.synthesis.responses import queries
 
 CHARS_PER_TOKEN = {"en": 4.0, "zh": 1.6}
@@ -33,14 +33,14 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 
     Raises UsageError for a file of the recipe that the run could not read.
     """
-    part, books = recipe.instructions, Ledger()
+    part, funnel = recipe.instructions, Funnel()
     late_files(recipe)
     own = bool(recipe.verifiers.own)
     if own:
-        first = len(brought.verifiers(recipe, books))
+        first = len(user_files.verifiers(recipe, funnel))
         asks = 0
     else:
-        first = len(instructions.load(recipe, books))
+        first = len(propose.load(recipe, funnel))
         asks = 0 if part.own else part.rounds * part.asks * len(recipe.langs)
     most = first + asks * part.per_ask
     likely = first + round(asks * part.per_ask * YIELD["proposals"])
@@ -70,12 +70,12 @@ def _rows(
     """(stage, role, (most calls, likely calls), prompt tokens, longest answer) of every request."""
     v, b, r, j = recipe.verifiers, recipe.backtranslate, recipe.responses, recipe.judge
     most, likely = (0, 0) if own else found
-    wording, lang = Wording(recipe.prompts), recipe.langs[0]
+    prompts, lang = PromptTemplates(recipe.prompts), recipe.langs[0]
 
     def size(prompt: str, **values: object) -> float:
         holes: dict[str, object] = dict.fromkeys(_HOLES, "") | values
         holes |= examples.shown(lang, "evaluate", 0)
-        text = "".join(m.content for m in wording.messages(prompt, lang, **holes))
+        text = "".join(m.content for m in prompts.messages(prompt, lang, **holes))
         return len(text) / CHARS_PER_TOKEN[lang]
 
     line, code, answer = 20.0, 120.0, float(min(r.max_tokens, LENGTH["responses"]))
@@ -90,7 +90,7 @@ def _rows(
     per_wave = len(r.waves) * recipe.queries.per_instruction
     top = min(samples, per_wave * j.per_prompt) if j.per_prompt else samples
     waves = YIELD["waves"] if r.enough else 1.0
-    responses = verified * samples * waves
+    sample = verified * samples * waves
     # Pairs of case texts: the chosen one is judged, one for each query that plain replies answer.
     tried = v.plain if recipe.pairs.instruction_level else 0
     wanted = min(tried, recipe.pairs.instruction_level)
@@ -99,11 +99,11 @@ def _rows(
     each = len(recipe.langs) * c.per_level
     soft = each * bool(c.soft)
     several = each * (c.levels - 1 + (c.turns > 1))
-    prompts = each * (c.levels - 1 + c.turns - 1) + soft
-    most_composed = prompts * sum(r.waves)
+    posed = each * (c.levels - 1 + c.turns - 1) + soft
+    most_composed = posed * sum(r.waves)
     composed = most_composed * waves * YIELD["compositions"]
     best = min(sum(r.waves), len(r.waves) * j.per_prompt) if j.per_prompt else sum(r.waves)
-    scored = prompts * best * judged + soft * best * j.votes
+    scored = posed * best * judged + soft * best * j.votes
     share = scored / max(most_composed, 1) * YIELD["passes"]
     return [
         (
@@ -166,7 +166,7 @@ def _rows(
         (
             "responses",
             "respond",
-            (found[0] * samples + most_composed, responses + composed),
+            (found[0] * samples + most_composed, sample + composed),
             size("respond") + query + line,
             r.max_tokens,
         ),
@@ -175,7 +175,7 @@ def _rows(
             "judge",
             (
                 2 * (found[0] * (top + tried) * judged + scored),
-                (min(top / samples, YIELD["passes"]) * responses + verified * wanted) * judged
+                (min(top / samples, YIELD["passes"]) * sample + verified * wanted) * judged
                 + share * composed,
             ),
             size("judge_number" if j.style == "number" else "judge") + query + line + answer,

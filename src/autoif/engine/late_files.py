@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from autoif.clean.ngrams import Runs
-from autoif.report import dataset_card as card
+from autoif.report import dataset_card as dataset_card
 from autoif.run.recipe import Recipe
-from autoif.synthesis.compositions import draw as pool
+from autoif.synthesis.compositions import draw as draw
 
 
 def late_files(recipe: Recipe) -> tuple[str, Runs]:
@@ -13,5 +13,5 @@ def late_files(recipe: Recipe) -> tuple[str, Runs]:
     are read first, the soft constraints too, so that a file that is no such file is heard of before
     anything is paid. Raises UsageError."""
     for lang in recipe.langs:
-        pool.soft_constraints(recipe, lang)
-    return card.fidelity(recipe), Runs.of_files(recipe.hygiene.against)
+        draw.soft_constraints(recipe, lang)
+    return dataset_card.fidelity(recipe), Runs.of_files(recipe.hygiene.against)

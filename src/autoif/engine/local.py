@@ -24,28 +24,28 @@ from autoif.base.records import Usage, Verifier
 from autoif.base.version import __version__
 from autoif.clean.final import refine
 from autoif.engine.late_files import late_files
-from autoif.engine.shards import Todo, trim
+from autoif.engine.shards import WorkPlan, trim
 from autoif.models import Backend
 from autoif.models.batch import PendingBackend, forget_pending
-from autoif.models.budget import Budget, Gate
-from autoif.models.cached import StoredChat
+from autoif.models.budget import Budget, BudgetGuard
+from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
-from autoif.report import dataset_card as card
-from autoif.run.directory import Part, RunDir, write_json, write_whole
-from autoif.run.funnel import Ledger
+from autoif.report import dataset_card as dataset_card
+from autoif.run.directory import RunDir, ShardFiles, write_json, write_whole
+from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Limits, Sandbox
 from autoif.store.admin import used_by
 from autoif.store.sqlite import CallStore
-from autoif.synthesis.compositions import draw as pool
-from autoif.synthesis.context import Relate, Tools
-from autoif.synthesis.instructions import propose as instructions
-from autoif.synthesis.instructions import user_files as brought
+from autoif.synthesis.compositions import draw as draw
+from autoif.synthesis.context import Context, Relate
+from autoif.synthesis.instructions import propose as propose
+from autoif.synthesis.instructions import user_files as user_files
 from autoif.synthesis.product import Product
-from autoif.synthesis.prompts.templates import Wording
+from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.synthesis.responses import queries
-from autoif.synthesis.responses import sample as responses
+from autoif.synthesis.responses import sample as sample
 from autoif.synthesis.verifiers import evidence
 
 ROLES = ("propose", "code", "respond", "judge")
@@ -71,7 +71,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.recipe)
-        self.gate = Gate(self.recipe.models.prices, self.budget)
+        self.guard = BudgetGuard(self.recipe.models.prices, self.budget)
         # What calls this run has used is noted under this name: for `autoif calls gc`, for the
         # tokens of all its starts, and for what is left of the budget.
         self._name = f"{self.out.path.resolve()} {self.recipe.hash}"
@@ -84,14 +84,14 @@ class Run:
 
     def stop(self) -> None:
         """What is in flight ends, what there is gets written; `execute` raises Stopped."""
-        self.gate.shut("stopped")
+        self.guard.shut("stopped")
 
     async def execute(self) -> dict[str, Any]:
         """The manifest. Raises RunFailed for an empty dataset, Stopped where it was cut short."""
-        async with self._open() as tools:
+        async with self._open() as context:
             ticker = asyncio.create_task(self._tick())
             try:
-                return await self._synthesise(tools)
+                return await self._synthesise(context)
             except (AutoIFError, OSError) as error:
                 if not isinstance(error, (Stopped, RunFailed)):
                     self._write_progress("failed", error=str(error))
@@ -103,15 +103,17 @@ class Run:
         """Asks nothing: goes as deep into the flow as the answers so far allow and notes, in the
         store, every call that it would make. Returns how many; 0: `execute` needs no model."""
         await asyncio.to_thread(late_files, self.recipe)
-        async with self._open(pending=True) as tools:
-            async with _Plain(tools, Ledger()):
+        async with self._open(pending=True) as context:
+            async with _Plain(context, Funnel()):
                 with suppress(CallPending):
-                    todo = await self._todo(tools, Ledger())
-                    async for _ in self._in_order(tools, todo):
+                    plan = await self._todo(context, Funnel())
+                    async for _ in self._in_order(context, plan):
                         pass
                     if self.recipe.compose.on and not any(b.noted for b in self._notes):
-                        drawn = await self._compose(tools, await self._work(tools, todo), Ledger())
-                        async for _ in self._in_order(tools, drawn):
+                        drawn = await self._compose(
+                            context, await self._work(context, plan), Funnel()
+                        )
+                        async for _ in self._in_order(context, drawn):
                             pass
             # A pending call ends its instruction; what was asked beside it has to be noted too.
             others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -119,12 +121,12 @@ class Run:
             return sum(b.noted for b in self._notes)
 
     @asynccontextmanager
-    async def _open(self, *, pending: bool = False) -> AsyncGenerator[Tools, None]:
+    async def _open(self, *, pending: bool = False) -> AsyncGenerator[Context, None]:
         """Store, sandbox and models, closed again whatever happens."""
         if pending and self.store_path.exists():
             forget_pending(self.store_path)
         store = CallStore.open(self.store_path)
-        chats: dict[str, StoredChat] = {}
+        chats: dict[str, CachedChat] = {}
         try:
             with Sandbox(self.recipe.engine.sandbox_workers or None, LIMITS) as sandbox:
                 for model in sorted({self.recipe.models.role(role) for role in ROLES}):
@@ -132,16 +134,16 @@ class Run:
                     if pending:
                         backend = PendingBackend(backend, store)
                         self._notes.append(backend)
-                    chats[model] = StoredChat(self.gate.before(model, backend), store)
+                    chats[model] = CachedChat(self.guard.before(model, backend), store)
                     self.progress.counts[model] = chats[model].counts
                     self._models[backend.namespace] = model
                 if self.budget:
                     prices = self.recipe.models.prices
                     used = self._used().items()
-                    self.gate.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
-                yield Tools(
+                    self.guard.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
+                yield Context(
                     self.recipe,
-                    Wording(self.recipe.prompts),
+                    PromptTemplates(self.recipe.prompts),
                     {role: chats[self.recipe.models.role(role)] for role in ROLES},
                     sandbox,
                     store,
@@ -162,22 +164,22 @@ class Run:
         with suppress(OSError):  # a full disk must not hide the error that matters
             write_json(self.out.path / "progress.json", self.progress.report(state) | more)
 
-    async def _synthesise(self, tools: Tools) -> dict[str, Any]:
+    async def _synthesise(self, context: Context) -> dict[str, Any]:
         fidelity, benchmarks = await asyncio.to_thread(late_files, self.recipe)
         progress = self.progress
-        head = Ledger()
+        head = Funnel()
         progress.at_work.append(head)
-        async with _Plain(tools, head):
+        async with _Plain(context, head):
             progress.phase = "instructions"
-            todo = await self._todo(tools, head)
-            progress.instructions = todo.total
+            plan = await self._todo(context, head)
+            progress.instructions = plan.total
             progress.phase = "synthesis"
-            parts = await self._work(tools, todo)
+            parts = await self._work(context, plan)
             if self.recipe.compose.on:
                 progress.phase = "composition"
-                drawn = await self._compose(tools, parts, head)
+                drawn = await self._compose(context, parts, head)
                 progress.compositions = drawn.total
-                parts += await self._work(tools, drawn)
+                parts += await self._work(context, drawn)
         head.check()
         progress.settle(head)
         progress.at_work.clear()  # what a target left behind is in no artefact
@@ -187,142 +189,142 @@ class Run:
         undrawn = head.drops_in("04-compositions")
         heads = {"02-verifiers.dropped": shared, "04-compositions.dropped": undrawn}
         self.out.merge(parts, heads)
-        self.progress.ledger.add(
+        self.progress.funnel.add(
             await asyncio.to_thread(refine, parts, self.out, self.recipe, benchmarks)
         )
-        return await self._finish(tools, fidelity)
+        return await self._finish(context, fidelity)
 
     def _used(self) -> dict[str, Usage]:
         """Tokens by model, of all starts of this run up to its last mark."""
         used = used_by(self.store_path, self._name).items()
         return {self._models[name]: usage for name, usage in used if name in self._models}
 
-    async def _finish(self, tools: Tools, fidelity: str) -> dict[str, Any]:
+    async def _finish(self, context: Context, fidelity: str) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""
-        cut = bool(self.gate.refused) and self.gate.reason != "target"
-        await tools.store.mark(self._name)
+        cut = bool(self.guard.refused) and self.guard.reason != "target"
+        await context.store.mark(self._name)
         report = self.progress.report("stopped" if cut else "done", self._used())
-        text = card.render(self.recipe, report, self.out.path / "data", fidelity)
+        text = dataset_card.render(self.recipe, report, self.out.path / "data", fidelity)
         write_whole(self.out.path / "data" / "README.md", text.encode())
         if cut:
             write_json(self.out.path / "progress.json", report)
-            raise Stopped(self.gate.reason)
+            raise Stopped(self.guard.reason)
         manifest = {
             **report,
             "recipe": self.recipe.hash,
             "versions": {"autoif": __version__, "python": platform.python_version()},
-            "sandbox": dict(tools.sandbox.layers),
+            "sandbox": dict(context.sandbox.layers),
         }
         (self.out.path / "progress.json").unlink(missing_ok=True)
         write_json(self.out.path / "manifest.json", manifest)
-        if not self.progress.ledger.counts["samples"].kept:
+        if not self.progress.funnel.counts["samples"].kept:
             raise RunFailed(
                 f"no sample survived; `autoif status {self.out.path}` says where they were lost"
             )
         return manifest
 
-    async def _todo(self, tools: Tools, head: Ledger) -> Todo:
+    async def _todo(self, context: Context, head: Funnel) -> WorkPlan:
         """Every instruction, in the order of their ids; on disk, so that memory stays flat."""
         own: dict[str, Verifier] = {}
         if self.recipe.verifiers.own:
-            own = {v.instruction.id: v for v in brought.verifiers(self.recipe, head)}
+            own = {v.instruction.id: v for v in user_files.verifiers(self.recipe, head)}
             found = [v.instruction for v in own.values()]
         else:
-            seeds = instructions.load(self.recipe, head)
-            found = await instructions.augment(tools, seeds, head)
+            seeds = propose.load(self.recipe, head)
+            found = await propose.augment(context, seeds, head)
         found.sort(key=lambda i: i.id)
         self.out.write_lines("01-instructions", found)
-        return Todo.of(self.out, tools, found, own)
+        return WorkPlan.of(self.out, context, found, own)
 
-    async def _compose(self, tools: Tools, parts: list[Path], head: Ledger) -> Todo:
+    async def _compose(self, context: Context, parts: list[Path], head: Funnel) -> WorkPlan:
         """What is drawn from the verifiers of these parts. Samples of compositions come on top of a
         target."""
-        if self.gate.reason == "target":
-            self.gate.reopen()
-        found = await asyncio.to_thread(pool.Pool, parts)
+        if self.guard.reason == "target":
+            self.guard.reopen()
+        found = await asyncio.to_thread(draw.Pool, parts)
         loop = asyncio.get_running_loop()
 
         def follows(name: str, text: str) -> bool:
-            asked = tools.verdicts(found.verifier(name).checks, [text])
+            asked = context.verdicts(found.verifier(name).checks, [text])
             (verdict,) = asyncio.run_coroutine_threadsafe(asked, loop).result()
-            return responses.passes(verdict.fraction, self.recipe.responses)
+            return sample.passes(verdict.fraction, self.recipe.responses)
 
-        drawn = pool.draw(self.recipe, found, tools.queries, head, follows)
-        return await asyncio.to_thread(Todo.composed, self.out, tools, found, drawn)
+        drawn = draw.draw(self.recipe, found, context.queries, head, follows)
+        return await asyncio.to_thread(WorkPlan.composed, self.out, context, found, drawn)
 
-    async def _work(self, tools: Tools, todo: Todo) -> list[Path]:
+    async def _work(self, context: Context, plan: WorkPlan) -> list[Path]:
         """Works through the shards in order; the directories to merge."""
-        self.out.drop_parts(todo.under, todo.stamp)
+        self.out.drop_parts(plan.under, plan.stamp)
         merged: list[Path] = []
         kept = 0
-        async with aclosing(self._in_order(tools, todo)) as products:
-            for n in range(todo.shards):
-                part = todo.part(n)
+        async with aclosing(self._in_order(context, plan)) as products:
+            for n in range(plan.shards):
+                part = plan.part(n)
                 if part.finished():
-                    self.progress.ledger.add(part.ledger)
-                    self.progress.through(todo.stage, part.ledger.counts[todo.stage].entered)
+                    self.progress.funnel.add(part.funnel)
+                    self.progress.through(plan.stage, part.funnel.counts[plan.stage].entered)
                     merged.append(part.path)
                 else:
                     with part.begun():
-                        for _ in range(todo.length(n)):
+                        for _ in range(plan.length(n)):
                             product = await anext(products, None)
                             if product is None:
                                 break
-                            self._commit(part, product, todo.target and todo.target - kept)
-                            if self._full(todo, kept + part.ledger.counts["samples"].kept):
+                            self._commit(part, product, plan.target and plan.target - kept)
+                            if self._full(plan, kept + part.funnel.counts["samples"].kept):
                                 break
                     # A shard that was cut short, or some of whose calls got no answer, is not
                     # finished; one that the target ended is: it will always end there.
-                    cut = self.gate.failed or self.gate.reason not in ("", "target")
+                    cut = self.guard.failed or self.guard.reason not in ("", "target")
                     if not cut:
-                        await tools.store.mark(self._name)
+                        await context.store.mark(self._name)
                     merged.append(part.end() if cut else part.finish())
-                kept += part.ledger.counts["samples"].kept
-                if self._full(todo, kept) or self.gate.refused:
+                kept += part.funnel.counts["samples"].kept
+                if self._full(plan, kept) or self.guard.refused:
                     break
         return merged
 
-    def _full(self, todo: Todo, kept: int) -> bool:
-        full = bool(todo.target) and kept >= todo.target
+    def _full(self, plan: WorkPlan, kept: int) -> bool:
+        full = bool(plan.target) and kept >= plan.target
         if full:
-            self.gate.shut("target")
+            self.guard.shut("target")
         return full
 
-    def _commit(self, part: Part, product: Product, room: int) -> None:
+    def _commit(self, part: ShardFiles, product: Product, room: int) -> None:
         """The product's records go to its shard. `room`: samples that a target leaves to the shard;
         0 = there is none."""
         if room:
-            trim(product, room - part.ledger.counts["samples"].kept)
+            trim(product, room - part.funnel.counts["samples"].kept)
         part.write("02-verifiers", [product.verifier] if product.verifier else [])
         part.write("04-compositions", [product.composition] if product.composition else [])
         part.write("03-samples", product.samples)
         for name in ("sft", "dpo", "rlvr"):
             part.write(f"data/{name}", getattr(product, name))
         for name in ("02-verifiers", "03-samples", "04-compositions"):
-            part.write(f"{name}.dropped", product.ledger.drops_in(name))
-        part.ledger.add(product.ledger)
-        self.progress.settle(product.ledger)
+            part.write(f"{name}.dropped", product.funnel.drops_in(name))
+        part.funnel.add(product.funnel)
+        self.progress.settle(product.funnel)
         product.forget()
 
-    async def _in_order(self, tools: Tools, todo: Todo) -> AsyncGenerator[Product, None]:
+    async def _in_order(self, context: Context, plan: WorkPlan) -> AsyncGenerator[Product, None]:
         """Works on `in_flight` units at a time and gives them back in their order.
 
         Once the gate is shut nothing more begins, and the jobs that had begun come back with what
         they have. Left early, it waits until what is in flight has ended and is stored.
         """
-        jobs = todo.products()
+        jobs = plan.products()
         slots = asyncio.Semaphore(self.recipe.engine.in_flight)
         waiting: deque[tuple[Product, asyncio.Task[bool]]] = deque()
 
         async def one(job: Product) -> bool:
             async with slots:
-                if self.gate.reason:
-                    self.gate.refused += 1
+                if self.guard.reason:
+                    self.guard.refused += 1
                     return False
-                self.progress.at_work.append(job.ledger)
+                self.progress.at_work.append(job.funnel)
                 with suppress(CallPending):
-                    await todo.process(tools, job)
-                self.progress.through(todo.stage)
+                    await plan.process(context, job)
+                self.progress.through(plan.stage)
                 return True
 
         try:
@@ -337,26 +339,26 @@ class Run:
                 yield waiting.popleft()[0]
         finally:
             if waiting:
-                self.gate.shut("stopped")
+                self.guard.shut("stopped")
                 await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
 
 
 class _Plain:
     """The plain replies of each language, begun at once; awaited by whoever needs them first."""
 
-    def __init__(self, tools: Tools, books: Ledger) -> None:
-        self.tools, self.books = tools, books
+    def __init__(self, context: Context, funnel: Funnel) -> None:
+        self.context, self.funnel = context, funnel
 
     async def __aenter__(self) -> None:
-        recipe = self.tools.recipe
+        recipe = self.context.recipe
         if recipe.verifiers.plain and not recipe.verifiers.own:
-            self.tools.plain = {
-                lang: asyncio.ensure_future(evidence.plain_replies(self.tools, lang, self.books))
+            self.context.plain = {
+                lang: asyncio.ensure_future(evidence.plain_replies(self.context, lang, self.funnel))
                 for lang in recipe.langs
             }
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*self.tools.plain.values(), return_exceptions=True)
+        await asyncio.gather(*self.context.plain.values(), return_exceptions=True)
 
 
 def _open(recipe: Recipe, model: str, on_notice: Callable[[str], None]) -> Backend:

@@ -18,19 +18,19 @@ from autoif.base.records import (
     content_id,
     instruction_from_json,
 )
-from autoif.run.directory import DRAWN, Part, RunDir
+from autoif.run.directory import DRAWN, RunDir, ShardFiles
 from autoif.synthesis import flow
 from autoif.synthesis.compositions import compose
 from autoif.synthesis.compositions.draw import STAGE as COMPOSITIONS
 from autoif.synthesis.compositions.draw import Pool
-from autoif.synthesis.context import Tools
+from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 
 MOST_SHARDS = 1000  # files and directories cost time too
 
 
 @dataclass(frozen=True)
-class Todo:
+class WorkPlan:
     """The units of a run, shard by shard, read from a file that has a line for each.
 
     stage: where a unit is counted. unit: makes the product to fill from its line; process fills it.
@@ -44,14 +44,18 @@ class Todo:
     stamp: str
     stage: str
     unit: Callable[[Mapping[str, Any]], Product]
-    process: Callable[[Tools, Product], Awaitable[None]]
+    process: Callable[[Context, Product], Awaitable[None]]
     under: str = ""
     target: int = 0
 
     @classmethod
     def of(
-        cls, out: RunDir, tools: Tools, found: Sequence[Instruction], own: Mapping[str, Verifier]
-    ) -> Todo:
+        cls,
+        out: RunDir,
+        context: Context,
+        found: Sequence[Instruction],
+        own: Mapping[str, Verifier],
+    ) -> WorkPlan:
         """Instructions. `own`: verifiers that were brought, by instruction."""
         ids = [own[i.id].id if own else i.id for i in found]
 
@@ -60,14 +64,16 @@ class Todo:
             return Product(instruction, own.get(instruction.id))
 
         lines = out.artefact("01-instructions")
-        size, stamp = _size(tools, len(found)), _stamp(tools, ids)
-        target = tools.recipe.target
+        size, stamp = _size(context, len(found)), _stamp(context, ids)
+        target = context.recipe.target
         return cls(
             out, lines, len(found), size, stamp, "verifiers", unit, flow.process, target=target
         )
 
     @classmethod
-    def composed(cls, out: RunDir, tools: Tools, pool: Pool, drawn: Iterable[Composition]) -> Todo:
+    def composed(
+        cls, out: RunDir, context: Context, pool: Pool, drawn: Iterable[Composition]
+    ) -> WorkPlan:
         """Compositions, which are written down as they are drawn."""
         ids: list[str] = []
 
@@ -76,15 +82,15 @@ class Todo:
                 ids.append(composition.id)
                 yield composition
 
-        async def process(tools: Tools, product: Product) -> None:
-            await compose.process(tools, pool, product)
+        async def process(context: Context, product: Product) -> None:
+            await compose.process(context, pool, product)
 
         def unit(row: Mapping[str, Any]) -> Product:
             return Product(composition_from_json(row))
 
         lines, under = out.artefact(DRAWN), "compositions"
         out.write_lines(DRAWN, noted())
-        size, stamp = _size(tools, len(ids)), _stamp(tools, [ids, [e.id for e in pool.entries]])
+        size, stamp = _size(context, len(ids)), _stamp(context, [ids, [e.id for e in pool.entries]])
         return cls(out, lines, len(ids), size, stamp, COMPOSITIONS, unit, process, under)
 
     @property
@@ -94,7 +100,7 @@ class Todo:
     def length(self, shard: int) -> int:
         return min(self.size, self.total - shard * self.size)
 
-    def part(self, shard: int) -> Part:
+    def part(self, shard: int) -> ShardFiles:
         return self.out.part(self.under, shard, self.stamp)
 
     def products(self) -> Iterator[Product]:
@@ -107,26 +113,26 @@ class Todo:
                         yield self.unit(orjson.loads(row))
 
 
-def _size(tools: Tools, units: int) -> int:
-    return max(tools.recipe.engine.shard_size, -(-units // MOST_SHARDS))
+def _size(context: Context, units: int) -> int:
+    return max(context.recipe.engine.shard_size, -(-units // MOST_SHARDS))
 
 
-def _stamp(tools: Tools, units: object) -> str:
+def _stamp(context: Context, units: object) -> str:
     """Names all that decides what a shard holds: recipe, prompts, units, queries."""
-    pools = {lang: [q.id for q in pool] for lang, pool in tools.queries.items()}
-    size = tools.recipe.engine.shard_size
-    return content_id(tools.recipe.hash, size, tools.wording.id, units, pools)
+    pools = {lang: [q.id for q in pool] for lang, pool in context.queries.items()}
+    size = context.recipe.engine.shard_size
+    return content_id(context.recipe.hash, size, context.prompts.id, units, pools)
 
 
 def trim(product: Product, room: int) -> None:
     """Keeps the first `room` samples: a target is met to the sample."""
     over = {row["id"] for row in product.sft[room:]}
     product.sft = product.sft[:room]
-    count = product.ledger.counts["samples"]
+    count = product.funnel.counts["samples"]
     for n, sample in enumerate(product.samples):
         if sample.id in over:
             product.samples[n] = replace(sample, kept=False, reason="over_target")
             count.kept -= 1
-            product.ledger.drop(
+            product.funnel.drop(
                 "samples", sample.id, "over_target", sample.response, product.unit.id
             )

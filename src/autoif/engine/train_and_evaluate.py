@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoif.base.errors import UsageError
-from autoif.evals.evaluation import aevaluate, find_task
+from autoif.evals.evaluation import aevaluate, find_benchmark
 from autoif.models import Chat
 from autoif.train import dpo, grpo, selfplay, sft
 from autoif.train.config import Evaluation, TrainConfig
@@ -19,7 +19,7 @@ def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
     Raises UsageError, SetupError, and RunFailed where a guard ended the training.
     """
     for part in config.eval:
-        find_task(part.benchmark)
+        find_benchmark(part.benchmark)
         if part.data and not Path(part.data).exists():
             raise UsageError(f"eval.data: {part.data}: no such file")
     if config.method == "sft":

@@ -1,6 +1,6 @@
-"""Room 3: responses or weights to scores. See docs/evaluate.md."""
+"""responses or weights to scores. See docs/evaluate.md."""
 
-from autoif.evals.evaluation import TASKS, aevaluate, compare, evaluate
+from autoif.evals.evaluation import BENCHMARKS, aevaluate, compare, evaluate
 from autoif.evals.scores import Change, Comparison, Scores
 
-__all__ = ["TASKS", "Change", "Comparison", "Scores", "aevaluate", "compare", "evaluate"]
+__all__ = ["BENCHMARKS", "Change", "Comparison", "Scores", "aevaluate", "compare", "evaluate"]

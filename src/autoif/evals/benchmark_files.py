@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from autoif.base.errors import SetupError, UsageError
 from autoif.base.inputs import read_jsonl
 from autoif.evals.followbench import KINDS
-from autoif.evals.task import Collected, Item
+from autoif.evals.task import Item, JoinedAnswers
 
 
 class _Hub(NamedTuple):
@@ -56,7 +56,7 @@ def read_file(path: Path) -> list[dict[str, Any]]:
         raise UsageError(f"{path}: not gzipped JSON lines: {wrong}") from None
 
 
-def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) -> Collected:
+def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) -> JoinedAnswers:
     """Rows `{"key" and/or "prompt", "response"}` to items. The key wins; a differing prompt only
     warns. Several rows of one key are several samples of it, in the file's order.
 
@@ -88,7 +88,7 @@ def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) 
             differing += isinstance(prompt, str) and prompt.strip() not in asked
     if not answers:
         raise UsageError(f"{source}: no row has a key or prompt of this benchmark")
-    return Collected(answers, list(_join_notes(items, answers, strange, differing)))
+    return JoinedAnswers(answers, list(_join_notes(items, answers, strange, differing)))
 
 
 def _join_notes(

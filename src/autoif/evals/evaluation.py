@@ -24,11 +24,11 @@ from autoif.evals.gsm8k import GSM8K
 from autoif.evals.humaneval import HumanEval
 from autoif.evals.ifeval import InstructionFollowing
 from autoif.evals.scores import Comparison, Scores, compare_rows, summarise
-from autoif.evals.task import Collected, Item, Row, Task, Tools
+from autoif.evals.task import Benchmark, EvalContext, Item, JoinedAnswers, Row
 from autoif.models import Chat
 from autoif.sandbox import Sandbox
 
-TASKS: dict[str, Task] = {
+BENCHMARKS: dict[str, Benchmark] = {
     "ifeval": InstructionFollowing("ifeval"),
     "ifbench": InstructionFollowing("ifbench"),
     "followbench": FollowBench(),
@@ -55,7 +55,7 @@ def evaluate(
 ) -> Scores:
     """Scores a file of responses (or rows of one), or asks `chat` and scores what it says.
 
-    benchmark: one of `TASKS`. data: a local copy of it; without, the hub is asked.
+    benchmark: one of `BENCHMARKS`. data: a local copy of it; without, the hub is asked.
     judge: for FollowBench; without, its rule part alone is scored.
     samples: answers per prompt; more than one is for HumanEval's pass@k.
     temperature: 0 for one sample (greedy), 0.8 for several, unless given.
@@ -97,7 +97,7 @@ async def aevaluate(
     sandbox: Sandbox | None = None,
 ) -> Scores:
     """`evaluate`, for a caller with an event loop."""
-    task = find_task(benchmark)
+    task = find_benchmark(benchmark)
     if (responses is None) == (chat is None):
         raise UsageError("evaluation takes either responses or a model")
     if samples < 1:
@@ -117,7 +117,7 @@ async def aevaluate(
         collected = join(items, read_file(responses), str(responses))
     else:
         collected = join(items, responses or (), "responses")
-    rows = await task.verdicts(items, collected.answers, Tools(judge, sandbox))
+    rows = await task.verdicts(items, collected.answers, EvalContext(judge, sandbox))
     scores = summarise(task, rows, collected.notes)
     if out is not None:
         save(scores, out)
@@ -126,15 +126,15 @@ async def aevaluate(
     return scores
 
 
-def find_task(benchmark: str) -> Task:
-    if benchmark not in TASKS:
-        raise UsageError(f"no benchmark {benchmark!r}; there are {', '.join(TASKS)}")
-    return TASKS[benchmark]
+def find_benchmark(benchmark: str) -> Benchmark:
+    if benchmark not in BENCHMARKS:
+        raise UsageError(f"no benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[benchmark]
 
 
 async def generate(
     items: Sequence[Item], chat: Chat, samples: int, temperature: float, max_tokens: int
-) -> Collected:
+) -> JoinedAnswers:
     """Asks the model everything at once; the chat bounds what is in flight. A call without a
     usable answer counts as a null response."""
 
@@ -160,7 +160,7 @@ async def generate(
     answers = {i.key: [t.result() for t in ts] for i, ts in zip(items, tasks, strict=True)}
     lost = sum(answer is None for given in answers.values() for answer in given)
     notes = [f"{lost} calls had no usable answer and count as null responses"] if lost else []
-    return Collected(answers, notes)
+    return JoinedAnswers(answers, notes)
 
 
 def compare(a: Path, b: Path) -> Comparison:
@@ -176,7 +176,7 @@ def compare(a: Path, b: Path) -> Comparison:
         raise UsageError(f"{a} and {b} have no prompt in common")
     alone = len(keys_a ^ keys_b)
     notes = [f"{alone} prompts are in one of the two only and are left out"] if alone else []
-    return compare_rows(find_task(name_a), rows_a, rows_b, notes)
+    return compare_rows(find_benchmark(name_a), rows_a, rows_b, notes)
 
 
 def save(scores: Scores, out: Path) -> None:
@@ -188,7 +188,7 @@ def save(scores: Scores, out: Path) -> None:
     (out / "scores.json").write_text(text + "\n", "utf-8")
 
 
-def _save_responses(items: Sequence[Item], collected: Collected, out: Path) -> None:
+def _save_responses(items: Sequence[Item], collected: JoinedAnswers, out: Path) -> None:
     with (out / "responses.jsonl").open("wb") as file:
         for item in items:
             for answer in collected.answers[item.key]:

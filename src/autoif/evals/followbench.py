@@ -18,7 +18,7 @@ from autoif.base.errors import CallFailed, UsageError
 from autoif.base.records import Message, Request
 from autoif.evals.followbench_judge import Lang, judge_prompt, parse_judge
 from autoif.evals.followbench_rules import Rule, rule_for
-from autoif.evals.task import Answers, Item, Row, Tools, Unit
+from autoif.evals.task import Answers, EvalContext, Item, Row, Unit
 from autoif.models import Chat
 
 KINDS = ("content", "situation", "style", "format", "mixed", "example")
@@ -29,7 +29,7 @@ _CSL = len(KINDS) * len(LEVELS) * _WIDTH  # where the sums for CSL start
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class FollowBenchItem:
     """`path`: the initial instruction and those of the levels up to this one."""
 
     kind: str
@@ -69,26 +69,30 @@ class FollowBench:
             if kind in JUDGED_KINDS and len(path) != level + 1:
                 raise UsageError(f"FollowBench, {kind} {group}: level {level} is out of order")
             rule = rule_for(kind, source, group, self.lang)
-            case = Case(kind, group, level, target, tuple(path), rule)
+            case = FollowBenchItem(kind, group, level, target, tuple(path), rule)
             items.append(Item(f"{kind}/{group}/{level}", instruction, case))
         return items
 
-    async def verdicts(self, items: Sequence[Item], answers: Answers, tools: Tools) -> list[Row]:
+    async def verdicts(
+        self, items: Sequence[Item], answers: Answers, context: EvalContext
+    ) -> list[Row]:
         return await asyncio.gather(
-            *(self._row(i, next(iter(answers.get(i.key, ())), None), tools) for i in items)
+            *(self._row(i, next(iter(answers.get(i.key, ())), None), context) for i in items)
         )
 
-    async def _row(self, item: Item, answer: str | None, tools: Tools) -> Row:
-        case: Case = item.data
+    async def _row(self, item: Item, answer: str | None, context: EvalContext) -> Row:
+        case: FollowBenchItem = item.data
         row: Row = {"key": item.key, "by": "rule" if case.rule else "judge"}
         if case.rule is not None:
             hard = case.rule(answer or "", case.target, case.level)
             return {**row, "hard": hard, "soft": float(hard)}
         if answer is None or not answer.strip():
             return {**row, "hard": False, "soft": 0.0}
-        if tools.judge is None:
+        if context.judge is None:
             return {**row, "hard": None, "soft": None, "detail": "no judge"}
-        said = await _ask(tools.judge, judge_prompt(case.kind, case.path, answer, self.lang), item)
+        said = await _ask(
+            context.judge, judge_prompt(case.kind, case.path, answer, self.lang), item
+        )
         verdict = parse_judge(said, case.level, self.lang) if said is not None else None
         if verdict is None:
             return {**row, "hard": None, "soft": None, "detail": "judge not understood"}

@@ -106,7 +106,7 @@ _LIST = re.compile(r"\[.*\]")
 _NOT_MET = frozenset({"NO", "PARTIAL", "MAYBE", "UNKNOWN", "N/A"})
 
 
-class Verdict(NamedTuple):
+class JudgeVerdict(NamedTuple):
     """hard: all constraints satisfied. soft: the fraction satisfied."""
 
     hard: bool
@@ -132,7 +132,7 @@ def judge_prompt(kind: str, instructions: Sequence[str], answer: str, lang: Lang
     return "\n\n".join(parts)
 
 
-def parse_judge(output: str, level: int, lang: Lang = "en") -> Verdict | None:
+def parse_judge(output: str, level: int, lang: Lang = "en") -> JudgeVerdict | None:
     """The verdict on the last line, None where it cannot be read.
 
     Level 1: YES or else NO anywhere in the line. Above: a Python list of exactly `level` words,
@@ -143,7 +143,7 @@ def parse_judge(output: str, level: int, lang: Lang = "en") -> Verdict | None:
     last = output.strip("`").strip().split("\n")[-1]
     if level == 1:
         met = "YES" in last
-        return Verdict(met, float(met)) if met or "NO" in last else None
+        return JudgeVerdict(met, float(met)) if met or "NO" in last else None
     found = _LIST.search(last)
     try:
         said = ast.literal_eval(found[0]) if found else None
@@ -154,4 +154,4 @@ def parse_judge(output: str, level: int, lang: Lang = "en") -> Verdict | None:
     if not all(isinstance(word, str) and (word == "YES" or word in _NOT_MET) for word in said):
         return None
     satisfied = said.count("YES")
-    return Verdict(satisfied == level, satisfied / level)
+    return JudgeVerdict(satisfied == level, satisfied / level)

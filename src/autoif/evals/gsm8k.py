@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
+from autoif.evals.task import Answers, EvalContext, Item, Row, Unit, percent
 
 ASK = (
     "{question}\n\n"
@@ -47,7 +47,9 @@ class GSM8K:
             items.append(Item(key, row["question"], gold, ask))
         return items
 
-    async def verdicts(self, items: Sequence[Item], answers: Answers, tools: Tools) -> list[Row]:
+    async def verdicts(
+        self, items: Sequence[Item], answers: Answers, context: EvalContext
+    ) -> list[Row]:
         rows = []
         for item in items:
             said = extract(next(iter(answers.get(item.key, ())), None) or "")

@@ -15,7 +15,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.records import Outcome, Status
-from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
+from autoif.evals.task import Answers, EvalContext, Item, Row, Unit, percent
 from autoif.sandbox import Limits, Sandbox
 
 LIMITS = Limits(cpu_seconds=3.0, wall_seconds=15.0, total_seconds=30.0, memory_mb=512)
@@ -43,9 +43,11 @@ class HumanEval:
             items.append(Item(str(row["task_id"]), row["prompt"], dict(row), ask))
         return items
 
-    async def verdicts(self, items: Sequence[Item], answers: Answers, tools: Tools) -> list[Row]:
-        if tools.sandbox is not None:
-            return await _run(items, answers, tools.sandbox)
+    async def verdicts(
+        self, items: Sequence[Item], answers: Answers, context: EvalContext
+    ) -> list[Row]:
+        if context.sandbox is not None:
+            return await _run(items, answers, context.sandbox)
         with Sandbox(limits=LIMITS) as sandbox:
             return await _run(items, answers, sandbox)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.constraints.checkers import Check, bind
-from autoif.evals.task import Answers, Item, Row, Tools, Unit, percent
+from autoif.constraints.checkers import Checker, bind
+from autoif.evals.task import Answers, EvalContext, Item, Row, Unit, percent
 
 METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")
 
@@ -27,11 +27,11 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True)
-class Instructions:
+class PromptCheckers:
     """Of one prompt: ids and checkers in the same order."""
 
     ids: tuple[str, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[Checker, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,9 @@ class InstructionFollowing:
     def items(self, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
         return [_item(row) for row in rows]
 
-    async def verdicts(self, items: Sequence[Item], answers: Answers, tools: Tools) -> list[Row]:
+    async def verdicts(
+        self, items: Sequence[Item], answers: Answers, context: EvalContext
+    ) -> list[Row]:
         rows = []
         for item in items:
             followed = judge(item.data.checks, next(iter(answers.get(item.key, ())), None))
@@ -98,7 +100,7 @@ class InstructionFollowing:
         return []
 
 
-def judge(checks: Sequence[Check], response: str | None) -> Followed:
+def judge(checks: Sequence[Checker], response: str | None) -> Followed:
     """Strict and loose verdicts of one response. Never raises, whatever the text."""
     response = response or ""
     if not response.strip():
@@ -144,4 +146,4 @@ def _item(row: Mapping[str, Any]) -> Item:
     except UsageError as wrong:
         raise UsageError(f"key {key}: {wrong}") from None
     number = row["key"] if isinstance(row["key"], int) else None
-    return Item(key, prompt, Instructions(tuple(ids), checks), number=number)
+    return Item(key, prompt, PromptCheckers(tuple(ids), checks), number=number)

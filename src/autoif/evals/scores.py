@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoif.base.records import Score
-from autoif.evals.task import Row, Task
+from autoif.evals.task import Benchmark, Row
 
 RESAMPLES = 1000
 _NOT_VERDICTS = ("key", "detail", "instructions")
@@ -133,7 +133,7 @@ class Comparison:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def summarise(task: Task, rows: Sequence[Row], notes: Sequence[str] = ()) -> Scores:
+def summarise(task: Benchmark, rows: Sequence[Row], notes: Sequence[str] = ()) -> Scores:
     """All figures of a benchmark, with intervals."""
     sums = [u.sums for u in task.units(rows)]
     total = _total(sums)
@@ -148,7 +148,7 @@ def summarise(task: Task, rows: Sequence[Row], notes: Sequence[str] = ()) -> Sco
 
 
 def compare_rows(
-    task: Task, a: Sequence[Row], b: Sequence[Row], notes: Sequence[str] = ()
+    task: Benchmark, a: Sequence[Row], b: Sequence[Row], notes: Sequence[str] = ()
 ) -> Comparison:
     """B against A over the keys that both have, in A's order."""
     rows_b = {str(row["key"]): row for row in b}

@@ -36,7 +36,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class EvalContext:
     """What judging may need. `sandbox` is opened by the benchmark that needs it where None."""
 
     judge: Chat | None = None
@@ -52,7 +52,7 @@ class Unit:
     sums: tuple[float, ...]
 
 
-class Task(Protocol):
+class Benchmark(Protocol):
     """A benchmark. Pure but for `verdicts`, which may ask a judge or run code."""
 
     @property
@@ -65,7 +65,9 @@ class Task(Protocol):
         """The questions. Raises UsageError for rows that are not this benchmark's."""
         ...
 
-    async def verdicts(self, items: Sequence[Item], answers: Answers, tools: Tools) -> list[Row]:
+    async def verdicts(
+        self, items: Sequence[Item], answers: Answers, context: EvalContext
+    ) -> list[Row]:
         """A row per item, in order. An item without an answer has failed."""
         ...
 
@@ -90,7 +92,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class JoinedAnswers:
     """Answers joined to items, and what did not fit."""
 
     answers: dict[str, list[str | None]]

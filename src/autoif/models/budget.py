@@ -57,7 +57,7 @@ class Budget:
         return cost
 
 
-class Gate:
+class BudgetGuard:
     """One for a run, before all of its backends.
 
     spent: what the run's earlier starts cost. A call in flight counts at the most it can cost, so
@@ -118,9 +118,9 @@ class Gate:
 class _Guarded:
     """A backend behind the gate."""
 
-    def __init__(self, gate: Gate, model: str, backend: Backend) -> None:
+    def __init__(self, guard: BudgetGuard, model: str, backend: Backend) -> None:
         self.namespace = backend.namespace
-        self._gate, self._model, self._backend = gate, model, backend
+        self._gate, self._model, self._backend = guard, model, backend
 
     def body(self, request: Request) -> dict[str, Any]:
         return self._backend.body(request)

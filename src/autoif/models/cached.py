@@ -13,7 +13,7 @@ from autoif.store.sqlite import CallStore, call_key, canonical
 
 
 @dataclass(slots=True)
-class Counts:
+class CallCounts:
     """Calls of one stage in this process: asked (paid for), replayed (read back), failed (either
     way, without a usable answer), and the tokens of the paid and of the replayed ones."""
 
@@ -24,7 +24,7 @@ class Counts:
     replayed_usage: Usage = field(default_factory=Usage)
 
 
-class StoredChat:
+class CachedChat:
     """A `Chat`: looks in the store, else asks the backend and makes the answer durable.
 
     Identical requests in flight at once are asked once. An answer that cannot be used (empty, or
@@ -35,7 +35,7 @@ class StoredChat:
     def __init__(self, backend: Backend, store: CallStore) -> None:
         self.backend = backend
         self.store = store
-        self.counts: defaultdict[str, Counts] = defaultdict(Counts)
+        self.counts: defaultdict[str, CallCounts] = defaultdict(CallCounts)
         self._asking: dict[bytes, asyncio.Future[None]] = {}
 
     async def __call__(self, request: Request) -> Reply:
@@ -63,7 +63,7 @@ class StoredChat:
         return self._usable(reply, counts)
 
     @staticmethod
-    def _usable(reply: Reply, counts: Counts) -> Reply:
+    def _usable(reply: Reply, counts: CallCounts) -> Reply:
         if reply.finish_reason == "content_filter":
             counts.failed += 1
             raise CallFailed("refused", "the server's content filter withheld the answer")

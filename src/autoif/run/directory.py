@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +28,8 @@ import orjson
 from autoif.base.errors import SetupError, UsageError
 from autoif.base.lock import alone
 from autoif.base.records import dump_line
-from autoif.run.funnel import FILES, Ledger
+from autoif.base.toml import read_toml
+from autoif.run.funnel import FILES, Funnel
 from autoif.run.recipe import Recipe
 
 RECORDS = tuple(name for name in FILES if name != "05-data")
@@ -76,15 +76,10 @@ class RunDir:
 
     def recipe(self) -> Recipe | None:
         file = self.path / "recipe.toml"
-        try:
-            return Recipe.of(tomllib.loads(file.read_text("utf-8")), where=str(file))
-        except FileNotFoundError:
-            return None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file}: not a TOML recipe: {error}") from None
+        return Recipe.of(read_toml(file), where=str(file)) if file.exists() else None
 
-    def part(self, under: str, shard: int, stamp: str) -> Part:
-        return Part(self.path / "parts" / under / f"{shard:05d}-{stamp}")
+    def part(self, under: str, shard: int, stamp: str) -> ShardFiles:
+        return ShardFiles(self.path / "parts" / under / f"{shard:05d}-{stamp}")
 
     def artefact(self, name: str) -> Path:
         return self.path / f"{name}.jsonl"
@@ -105,7 +100,7 @@ class RunDir:
 
     def merge(self, parts: Iterable[Path], heads: Mapping[str, Iterable[Any]]) -> None:
         """Artefacts from parts, which come in order. `heads`: what stands before them, by artefact:
-        drops of what all shards share. The data files are not merged: hygiene.py writes what
+        drops of what all shards share. The data files are not merged: clean/final.py writes what
         is to stay in them."""
         parts = list(parts)
         for name in IN_PARTS:
@@ -139,14 +134,14 @@ class RunDir:
         raise UsageError(f"{self.path}: no run in it (no progress.json, no manifest.json)")
 
 
-class Part:
+class ShardFiles:
     """A shard's own files: written open, named when whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._open = path.with_name(f"{path.name}.open")
         self._files: dict[str, IO[bytes]] = {}
-        self.ledger = Ledger()
+        self.funnel = Funnel()
 
     def finished(self) -> bool:
         """Whole and as it was left; what was damaged since is made again from the call store."""
@@ -155,7 +150,7 @@ class Part:
         try:
             left = orjson.loads((self.path / "ledger.json").read_bytes())
             if left["bytes"] == self._sizes(self.path):
-                self.ledger = Ledger.from_json(left["stages"])
+                self.funnel = Funnel.from_json(left["stages"])
                 return True
         except (OSError, ValueError, KeyError, TypeError):
             pass
@@ -189,7 +184,7 @@ class Part:
         for file in self._files.values():
             file.close()
         self._files = {}
-        left = {"stages": self.ledger.to_json(), "bytes": self._sizes(self._open)}
+        left = {"stages": self.funnel.to_json(), "bytes": self._sizes(self._open)}
         (self._open / "ledger.json").write_bytes(orjson.dumps(left))
         return self._open
 

@@ -49,7 +49,7 @@ class Count:
         self.dropped.update(other.dropped)
 
 
-class Ledger:
+class Funnel:
     """Counts and drops of one unit of work; ledgers add up."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Ledger:
             (d for d in self.drops if d.stage in stages), key=lambda d: stages.index(d.stage)
         )
 
-    def add(self, other: Ledger) -> None:
+    def add(self, other: Funnel) -> None:
         """Counts alone: drops go to their file with the unit that made them."""
         for stage, count in other.counts.items():
             self.counts[stage].add(count)
@@ -95,8 +95,8 @@ class Ledger:
         ]
 
     @classmethod
-    def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Ledger:
-        ledger = cls()
+    def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Funnel:
+        funnel = cls()
         for row in rows:
-            ledger.counts[row["name"]] = Count(row["in"], row["kept"], Counter(row["dropped"]))
-        return ledger
+            funnel.counts[row["name"]] = Count(row["in"], row["kept"], Counter(row["dropped"]))
+        return funnel

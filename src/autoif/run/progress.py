@@ -9,8 +9,8 @@ from typing import Any
 
 from autoif.base.records import Usage, to_json
 from autoif.models.budget import price
-from autoif.models.cached import Counts
-from autoif.run.funnel import Ledger
+from autoif.models.cached import CallCounts
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 
 
@@ -25,20 +25,21 @@ class Progress:
     done: int = 0
     compositions: int = 0
     composed: int = 0
-    ledger: Ledger = field(default_factory=Ledger)
-    at_work: list[Ledger] = field(default_factory=list)
-    counts: dict[str, Mapping[str, Counts]] = field(default_factory=dict)  # model -> stage
+    funnel: Funnel = field(default_factory=Funnel)
+    at_work: list[Funnel] = field(default_factory=list)
+    counts: dict[str, Mapping[str, CallCounts]] = field(default_factory=dict)  # model -> stage
 
-    def books(self) -> Ledger:
-        books = Ledger()
-        for ledger in (self.ledger, *self.at_work):
-            books.add(ledger)
-        return books
+    def total(self) -> Funnel:
+        """What is done and what is at work, as one."""
+        total = Funnel()
+        for funnel in (self.funnel, *self.at_work):
+            total.add(funnel)
+        return total
 
-    def settle(self, ledger: Ledger) -> None:
+    def settle(self, funnel: Funnel) -> None:
         """What was at work is done."""
-        self.at_work.remove(ledger)
-        self.ledger.add(ledger)
+        self.at_work.remove(funnel)
+        self.funnel.add(funnel)
 
     def through(self, stage: str, n: int = 1) -> None:
         """n more units of the stage are done."""
@@ -75,7 +76,7 @@ class Progress:
             "phase": self.phase,
             "instructions": {"total": self.instructions, "done": self.done},
             "compositions": {"total": self.compositions, "done": self.composed},
-            "stages": self.books().to_json(),
+            "stages": self.total().to_json(),
             "calls": self.calls(),
             "tokens": to_json(sum(used.values(), Usage())),
             "cost": None if None in costs else round(sum(c for c in costs if c), 6),

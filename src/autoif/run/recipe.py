@@ -12,28 +12,23 @@ describes each key.
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from autoif.base.errors import UsageError
 from autoif.base.records import content_id
+from autoif.base.toml import Section, differences, merge, nested, problem, read_toml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Lang = Literal["en", "zh"]
 MOST_ASKS = 1024  # of one kind for one instruction or prompt: more is a slip of the finger
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Models(_Section):
+class Models(Section):
     """Which model answers in which role, and how it is reached."""
 
     default: str = Field(
@@ -69,7 +64,7 @@ class Models(_Section):
 TRANSPORT = ("base_url", "api_key_env", "timeout", "patience", "prices")
 
 
-class Instructions(_Section):
+class Instructions(Section):
     """Where instructions come from."""
 
     seeds: str = Field("builtin", description="file of seed instructions, hf:DATASET, or builtin")
@@ -95,7 +90,7 @@ class Instructions(_Section):
     )
 
 
-class Verifiers(_Section):
+class Verifiers(Section):
     """How functions and cases are asked for."""
 
     own: str = Field("", description="file of finished verifiers: no functions are asked for")
@@ -121,7 +116,7 @@ class Verifiers(_Section):
     repair: int = Field(0, ge=0, description="rounds in which failing functions go back")
 
 
-class Crossval(_Section):
+class Crossval(Section):
     """Which functions and cases survive one another."""
 
     rule: Literal["paper", "reference", "evidence"] = Field(
@@ -154,7 +149,7 @@ Flag = Literal[
 ]  # fmt: skip
 
 
-class Diagnose(_Section):
+class Diagnose(Section):
     """What is held against a function that survived."""
 
     drop: tuple[Flag, ...] = Field(
@@ -164,7 +159,7 @@ class Diagnose(_Section):
     )
 
 
-class Backtranslate(_Section):
+class Backtranslate(Section):
     """Do the functions say what the instruction says?"""
 
     judge: Literal["model", "nli", "off"] = Field("model", description="who compares")
@@ -181,7 +176,7 @@ class Backtranslate(_Section):
     max_tokens: int = Field(96, ge=16, description="longest back-translation")
 
 
-class Queries(_Section):
+class Queries(Section):
     """The queries that instructions are attached to."""
 
     source: str = Field("builtin", description="file of queries, hf:DATASET, or builtin")
@@ -190,7 +185,7 @@ class Queries(_Section):
     max_chars: int = Field(300, ge=1, description="queries are shorter than this")
 
 
-class Responses(_Section):
+class Responses(Section):
     """How responses are sampled and what passes."""
 
     waves: tuple[Annotated[int, Field(ge=1, le=MOST_ASKS)], ...] = Field(
@@ -210,7 +205,7 @@ class Responses(_Section):
     inclusive: bool = Field(False, description="true: share >= the threshold; false: above it")
 
 
-class Judge(_Section):
+class Judge(Section):
     """Does the response answer the query? 0 to 10."""
 
     style: Literal["analysis", "number", "off"] = Field(
@@ -223,14 +218,14 @@ class Judge(_Section):
     max_tokens: int = Field(512, ge=4, description="longest judgement")
 
 
-class Pairs(_Section):
+class Pairs(Section):
     """Preferences: chosen is a kept sample, rejected a response that every check called FALSE."""
 
     per_prompt: int = Field(2, ge=0, description="at most this many chosen and rejected a prompt")
     instruction_level: int = Field(2, ge=0, description="pairs of case texts per instruction")
 
 
-class Compose(_Section):
+class Compose(Section):
     """Several constraints in one prompt: at once, turn by turn, or beside soft ones."""
 
     levels: int = Field(1, ge=1, le=5, description="prompts of 2 up to so many constraints; 1 = no")
@@ -252,7 +247,7 @@ class Compose(_Section):
         return self.levels > 1 or self.turns > 1 or bool(self.soft)
 
 
-class Hygiene(_Section):
+class Hygiene(Section):
     """What the data files are rid of in the end, over all instructions."""
 
     against: tuple[str, ...] = Field(
@@ -275,7 +270,7 @@ class Hygiene(_Section):
     fidelity: str = Field("", description="figures of benchmarks/fidelity.py, for the dataset card")
 
 
-class Engine(_Section):
+class Engine(Section):
     """How the work is spread. Changes nothing in what is made."""
 
     in_flight: int = Field(64, ge=1, description="instructions worked on at a time")
@@ -283,7 +278,7 @@ class Engine(_Section):
     sandbox_workers: int = Field(0, ge=0, description="0 = one per core")
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """See the module. `seed` moves every random choice."""
 
     preset: str = Field("strict", description="what the other keys are laid over")
@@ -315,13 +310,13 @@ class Recipe(_Section):
         settings: Mapping[str, Any] | None = None,
     ) -> Recipe:
         """Preset (or the file's own `preset` key), then file, then settings with dotted keys."""
-        from_file = _read(file) if file else {}
+        from_file = read_toml(file) if file else {}
         name = preset or from_file.pop("preset", None) or "demo"
         if name not in PRESETS:
             raise UsageError(f"unknown preset {name!r}; there are: {', '.join(sorted(PRESETS))}")
         values = merge(preset_values(name), from_file)
         for key, value in (settings or {}).items():
-            values = merge(values, _nested(key, value))
+            values = merge(values, nested(key, value))
         return cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
 
     @classmethod
@@ -473,35 +468,12 @@ def preset_values(name: str) -> dict[str, Any]:
     return merge(preset_values(base), values) if base else dict(values)
 
 
-def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """`high` laid over `low`, section by section."""
-    out = dict(low)
-    for key, value in high.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = merge(out[key], value) if both else value
-    return out
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """`["responses.waves=[2,2]", ...]` -> dotted keys and TOML values (a bare word is a string)."""
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, text = pair.partition("=")
-        if not sign or not key.strip():
-            raise UsageError(f"--set wants key=value, got {pair!r}")
-        try:
-            out[key.strip()] = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            out[key.strip()] = text
-    return out
-
-
 def describe() -> list[tuple[str, str, str, str]]:
     """Every key: (dotted name, type, default, meaning), for `docs/recipe.md`."""
     rows = []
     for name, info in Recipe.model_fields.items():
         section = info.annotation
-        if isinstance(section, type) and issubclass(section, _Section):
+        if isinstance(section, type) and issubclass(section, Section):
             for key, inner in section.model_fields.items():
                 rows.append(_row(f"{name}.{key}", inner))
         else:
@@ -514,49 +486,3 @@ def _row(name: str, info: Any) -> tuple[str, str, str, str]:
     kind = annotation.__name__ if annotation in (int, str, float, bool) else str(annotation)
     default = info.get_default(call_default_factory=True)
     return name, kind.replace("typing.", ""), repr(default), info.description or ""
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{file}: no such recipe file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{file}: not a TOML recipe: {error}") from None
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    head, _, rest = key.partition(".")
-    return {head: _nested(rest, value)} if rest else {head: value}
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[prefix + key] = value
-    return out
-
-
-def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """The dotted keys in which two nested tables differ, each with both values."""
-    mine, theirs = flat(here), flat(there)
-    return [
-        f"{k}: {theirs.get(k)!r} there, {mine.get(k)!r} here"
-        for k in sorted(mine.keys() | theirs.keys())
-        if mine.get(k) != theirs.get(k)
-    ]
-
-
-def problem(error: ValidationError, page: str) -> str:
-    """The first thing that is wrong with values of a TOML file, in TOML's names for their kinds.
-    `page` lists the keys."""
-    first = error.errors()[0]
-    key = ".".join(str(p) for p in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r} ({page} lists every key)"
-    said = first["msg"][0].lower() + first["msg"][1:]
-    said = re.sub(r"dictionary(?: or instance of \w+)?", "table", said.replace("tuple", "list"))
-    return f"{key}: {said} (got {first['input']!r})"

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from autoif.sandbox import allowlist
-from autoif.sandbox import frames as wire
+from autoif.sandbox import frames as frames
 
 MODULE = "verifier"  # the name under which the source runs
 
@@ -47,44 +47,44 @@ class Runner:
         self.profile = profile
         self.allowed = allowlist.ALLOWED[profile]
         self.opcodes = opcodes
-        self.job = wire.Job(0, 0, 0, 0, 0.0, 0.0, 0.0)
+        self.job = frames.Job(0, 0, 0, 0, 0.0, 0.0, 0.0)
         self.module = ModuleType(MODULE)
         sys.modules[MODULE] = self.module
         self.codes: dict[str, int] = {}
         self.slots = 0
 
-    def __call__(self, job: wire.Job, start: int) -> None:
+    def __call__(self, job: frames.Job, start: int) -> None:
         """Make the calls from `start` on. Returns early after a MemoryError."""
         results = self.results
-        first = wire.HEADER
+        first = frames.HEADER
         self.job = job
         try:
             function = self.load(job)
         except MemoryError:
-            results[first + start] = wire.MEMORY
+            results[first + start] = frames.MEMORY
             return
         except BaseException as error:
             results[first : first + job.calls] = bytes([self.error(error)]) * job.calls
             return
         payload, count = self.payload, job.texts
-        results[0] = wire.READY
-        if job.flags & wire.TRANSFORM:
-            self.transform(function, islice(wire.unpack_texts(payload, job), start, None), start)
+        results[0] = frames.READY
+        if job.flags & frames.TRANSFORM:
+            self.transform(function, islice(frames.unpack_texts(payload, job), start, None), start)
             return
         if start < count:
-            texts = islice(wire.unpack_texts(payload, job), start, None)
+            texts = islice(frames.unpack_texts(payload, job), start, None)
             if not self.calls(function, texts, first + start):
                 return
             start = count
-        if job.flags & wire.ORDER:
+        if job.flags & frames.ORDER:
             # Once more, backwards, in the same process and with other random numbers: what depends
             # on anything but the text shows.
             seed(1)
-            texts = islice(wire.unpack_texts(payload, job, backwards=True), start - count, None)
+            texts = islice(frames.unpack_texts(payload, job, backwards=True), start - count, None)
             self.calls(function, texts, first + start)
 
-    def load(self, job: wire.Job) -> Callable[[str], object]:
-        name, source = wire.unpack_source(self.payload, job)
+    def load(self, job: frames.Job) -> Callable[[str], object]:
+        name, source = frames.unpack_source(self.payload, job)
         code = compile(source, f"<{MODULE}>", "exec", dont_inherit=True)
         for imported in allowlist.imports(code, *self.opcodes):
             if imported.partition(".")[0] not in self.allowed:
@@ -100,9 +100,9 @@ class Runner:
         """The last word on imports: what is not loaded is in a larger profile, or nowhere."""
         profile = allowlist.profile_of(name)
         if profile is not None and profile != self.profile:
-            code = wire.NEEDS + allowlist.PROFILES.index(profile)
-            if code > wire.NEEDS + allowlist.PROFILES.index(self.profile):
-                first = wire.HEADER
+            code = frames.NEEDS + allowlist.PROFILES.index(profile)
+            if code > frames.NEEDS + allowlist.PROFILES.index(self.profile):
+                first = frames.HEADER
                 self.results[first : first + self.job.calls] = bytes([code]) * self.job.calls
                 os._exit(0)
         raise ImportError(f"{name or 'a relative import'} is not on the allowlist", name=name)
@@ -126,38 +126,38 @@ class Runner:
                     results[at] = self.error(error)
                 at += 1
         except MemoryError:
-            results[at] = wire.MEMORY
+            results[at] = frames.MEMORY
             return False
         return True
 
     def other(self, said: object) -> int:
         kind = type(said)
         if kind is int and (said == 0 or said == 1):
-            return wire.TRUE_INT if said else wire.FALSE_INT
+            return frames.TRUE_INT if said else frames.FALSE_INT
         if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
-            return wire.TRUE_NUMPY if said else wire.FALSE_NUMPY
+            return frames.TRUE_NUMPY if said else frames.FALSE_NUMPY
         return self.message(f"returned {kind.__name__}, not bool")
 
     def transform(
         self, function: Callable[[str], object], texts: Iterator[str], start: int
     ) -> None:
         for i, given in enumerate(texts, start):
-            at = wire.HEADER + i
+            at = frames.HEADER + i
             try:
                 text = function(given)
                 if type(text) is not str:
                     self.results[at] = self.message(f"returned {type(text).__name__}, not str")
                     continue
                 raw = text.encode("utf-8", "surrogatepass")
-                if len(raw) > wire.TEXT_OUT - 4:
-                    self.results[at] = self.message(f"returned over {wire.TEXT_OUT >> 10} kB")
+                if len(raw) > frames.TEXT_OUT - 4:
+                    self.results[at] = self.message(f"returned over {frames.TEXT_OUT >> 10} kB")
                     continue
-                place = i * wire.TEXT_OUT
+                place = i * frames.TEXT_OUT
                 self.outputs[place : place + 4] = len(raw).to_bytes(4, "little")
                 self.outputs[place + 4 : place + 4 + len(raw)] = raw
-                self.results[at] = wire.TRUE
+                self.results[at] = frames.TRUE
             except MemoryError:
-                self.results[at] = wire.MEMORY
+                self.results[at] = frames.MEMORY
                 return
             except BaseException as error:
                 self.results[at] = self.error(error)
@@ -170,20 +170,20 @@ class Runner:
 
     def message(self, text: str) -> int:
         """The code of an ERROR with this message; equal messages share a slot."""
-        text = str(text[: wire.DETAIL])
+        text = str(text[: frames.DETAIL])
         code = self.codes.get(text)
         if code is not None:
             return code
         results = self.results
-        while self.slots < wire.SLOTS - 1 and results[wire.DETAILS + self.slots * wire.SLOT]:
+        while self.slots < frames.SLOTS - 1 and results[frames.DETAILS + self.slots * frames.SLOT]:
             self.slots += 1  # taken, by this child or by one before it
-        raw = text.encode("utf-8", "replace")[: wire.DETAIL]
-        at = wire.DETAILS + self.slots * wire.SLOT
-        if self.slots == wire.SLOTS - 1:  # the last slot stands for all further messages
+        raw = text.encode("utf-8", "replace")[: frames.DETAIL]
+        at = frames.DETAILS + self.slots * frames.SLOT
+        if self.slots == frames.SLOTS - 1:  # the last slot stands for all further messages
             raw = b"another error"
         results[at] = len(raw)
         results[at + 1 : at + 1 + len(raw)] = raw
-        self.codes[text] = code = wire.ERROR + self.slots
+        self.codes[text] = code = frames.ERROR + self.slots
         return code
 
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 
-from autoif.sandbox import syscalls as policy
+from autoif.sandbox import syscalls as syscalls
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -31,7 +31,7 @@ _bare.syscall.restype = ctypes.c_long
 fork: Callable[[], int] = _bare.fork
 
 MACHINE = os.uname().machine
-NUMBER = policy.numbers(MACHINE) if MACHINE in policy.ARCHITECTURES else {}
+NUMBER = syscalls.numbers(MACHINE) if MACHINE in syscalls.ARCHITECTURES else {}
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
@@ -195,7 +195,7 @@ class Lockdown:
     child touches for the first time is a page that it has to copy.
     """
 
-    def __init__(self, which: policy.Filter) -> None:
+    def __init__(self, which: syscalls.Filter) -> None:
         self._space, self._data = size()
         self._limits = {
             which: ctypes.create_string_buffer(16)  # struct rlimit
@@ -204,7 +204,7 @@ class Lockdown:
                 *(resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE),  # these stay 0
             )
         }
-        code = policy.assemble(MACHINE, which)
+        code = syscalls.assemble(MACHINE, which)
         self._steps = ctypes.create_string_buffer(code, len(code))
         program = ctypes.create_string_buffer(16)  # struct sock_fprog
         at = ctypes.addressof(self._steps)
@@ -253,7 +253,7 @@ def _lockdown(program: _Struct, limits: list[tuple[int, _Struct]]) -> Callable[[
 # ---- the canary --------------------------------------------------------------------------------
 
 
-def attempts(which: policy.Filter) -> list[tuple[str, Callable[[], bool]]]:
+def attempts(which: syscalls.Filter) -> list[tuple[str, Callable[[], bool]]]:
     """What must fail inside the jail: (what, attempt); an attempt says whether it succeeded."""
     number = NUMBER
     page = resource.getpagesize()

@@ -18,8 +18,8 @@ from types import TracebackType
 
 from autoif.base.errors import SandboxUnavailable
 from autoif.base.records import Outcome, Status
-from autoif.sandbox import frames as wire
-from autoif.sandbox import syscalls as policy
+from autoif.sandbox import frames as frames
+from autoif.sandbox import syscalls as syscalls
 from autoif.sandbox.allowlist import PROFILES
 from autoif.sandbox.worker import NOT_RUN, ROOM, Lost, Worker
 
@@ -108,9 +108,9 @@ class Sandbox:
         workers: int | None = None,
         limits: Limits = Limits(),
         *,
-        filter: policy.Filter = "strict",
+        filter: syscalls.Filter = "strict",
     ) -> None:
-        if why := policy.unsupported():
+        if why := syscalls.unsupported():
             raise SandboxUnavailable(why)
         self.limits = limits
         self.workers = workers or len(os.sched_getaffinity(0))
@@ -143,7 +143,7 @@ class Sandbox:
         check_order: call every text a second time, in reverse; where the two differ the function
         depends on more than its text, which is an ERROR "nondeterministic".
         """
-        flags, most = (wire.ORDER, wire.CALLS // 2) if check_order else (0, wire.CALLS)
+        flags, most = (frames.ORDER, frames.CALLS // 2) if check_order else (0, frames.CALLS)
         outcomes: list[Outcome] = []
         struck: Outcome | None = None
         for batch in _batches(texts, most):
@@ -161,8 +161,8 @@ class Sandbox:
     ) -> list[Transformed]:
         """What `function(text)`, which returns a text of at most 64 kB, makes of each text."""
         results: list[Transformed] = []
-        for batch in _batches(texts, wire.TEXTS_OUT):
-            said, raw = self._job(wire.TRANSFORM, function, source, batch)
+        for batch in _batches(texts, frames.TEXTS_OUT):
+            said, raw = self._job(frames.TRANSFORM, function, source, batch)
             results += map(_transformed, said, raw)
         return results
 
@@ -207,7 +207,7 @@ class Sandbox:
         """One function on one batch: an outcome per call and, of transforms, the bytes per text."""
         limits = self.limits
         name, code = (s.encode("utf-8", "surrogatepass") for s in (function, source))
-        job = wire.Job(
+        job = frames.Job(
             flags=flags,
             texts=len(texts),
             memory=limits.memory_mb << 20,
@@ -217,8 +217,8 @@ class Sandbox:
             total=limits.total_seconds,
         )
         refused = ""
-        if len(name) + len(code) > wire.SOURCE:
-            refused = f"source over {wire.SOURCE >> 10} kB"
+        if len(name) + len(code) > frames.SOURCE:
+            refused = f"source over {frames.SOURCE >> 10} kB"
         elif len(texts) == 1 and len(texts[0].encode("utf-8", "surrogatepass")) > ROOM:
             refused = f"text over {ROOM >> 20} MB"
         if refused:

@@ -20,8 +20,8 @@ from pathlib import Path
 from autoif.base.errors import SandboxUnavailable
 from autoif.base.records import Outcome, Status
 from autoif.sandbox import allowlist
-from autoif.sandbox import frames as wire
-from autoif.sandbox import syscalls as policy
+from autoif.sandbox import frames as frames
+from autoif.sandbox import syscalls as syscalls
 
 
 class Lost(Exception):
@@ -34,22 +34,22 @@ NOT_RUN = "not run after"
 def _outcomes() -> list[Outcome]:
     table = [Outcome(Status.ERROR, "unknown verdict")] * 256
     known = {
-        wire.FALSE: Outcome(Status.FALSE),
-        wire.TRUE: Outcome(Status.TRUE),
-        wire.FALSE_INT: Outcome(Status.FALSE, "returned int"),
-        wire.TRUE_INT: Outcome(Status.TRUE, "returned int"),
-        wire.FALSE_NUMPY: Outcome(Status.FALSE, "returned numpy bool"),
-        wire.TRUE_NUMPY: Outcome(Status.TRUE, "returned numpy bool"),
-        wire.CPU: Outcome(Status.TIMEOUT, "CPU limit"),
-        wire.WALL: Outcome(Status.TIMEOUT, "wall-clock limit"),
-        wire.TOTAL: Outcome(Status.TIMEOUT, "total limit"),
-        wire.MEMORY: Outcome(Status.MEMORY, "memory limit"),
-        wire.CRASH: Outcome(Status.CRASH, "the process died"),
+        frames.FALSE: Outcome(Status.FALSE),
+        frames.TRUE: Outcome(Status.TRUE),
+        frames.FALSE_INT: Outcome(Status.FALSE, "returned int"),
+        frames.TRUE_INT: Outcome(Status.TRUE, "returned int"),
+        frames.FALSE_NUMPY: Outcome(Status.FALSE, "returned numpy bool"),
+        frames.TRUE_NUMPY: Outcome(Status.TRUE, "returned numpy bool"),
+        frames.CPU: Outcome(Status.TIMEOUT, "CPU limit"),
+        frames.WALL: Outcome(Status.TIMEOUT, "wall-clock limit"),
+        frames.TOTAL: Outcome(Status.TIMEOUT, "total limit"),
+        frames.MEMORY: Outcome(Status.MEMORY, "memory limit"),
+        frames.CRASH: Outcome(Status.CRASH, "the process died"),
     }
     for code, outcome in known.items():
         table[code] = outcome
-        if code >= wire.CPU:
-            table[code | wire.SKIP] = Outcome(outcome.status, f"{NOT_RUN} {outcome.detail}")
+        if code >= frames.CPU:
+            table[code | frames.SKIP] = Outcome(outcome.status, f"{NOT_RUN} {outcome.detail}")
     return table
 
 
@@ -67,15 +67,15 @@ for name, path in (("autoif", sys.argv[1]), ("autoif.sandbox", sys.argv[2])):
 from autoif.sandbox.zygote import main
 main(sys.argv[3])
 """
-_REGIONS = (("payload", wire.PAYLOAD), ("results", wire.RESULTS), ("outputs", wire.OUTPUTS))
-_BLANK = bytes(wire.RESULTS)
-ROOM = wire.PAYLOAD - (1 << 20)  # bytes of texts in one job; the rest is head, source, lengths
+_REGIONS = (("payload", frames.PAYLOAD), ("results", frames.RESULTS), ("outputs", frames.OUTPUTS))
+_BLANK = bytes(frames.RESULTS)
+ROOM = frames.PAYLOAD - (1 << 20)  # bytes of texts in one job; the rest is head, source, lengths
 
 
 class Worker:
     """One zygote process and the memory shared with it. Used by one thread at a time."""
 
-    def __init__(self, profile: str, which: policy.Filter) -> None:
+    def __init__(self, profile: str, which: syscalls.Filter) -> None:
         self.profile = profile
         self.jobs = 0
         self.used = 0
@@ -133,12 +133,12 @@ class Worker:
             f"the sandbox cannot hold here: {said.get('error')}; `autoif doctor` says what to do"
         )
 
-    def run(self, job: wire.Job, name: bytes, source: bytes, texts: Sequence[str]) -> int:
+    def run(self, job: frames.Job, name: bytes, source: bytes, texts: Sequence[str]) -> int:
         """Run one job; results and outputs then stand in shared memory. The last crash's status.
 
         Raises Lost where the zygote does not answer in time.
         """
-        parts = wire.pack(job, name, source, texts)
+        parts = frames.pack(job, name, source, texts)
         payload = self.payload
         at = 0
         for part in parts:
@@ -151,20 +151,20 @@ class Worker:
         self.jobs += 1
         try:
             self.control.settimeout(job.total + job.wall + GRACE_SECONDS)
-            self.control.send(wire.MESSAGE.pack(self.jobs, 0))
-            message = self.control.recv(wire.MESSAGE.size)
+            self.control.send(frames.MESSAGE.pack(self.jobs, 0))
+            message = self.control.recv(frames.MESSAGE.size)
         except OSError as error:
             raise Lost from error
-        if len(message) != wire.MESSAGE.size:
+        if len(message) != frames.MESSAGE.size:
             raise Lost
-        number, crash = wire.MESSAGE.unpack(message)
+        number, crash = frames.MESSAGE.unpack(message)
         if number != self.jobs:
             raise Lost
         return int(crash)
 
     def wanted_profile(self, source: bytes) -> str | None:
         """The larger profile that the last job's child asks for, if it does and has a ground to."""
-        index = self.results[wire.HEADER] - wire.NEEDS
+        index = self.results[frames.HEADER] - frames.NEEDS
         if not allowlist.PROFILES.index(self.profile) < index < len(allowlist.PROFILES):
             return None
         wanted = allowlist.PROFILES[index]
@@ -172,26 +172,26 @@ class Worker:
             return None
         return wanted
 
-    def read(self, job: wire.Job, crash: int) -> tuple[list[Outcome], list[bytes]]:
+    def read(self, job: frames.Job, crash: int) -> tuple[list[Outcome], list[bytes]]:
         """What the last job left: an outcome per call and, of transforms, the bytes per text."""
-        codes = self.results[wire.HEADER : wire.HEADER + job.calls]
+        codes = self.results[frames.HEADER : frames.HEADER + job.calls]
         table = OUTCOMES
-        if max(codes) >= wire.CRASH:
+        if max(codes) >= frames.CRASH:
             table = OUTCOMES.copy()
             died = Outcome(Status.CRASH, _death(crash))
-            table[wire.CRASH] = died
-            table[wire.CRASH | wire.SKIP] = Outcome(Status.CRASH, f"{NOT_RUN} {died.detail}")
+            table[frames.CRASH] = died
+            table[frames.CRASH | frames.SKIP] = Outcome(Status.CRASH, f"{NOT_RUN} {died.detail}")
             results = memoryview(self.results)
             for code in set(codes):
-                if code >= wire.ERROR and (index := code - wire.ERROR) < wire.SLOTS:
-                    table[code] = Outcome(Status.ERROR, wire.slot(results, index))
+                if code >= frames.ERROR and (index := code - frames.ERROR) < frames.SLOTS:
+                    table[code] = Outcome(Status.ERROR, frames.slot(results, index))
             results.release()
         outputs = []
-        if job.flags & wire.TRANSFORM:
+        if job.flags & frames.TRANSFORM:
             for i, code in enumerate(codes):
-                at = i * wire.TEXT_OUT
+                at = i * frames.TEXT_OUT
                 size = int.from_bytes(self.outputs[at : at + 4], "little")
-                size = min(size, wire.TEXT_OUT - 4) if code == wire.TRUE else 0
+                size = min(size, frames.TEXT_OUT - 4) if code == frames.TRUE else 0
                 outputs.append(self.outputs[at + 4 : at + 4 + size])
             self.outputs.madvise(mmap.MADV_REMOVE)  # nothing of this for the next
         return [table[code] for code in codes], outputs

@@ -20,15 +20,15 @@ from contextlib import suppress
 from typing import Any
 
 from autoif.sandbox import allowlist, child, jail
-from autoif.sandbox import frames as wire
-from autoif.sandbox import syscalls as policy
+from autoif.sandbox import frames as frames
+from autoif.sandbox import syscalls as syscalls
 
 
 class Zygote:
     def __init__(self, options: dict[str, Any]) -> None:
         """options: parent, control, payload, results, outputs (pid, descriptors), filter, profile,
         path (of the text profile's modules), opcodes (of imports, see `allowlist`)."""
-        self.filter: policy.Filter = options["filter"]
+        self.filter: syscalls.Filter = options["filter"]
         self.profile: str = options["profile"]
         self.path: list[str] = options["path"]
         self.opcodes: tuple[int, int] = tuple(options["opcodes"])
@@ -36,10 +36,12 @@ class Zygote:
         self.parent = _pidfd(options["parent"])
         payload, results, outputs = (options[k] for k in ("payload", "results", "outputs"))
         # The maps live for ever; the descriptors under them are closed here and in every child.
-        self.payload = memoryview(mmap.mmap(payload, wire.PAYLOAD, mmap.MAP_SHARED, mmap.PROT_READ))
-        self.map = mmap.mmap(results, wire.RESULTS, mmap.MAP_SHARED)
+        self.payload = memoryview(
+            mmap.mmap(payload, frames.PAYLOAD, mmap.MAP_SHARED, mmap.PROT_READ)
+        )
+        self.map = mmap.mmap(results, frames.RESULTS, mmap.MAP_SHARED)
         self.results = memoryview(self.map)
-        self.outputs = memoryview(mmap.mmap(outputs, wire.OUTPUTS, mmap.MAP_SHARED))
+        self.outputs = memoryview(mmap.mmap(outputs, frames.OUTPUTS, mmap.MAP_SHARED))
         self.layers: dict[str, bool | str] = {}
         self.poller = select.poll()
 
@@ -81,13 +83,13 @@ class Zygote:
 
     def warm(self) -> None:
         """Run a function of our own here, so that the interpreter learns its way only once."""
-        results, outputs = memoryview(bytearray(wire.RESULTS)), memoryview(bytearray(1))
-        job = wire.Job(wire.ORDER, len(_WARM_TEXTS), 0, 1, 1.0, 1.0, 1.0)
+        results, outputs = memoryview(bytearray(frames.RESULTS)), memoryview(bytearray(1))
+        job = frames.Job(frames.ORDER, len(_WARM_TEXTS), 0, 1, 1.0, 1.0, 1.0)
         for source in _WARM * 12:
-            payload = memoryview(b"".join(wire.pack(job, b"evaluate", source, _WARM_TEXTS)))
+            payload = memoryview(b"".join(frames.pack(job, b"evaluate", source, _WARM_TEXTS)))
             runner = child.Runner(payload, results, outputs, self.profile, self.opcodes)
-            runner(wire.unpack_job(payload), 0)
-            results[:] = bytes(wire.RESULTS)
+            runner(frames.unpack_job(payload), 0)
+            results[:] = bytes(frames.RESULTS)
             re.purge()
         for pattern in _PATTERNS:
             re.compile(pattern)
@@ -103,14 +105,14 @@ class Zygote:
     def canary(self) -> None:
         """Raise RuntimeError unless a child, locked down as for a job, fails at everything."""
         attempts = jail.attempts(self.filter)
-        results, first = self.results, wire.HEADER
+        results, first = self.results, frames.HEADER
         me = os.getpid()
         self.lockdown.limit(64 << 20, 5)
         pid = jail.fork()
         if pid == 0:
             self.lockdown.child(me)
             for i, (_, attempt) in enumerate(attempts):
-                results[first + i] = wire.TRUE if attempt() else wire.FALSE
+                results[first + i] = frames.TRUE if attempt() else frames.FALSE
             os._exit(0)
         try:
             time.clock_gettime(_cpu_clock(pid))
@@ -119,11 +121,11 @@ class Zygote:
             self.layers["cpu clock"] = False
         status = os.waitpid(pid, 0)[1]
         said = bytes(results[first : first + len(attempts)])
-        results[:] = bytes(wire.RESULTS)
+        results[:] = bytes(frames.RESULTS)
         if os.waitstatus_to_exitcode(status) == jail.LOCKDOWN_FAILED:
             raise RuntimeError("seccomp is missing: the kernel or the container refused the filter")
         for (what, _), code in zip(attempts, said, strict=True):
-            if code != wire.FALSE:
+            if code != frames.FALSE:
                 raise RuntimeError(f"seccomp does not hold: code in the jail could {what}")
         if status:
             raise RuntimeError(f"seccomp does not hold: the canary died (wait status {status})")
@@ -133,14 +135,14 @@ class Zygote:
 
     def serve(self) -> None:
         """Answer until the parent goes away."""
-        size = wire.MESSAGE.size
+        size = frames.MESSAGE.size
         while True:
             self.poll(None)
             message = os.read(self.control, size)
             if len(message) != size:
                 os._exit(0)
-            number, _ = wire.MESSAGE.unpack(message)
-            os.write(self.control, wire.MESSAGE.pack(number, self.job()))
+            number, _ = frames.MESSAGE.unpack(message)
+            os.write(self.control, frames.MESSAGE.pack(number, self.job()))
 
     def poll(self, timeout_ms: float | None) -> None:
         """Wait for a message. Ends this process, and so its child, with the parent."""
@@ -154,16 +156,16 @@ class Zygote:
         A child ends when all calls are made, after a MemoryError, or when it dies; each such end
         but the first is a strike, and the next child goes on at the next call.
         """
-        job = wire.unpack_job(self.payload)
+        job = frames.unpack_job(self.payload)
         results, find = self.results, self.map.find
-        first, end = wire.HEADER, wire.HEADER + job.calls
+        first, end = frames.HEADER, frames.HEADER + job.calls
         deadline = time.monotonic() + job.total
         me = os.getpid()
         self.lockdown.limit(job.memory, job.total)
         lockdown = self.lockdown.child
         strikes = crash = 0
         while (at := find(b"\0", first, end)) >= 0:
-            results[0] = wire.STARTING
+            results[0] = frames.STARTING
             pid = jail.fork()
             if pid == 0:
                 try:
@@ -172,42 +174,42 @@ class Zygote:
                 finally:  # whatever happens, a child never goes on as a zygote
                     os._exit(0)
             if pid < 0:
-                results[at:end] = bytes([wire.CRASH]) * (end - at)
+                results[at:end] = bytes([frames.CRASH]) * (end - at)
                 return -1
             why, stuck, status = self.watch(pid, job, at, end, deadline)
             now = find(b"\0", first, end)
             if now < 0:
                 break
-            if why == wire.TOTAL:
+            if why == frames.TOTAL:
                 results[now:end] = bytes([why]) * (end - now)
                 break
             if why and now != stuck:
                 continue  # that call came to an end while it was being killed
             if not why:
-                if status == 0 and now > at and results[now - 1] == wire.MEMORY:
-                    why = wire.MEMORY
+                if status == 0 and now > at and results[now - 1] == frames.MEMORY:
+                    why = frames.MEMORY
                 else:
-                    why, crash = wire.CRASH, status
-            if results[0] == wire.STARTING:  # the module level did not end, nor would it again
+                    why, crash = frames.CRASH, status
+            if results[0] == frames.STARTING:  # the module level did not end, nor would it again
                 results[now:end] = bytes([why]) * (end - now)
                 break
-            if why != wire.MEMORY:
+            if why != frames.MEMORY:
                 results[now] = why
                 now += 1
             strikes += 1
             if strikes >= job.strikes:
-                results[now:end] = bytes([why | wire.SKIP]) * (end - now)
+                results[now:end] = bytes([why | frames.SKIP]) * (end - now)
         return crash
 
     def watch(
-        self, pid: int, job: wire.Job, at: int, end: int, deadline: float
+        self, pid: int, job: frames.Job, at: int, end: int, deadline: float
     ) -> tuple[int, int, int]:
         """Wait for a child or kill it: (CPU, WALL, TOTAL or 0, at which call, wait status).
 
         A call's clock starts when we see that the one before has ended, so never too early.
         """
         tick = min(max(job.cpu / 20, 0.002), 0.05)
-        seen, used0, since = (wire.STARTING, at), 0.0, time.monotonic()
+        seen, used0, since = (frames.STARTING, at), 0.0, time.monotonic()
         # Most children end within the first tick: before it nothing is done that can wait, because
         # it may be done on the very core that the child is waiting for.
         while (status := _ended(pid, tick)) is None:
@@ -217,13 +219,13 @@ class Zygote:
             why = 0
             here = (results[0], find(b"\0", at, end))
             if now > deadline:
-                why = wire.TOTAL
+                why = frames.TOTAL
             elif here != seen:
                 seen, used0, since = here, _clock(clock), now
             elif used - used0 > job.cpu:
-                why = wire.CPU
+                why = frames.CPU
             elif now - since > job.wall:
-                why = wire.WALL
+                why = frames.WALL
             if why:
                 os.kill(pid, signal.SIGKILL)
                 return why, seen[1], os.waitpid(pid, 0)[1]

@@ -120,13 +120,13 @@ def import_row(db: sqlite3.Connection, row: dict[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class GarbageCollected:
     kept: int
     dropped: int
     freed: int  # bytes
 
 
-def collect_garbage(path: Path, forget: tuple[str, ...] = ()) -> Collected:
+def collect_garbage(path: Path, forget: tuple[str, ...] = ()) -> GarbageCollected:
     """Drop every call that no finished run used (see `CallStore.mark`); `forget` names runs whose
     calls may go too. Raises StoreError where no run is marked: nothing tells what is garbage."""
     before = sum(p.stat().st_size for p in _files(path))
@@ -151,4 +151,4 @@ def collect_garbage(path: Path, forget: tuple[str, ...] = ()) -> Collected:
         db.execute("VACUUM")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         db.execute("BEGIN")
-    return Collected(left, dropped, before - sum(p.stat().st_size for p in _files(path)))
+    return GarbageCollected(left, dropped, before - sum(p.stat().st_size for p in _files(path)))

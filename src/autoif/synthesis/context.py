@@ -13,7 +13,7 @@ from autoif.models import Chat
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox, Transformed
 from autoif.store.sqlite import CallStore
-from autoif.synthesis.prompts.templates import Wording
+from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.verifier.verify import averify, momentary, steady
 
 Role = Literal["propose", "code", "respond", "judge"]
@@ -21,11 +21,11 @@ Relate = Callable[[str, str], Awaitable[str]]  # premise, hypothesis -> entailme
 
 
 @dataclass
-class Tools:
+class Context:
     """Shared by all instructions of a run."""
 
     recipe: Recipe
-    wording: Wording
+    prompts: PromptTemplates
     chats: Mapping[str, Chat]
     sandbox: Sandbox
     store: CallStore

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Case, Check, Instruction, Pair, Query, Status, Verdict, Verifier
-from autoif.run.funnel import Ledger
-from autoif.synthesis.context import Tools
-from autoif.synthesis.instructions import slots
+from autoif.run.funnel import Funnel
+from autoif.synthesis import slots
+from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.responses import judge, queries, rows
 from autoif.synthesis.responses import sample as responses
@@ -29,86 +29,86 @@ from autoif.verifier.pairs import text_pairs
 REPAIRABLE = ("no_function_left", "too_few_functions_left", "no_case_left")
 
 
-async def process(tools: Tools, product: Product) -> None:
+async def process(context: Context, product: Product) -> None:
     """Fills the product; one that comes with a verifier keeps it as it is."""
-    instruction, ledger = product.unit, product.ledger
+    instruction, funnel = product.unit, product.funnel
     assert isinstance(instruction, Instruction)
-    ledger.enter("verifiers")
+    funnel.enter("verifiers")
     if product.verifier:
-        verifier = await _working(tools, product.verifier, ledger)
+        verifier = await _working(context, product.verifier, funnel)
     else:
-        verifier = await _verifier(tools, instruction, ledger)
+        verifier = await _verifier(context, instruction, funnel)
     product.verifier = verifier
     if verifier is None:
-        ledger.check()
+        funnel.check()
         return
-    ledger.keep("verifiers")
+    funnel.keep("verifiers")
     task = Task.single(verifier)
     prompts = [
         Prompt(query, (user_message(query.text, task.verifiers),), instruction.text)
-        for query in queries.pair(tools.recipe, tools.queries, instruction)
+        for query in queries.pair(context.recipe, context.queries, instruction)
     ]
-    product.take(tools, task, await responses.sample(tools, task, prompts, ledger))
-    for query, pair in await _instruction_pairs(tools, verifier):
-        product.dpo.append(rows.dpo_row(pair, query, task, tools.recipe.responses))
+    product.take(context, task, await responses.sample(context, task, prompts, funnel))
+    for query, pair in await _instruction_pairs(context, verifier):
+        product.dpo.append(rows.dpo_row(pair, query, task, context.recipe.responses))
     product.dpo = rows.sorted_rows(product.dpo)
-    ledger.check()
+    funnel.check()
 
 
 # ---- the verifier ------------------------------------------------------------------------------
 
 
-async def _working(tools: Tools, brought: Verifier, ledger: Ledger) -> Verifier | None:
+async def _working(context: Context, brought: Verifier, funnel: Funnel) -> Verifier | None:
     """The user's own verifier, unless it says nothing of any text: known before a call is paid."""
     probes = [*(case.text for case in brought.cases), "", "One sentence. Then, another one!\n- a"]
-    verdicts = await tools.verdicts(brought.checks, list(dict.fromkeys(probes)))
+    verdicts = await context.verdicts(brought.checks, list(dict.fromkeys(probes)))
     if any(verdict.fraction is not None for verdict in verdicts):
         return brought
     why = verdicts[0].outcomes[0]
     detail = f"{why.status.value}: {why.detail}"
-    ledger.drop("verifiers", brought.instruction.id, "broken", detail, brought.instruction.id)
+    funnel.drop("verifiers", brought.instruction.id, "broken", detail, brought.instruction.id)
     return None
 
 
-async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> Verifier | None:
+async def _verifier(context: Context, instruction: Instruction, funnel: Funnel) -> Verifier | None:
     """Functions that survived one another, the evidence and their own back-translation."""
     (checks, cases), gathered, instructed = await asyncio.gather(
-        verifiers.write(tools, instruction, ledger),
-        evidence.gather(tools, instruction, ledger),
+        verifiers.write(context, instruction, funnel),
+        evidence.gather(context, instruction, funnel),
         responses.instructed(
-            tools, instruction, queries.pair(tools.recipe, tools.queries, instruction), ledger
+            context, instruction, queries.pair(context.recipe, context.queries, instruction), funnel
         ),
     )
-    cases = _distinct(cases, gathered + instructed, instruction, ledger)
-    checks = await slots.at_edges(tools, instruction, checks, cases, ledger)
-    found, table, unsound = await _judged(tools, instruction, checks, cases)
-    for _ in range(tools.recipe.verifiers.repair):
+    cases = _distinct(cases, gathered + instructed, instruction, funnel)
+    checks = await slots.at_edges(context, instruction, checks, cases, funnel)
+    found, table, unsound = await _judged(context, instruction, checks, cases)
+    for _ in range(context.recipe.verifiers.repair):
         failing = _failing(checks, cases, table, found)
         if found.reason not in REPAIRABLE or not failing:
             break
-        fresh = await verifiers.repair(tools, instruction, failing, ledger)
-        fresh = await slots.at_edges(tools, instruction, fresh, cases, ledger)
+        fresh = await verifiers.repair(context, instruction, failing, funnel)
+        fresh = await slots.at_edges(context, instruction, fresh, cases, funnel)
         known = {verifiers.normalise(c.source) for c in checks}
         for check in fresh:
             if verifiers.normalise(check.source) in known:
-                ledger.drop("functions", check.id, "duplicate", check.source, instruction.id)
+                funnel.drop("functions", check.id, "duplicate", check.source, instruction.id)
             else:
                 checks.append(check)
-        found, table, unsound = await _judged(tools, instruction, checks, cases)
-    taken = _settle(tools, instruction, checks, cases, table, found, unsound, ledger)
-    ledger.enter("crossval")
+        found, table, unsound = await _judged(context, instruction, checks, cases)
+    taken = _settle(context, instruction, checks, cases, table, found, unsound, funnel)
+    funnel.enter("crossval")
     if found.reason:
-        ledger.drop("crossval", instruction.id, found.reason, found.detail, instruction.id)
-        ledger.drop("verifiers", instruction.id, found.reason, found.detail, instruction.id)
+        funnel.drop("crossval", instruction.id, found.reason, found.detail, instruction.id)
+        funnel.drop("verifiers", instruction.id, found.reason, found.detail, instruction.id)
         return None
-    ledger.keep("crossval")
-    told = await backtranslate.confirm(tools, instruction, [checks[f] for f in taken], ledger)
-    part = tools.recipe
+    funnel.keep("crossval")
+    told = await backtranslate.confirm(context, instruction, [checks[f] for f in taken], funnel)
+    part = context.recipe
     lost = len(taken) - len(told)
-    distinct = len(set(await soundness.copies(tools, [check for check, _ in told])))
+    distinct = len(set(await soundness.copies(context, [check for check, _ in told])))
     if distinct < part.crossval.min_checks or (lost and part.backtranslate.drop == "instruction"):
         detail = f"{lost} of {len(taken)} functions say something else"
-        ledger.drop("verifiers", instruction.id, "backtranslation", detail, instruction.id)
+        funnel.drop("verifiers", instruction.id, "backtranslation", detail, instruction.id)
         return None
     accuracy = {checks[f].id: found.accuracy[f] for f in taken}
     return Verifier(
@@ -121,19 +121,19 @@ async def _verifier(tools: Tools, instruction: Instruction, ledger: Ledger) -> V
 
 
 async def _judged(
-    tools: Tools, instruction: Instruction, checks: list[Check], cases: list[Case]
+    context: Context, instruction: Instruction, checks: list[Check], cases: list[Case]
 ) -> tuple[Survivors, list[Verdict], dict[int, str]]:
     """What survives when functions and cases judge one another, and survivors are diagnosed: an
     unsound one is out, says nothing any more, and the others are judged again without it."""
-    said, table = await _table(tools, checks, cases)
-    copies = await soundness.copies(tools, checks)
+    said, table = await _table(context, checks, cases)
+    copies = await soundness.copies(context, checks)
     unsound: dict[int, str] = {}
     sound: set[int] = set()
     while True:
-        found = cross_validate(said, cases, tools.recipe.crossval, copies)
+        found = cross_validate(said, cases, context.recipe.crossval, copies)
         fresh = [f for f in found.checks if f not in sound]
         believed = [_relabelled(cases[t], found.labels[t]) for t in found.cases]
-        flags = await soundness.flagged(tools, instruction, [checks[f] for f in fresh], believed)
+        flags = await soundness.flagged(context, instruction, [checks[f] for f in fresh], believed)
         sound |= set(fresh)
         new = {f: flag for f, flag in zip(fresh, flags, strict=True) if flag}
         if not new:
@@ -143,13 +143,13 @@ async def _judged(
 
 
 async def _table(
-    tools: Tools, checks: list[Check], cases: list[Case]
+    context: Context, checks: list[Check], cases: list[Case]
 ) -> tuple[list[list[bool | None]], list[Verdict]]:
     """`said[f][t]` for cross-validation, and the verdicts it was read from."""
     if not checks or not cases:
         return [[] for _ in checks], []
-    table = await tools.verdicts(
-        checks, [c.text for c in cases], check_order=tools.recipe.crossval.deterministic
+    table = await context.verdicts(
+        checks, [c.text for c in cases], check_order=context.recipe.crossval.deterministic
     )
     said = [
         [_concluded(verdict.outcomes[f].status) for verdict in table] for f in range(len(checks))
@@ -162,13 +162,13 @@ def _concluded(status: Status) -> bool | None:
 
 
 def _distinct(
-    cases: list[Case], gathered: list[Case], instruction: Instruction, ledger: Ledger
+    cases: list[Case], gathered: list[Case], instruction: Instruction, funnel: Funnel
 ) -> list[Case]:
     """The model's cases first, then the evidence; a text counts once."""
     found = {case.text: case for case in cases}
     for case in gathered:
         if case.text in found:
-            ledger.drop("cases", case.id, "duplicate", case.text, instruction.id)
+            funnel.drop("cases", case.id, "duplicate", case.text, instruction.id)
         else:
             found[case.text] = case
     return list(found.values())
@@ -201,21 +201,21 @@ def _failing(
 
 
 def _settle(
-    tools: Tools,
+    context: Context,
     instruction: Instruction,
     checks: list[Check],
     cases: list[Case],
     table: list[Verdict],
     found: Survivors,
     unsound: Mapping[int, str],
-    ledger: Ledger,
+    funnel: Funnel,
 ) -> list[int]:
     """Books every function and case; returns the functions taken, best first."""
     best = sorted(found.checks, key=lambda f: (-found.accuracy[f], checks[f].id))
-    taken = [] if found.reason else best[: tools.recipe.crossval.max_checks]
+    taken = [] if found.reason else best[: context.recipe.crossval.max_checks]
     for f, check in enumerate(checks):
         if f in taken:
-            ledger.keep("functions")
+            funnel.keep("functions")
             continue
         reason, detail = "low_accuracy", f"{found.accuracy[f]:.2f} on {len(found.cases)} cases"
         outcomes = [verdict.outcomes[f] for verdict in table]
@@ -229,13 +229,13 @@ def _settle(
             reason, detail = outcomes[0].status.value.lower(), outcomes[0].detail
         elif not found.cases:
             reason, detail = "no_case", "there was no case left to measure it with"
-        ledger.drop("functions", check.id, reason, detail, instruction.id)
+        funnel.drop("functions", check.id, reason, detail, instruction.id)
     for t, case in enumerate(cases):
         if t in found.cases:
-            ledger.keep("cases")
+            funnel.keep("cases")
         else:
             reason = "no_function" if not checks else "no_agreement"
-            ledger.drop("cases", case.id, reason, case.text, instruction.id)
+            funnel.drop("cases", case.id, reason, case.text, instruction.id)
     return taken
 
 
@@ -247,21 +247,21 @@ def _relabelled(case: Case, label: bool | None) -> Case:
 # ---- the rows ----------------------------------------------------------------------------------
 
 
-async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[tuple[Query, Pair]]:
+async def _instruction_pairs(context: Context, verifier: Verifier) -> list[tuple[Query, Pair]]:
     """Pairs of case texts, each with the query that both answer, if any.
 
     Texts that answer a query pair within it: they differ only in the constraint, and the judge has
     to find the chosen one good, since a program may have maimed it.
     """
-    limit = tools.recipe.pairs.instruction_level
+    limit = context.recipe.pairs.instruction_level
     if not limit or not verifier.cases:
         return []
-    verdicts = await tools.verdicts(verifier.checks, [c.text for c in verifier.cases])
+    verdicts = await context.verdicts(verifier.checks, [c.text for c in verifier.cases])
     by_query: dict[str, list[tuple[str, bool, Verdict]]] = {}
     for case, verdict in zip(verifier.cases, verdicts, strict=True):
         by_query.setdefault(case.query, []).append((case.text, case.expected, verdict))
     lang = verifier.instruction.lang
-    asked = {query.text: query for query in tools.queries[lang]}
+    asked = {query.text: query for query in context.queries[lang]}
     pairs: list[tuple[Query, Pair]] = []
     for query in sorted(by_query):
         if len(pairs) >= limit:
@@ -269,10 +269,12 @@ async def _instruction_pairs(tools: Tools, verifier: Verifier) -> list[tuple[Que
         prompt = (user_message(query, (verifier,)),)
         room = 1 if query else limit
         for pair in text_pairs(prompt, by_query[query], (verifier.id,), room):
-            if query and tools.recipe.judge.style != "off":
+            if query and context.recipe.judge.style != "off":
                 told = verifier.instruction
-                value = await judge.score(tools, told.lang, query, told.text, pair.chosen, told.id)
-                if isinstance(value, CallFailed) or not judge.good(tools, value):
+                value = await judge.score(
+                    context, told.lang, query, told.text, pair.chosen, told.id
+                )
+                if isinstance(value, CallFailed) or not judge.good(context, value):
                     continue
             pairs.append((asked.get(query, Query(query, lang)), pair))
     return pairs[:limit]

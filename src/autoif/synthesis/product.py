@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autoif.base.records import Composition, Instruction, Sample, Soft, Verifier
-from autoif.run.funnel import Ledger
-from autoif.synthesis.context import Tools
+from autoif.run.funnel import Funnel
+from autoif.synthesis.context import Context
 from autoif.synthesis.responses import rows
 from autoif.synthesis.responses.sample import Prompt, Task
 from autoif.verifier.pairs import query_pairs
@@ -23,18 +23,18 @@ class Product:
     sft: list[rows.Row] = field(default_factory=list)
     dpo: list[rows.Row] = field(default_factory=list)
     rlvr: list[rows.Row] = field(default_factory=list)
-    ledger: Ledger = field(default_factory=Ledger)
+    funnel: Funnel = field(default_factory=Funnel)
 
-    def take(self, tools: Tools, task: Task, prompts: list[Prompt]) -> None:
+    def take(self, context: Context, task: Task, prompts: list[Prompt]) -> None:
         """The samples of these prompts, and the rows of those that were kept."""
-        part = tools.recipe
+        part = context.recipe
         for prompt in prompts:
             self.samples += prompt.samples
             kept = [s for s in prompt.samples if s.kept]
             if not kept:
                 continue
-            self.ledger.enter("samples", len(kept))
-            self.ledger.keep("samples", len(kept))
+            self.funnel.enter("samples", len(kept))
+            self.funnel.keep("samples", len(kept))
             self.sft += [rows.sft_row(s, task, part.responses) for s in kept]
             unscored = [Soft(s) for s in task.soft]
             self.rlvr.append(rows.rlvr_row(prompt, task, part.responses, unscored))
@@ -48,4 +48,4 @@ class Product:
         """Lets go of what has been written, so that memory stays flat."""
         self.verifier = self.composition = None
         self.samples, self.sft, self.dpo, self.rlvr = [], [], [], []
-        self.ledger = Ledger()
+        self.funnel = Funnel()

@@ -1,1 +1,1 @@
-"""Room 2: data -> weights. torch, transformers and TRL live here, imported when used."""
+"""data -> weights. torch, transformers and TRL live here, imported when used."""

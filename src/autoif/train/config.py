@@ -7,26 +7,21 @@ models); `tiny` fits a model of 135 million parameters on two cores.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from autoif.base.errors import UsageError
-from autoif.run.recipe import differences, merge, problem
+from autoif.base.toml import Section, differences, merge, problem, read_toml
 
 Method = Literal["sft", "dpo", "selfplay", "grpo"]
 METHODS: tuple[Method, ...] = ("sft", "dpo", "selfplay", "grpo")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Optimiser(_Section):
+class Optimiser(Section):
     """`[train]`: how the weights are moved. Lengths in tokens."""
 
     lr: float = Field(7e-6, gt=0, description="peak learning rate")
@@ -50,7 +45,7 @@ class Optimiser(_Section):
     threads: int = Field(0, ge=0, description="of the CPU; 0 = torch's choice")
 
 
-class Lora(_Section):
+class Lora(Section):
     """`[lora]`: low-rank adapters on every linear layer instead of all weights."""
 
     rank: int = Field(0, ge=0, description="0 = train all weights")
@@ -58,7 +53,7 @@ class Lora(_Section):
     dropout: float = Field(0.0, ge=0, lt=1, description="on the adapters' input")
 
 
-class DPO(_Section):
+class DPO(Section):
     """`[dpo]`: of `dpo` and of each round of `selfplay`."""
 
     beta: float = Field(0.3, gt=0, description="how much leaving the reference costs")
@@ -67,7 +62,7 @@ class DPO(_Section):
     )
 
 
-class Sampling(_Section):
+class Sampling(Section):
     """`[sampling]`: how self-play asks the policy."""
 
     k: int = Field(8, ge=2, description="responses per prompt")
@@ -87,7 +82,7 @@ class Sampling(_Section):
     )
 
 
-class Selfplay(_Section):
+class Selfplay(Section):
     """`[selfplay]`"""
 
     rounds: int = Field(3, ge=1, description="of sampling and DPO")
@@ -97,7 +92,7 @@ class Selfplay(_Section):
                            "round and are never trained on")  # fmt: skip
 
 
-class GRPO(_Section):
+class GRPO(Section):
     """`[grpo]`"""
 
     generations: int = Field(8, ge=2, description="completions of a prompt that are compared")
@@ -113,7 +108,7 @@ class GRPO(_Section):
     )
 
 
-class Guards(_Section):
+class Guards(Section):
     """`[guards]`: what ends a training before it does harm."""
 
     loss_factor: float = Field(4.0, gt=1, description="times the first steps' mean loss (SFT, DPO)")
@@ -122,7 +117,7 @@ class Guards(_Section):
                               "(GRPO) or the start's (rounds)")  # fmt: skip
 
 
-class Evaluation(_Section):
+class Evaluation(Section):
     """`[[eval]]`: a benchmark that every round of self-play is measured on."""
 
     benchmark: str = Field(description="as `autoif eval` names it")
@@ -131,7 +126,7 @@ class Evaluation(_Section):
     max_tokens: int = Field(0, ge=0, description="of an answer; 0 = the benchmark's own")
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """See the module."""
 
     preset: str = Field("tiny", description="what the other keys are laid over")
@@ -159,13 +154,7 @@ class TrainConfig(_Section):
     @classmethod
     def load(cls, method: Method, file: Path) -> TrainConfig:
         """Raises UsageError with the key's whole name."""
-        try:
-            values = tomllib.loads(file.read_text("utf-8"))
-        except OSError as error:
-            raise UsageError(f"{file}: {error.strerror or error}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file}: not a TOML file: {error}") from None
-        return cls.of(method, values, str(file))
+        return cls.of(method, read_toml(file), str(file))
 
     @classmethod
     def of(cls, method: Method, values: Mapping[str, Any], where: str = "config") -> TrainConfig:

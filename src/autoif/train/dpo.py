@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoif.train.config import TrainConfig
-from autoif.train.training import Notice, Run
-from autoif.train.weights import tokens
+from autoif.train.model_files import tokens
+from autoif.train.training import Notice, TrainingRun
 
 
 def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
     """The directory of the trained model. Run again, it goes on where it was stopped."""
-    run = Run(config, notice)
+    run = TrainingRun(config, notice)
     if run.done():
         return run.model
     from trl import DPOConfig, DPOTrainer

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from autoif.base.errors import UsageError
 from autoif.train.config import TrainConfig
-from autoif.train.training import Notice, Run
-from autoif.train.weights import tokens
+from autoif.train.model_files import tokens
+from autoif.train.training import Notice, TrainingRun
 from autoif.verifier.reward import reward_function
 
 
@@ -18,7 +18,7 @@ def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
         raise UsageError(
             f"train.batch ({batch}) is no multiple of grpo.generations ({grpo.generations})"
         )
-    run = Run(config, notice)
+    run = TrainingRun(config, notice)
     if run.done():
         return run.model
     from trl import GRPOConfig, GRPOTrainer

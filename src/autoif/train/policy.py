@@ -1,7 +1,7 @@
 """A policy that answers: a model directory as a `Chat`, through the fastest thing that is there.
 
-On a GPU or without more, transformers (`chat/hf.py`); for students that came from a GGUF file, the
-embedded engine; else any server that a command of the user's starts. Every answer goes through the
+On a GPU or without more, transformers (`models/transformers`); for students that came from a GGUF
+file, the embedded engine; else any server that a command of the user's starts. Every answer goes through the
 call store: a round that was killed asks only what it had not yet heard.
 """
 
@@ -25,11 +25,11 @@ import orjson
 
 from autoif.base.errors import SetupError, one_line
 from autoif.models import Backend
-from autoif.models.cached import StoredChat
+from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
 from autoif.models.transformers.backend import HFBackend
 from autoif.store.sqlite import CallStore
-from autoif.train import weights
+from autoif.train import model_files
 from autoif.train.config import Sampling
 from autoif.train.gguf_file import write_gguf
 
@@ -39,7 +39,7 @@ STARTING = 900.0  # seconds that a server may take to load
 @contextlib.asynccontextmanager
 async def policy(
     model: Path, sampling: Sampling, store: CallStore, notice: Callable[[str], None]
-) -> AsyncIterator[StoredChat]:
+) -> AsyncIterator[CachedChat]:
     """A stored chat with the model in this directory, closed at the end."""
     with contextlib.ExitStack() as ends:
         url = None
@@ -54,7 +54,7 @@ async def policy(
             )
         else:
             backend = open_backend(spec, base_url=url, on_notice=notice)
-        chat = StoredChat(backend, store)
+        chat = CachedChat(backend, store)
         try:
             yield chat
         finally:
@@ -64,7 +64,7 @@ async def policy(
 def spec_of(model: Path, sampling: Sampling) -> str:
     """`local:FILE.gguf`, which is written beside the model where it is not there yet, or
     `hf:DIR`."""
-    origin = str(weights.lineage(model).get("origin", ""))
+    origin = str(model_files.lineage(model).get("origin", ""))
     if sampling.engine == "hf" or (sampling.engine == "auto" and not _embedded(origin)):
         return f"hf:{model}"
     if not origin:
@@ -74,7 +74,7 @@ def spec_of(model: Path, sampling: Sampling) -> str:
         )
     file = model.with_name("model.gguf")
     if not file.exists() or file.stat().st_mtime < model.stat().st_mtime:
-        write_gguf(model, weights.origin_file(origin), file)
+        write_gguf(model, model_files.origin_file(origin), file)
     return f"local:{file}"
 
 

@@ -1,8 +1,8 @@
 """`autoif train selfplay`: iterative online DPO on what the policy itself says.
 
 A round: the policy answers K times each prompt, the rows' own verifiers decide, what holds is
-preferred to what does not (`pairs.py`), and DPO is run against the policy that the round began
-with. The policy after each round is measured on prompts held out; the best one is the result, which
+preferred to what does not (`verifier/pairs.py`), and DPO is run against the policy that the round
+began with. The policy after each round is measured on prompts held out; the best one is the result, which
 may be the start.
 
     OUT/calls.sqlite          every answer; a killed round asks none of them again
@@ -28,11 +28,11 @@ from autoif.base.records import Check, Message, Pair, Request, Sample, dump_line
 from autoif.models import Chat
 from autoif.sandbox import Sandbox
 from autoif.store.sqlite import CallStore
-from autoif.train import dpo, guards, plots, weights
-from autoif.train import model_card as card
+from autoif.train import dpo, guards, model_files, plots
+from autoif.train import model_card as model_card
 from autoif.train.config import TrainConfig
 from autoif.train.policy import policy
-from autoif.train.training import Notice, Run
+from autoif.train.training import Notice, TrainingRun
 from autoif.verifier.pairs import pair_row, query_pairs
 from autoif.verifier.verify import accepts, averify, shared_sandbox
 
@@ -60,7 +60,7 @@ def train(
     server = config.sampling.serve
     if server and shutil.which(server[0]) is None:
         raise SetupError(f"sampling.serve: {server[0]}: no such program")
-    run = Run(config, notice)
+    run = TrainingRun(config, notice)
     if run.done():
         return run.model
     found = run.rows()
@@ -69,9 +69,9 @@ def train(
     start = run.out / "round-0" / "model"
     if not start.is_dir():
         start.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer = weights.load_tokenizer(run.where, config.chat_template)
+        tokenizer = model_files.load_tokenizer(run.where, config.chat_template)
         about = {"origin": run.origin, "base": config.model, "method": "start"}
-        weights.save_plain(weights.load_model(run.where), tokenizer, start, about)
+        model_files.save_plain(model_files.load_model(run.where), tokenizer, start, about)
     history: list[Row] = []
     with CallStore.open(run.out / "calls.sqlite") as store:
         game = _Game(config, run.out, store, notice, evaluate)
@@ -93,7 +93,7 @@ def train(
     best = best_round(history, config)
     notice(f"round {best['round']} is the best: {100 * best['pass_rate']:.1f}% of the held out")
     if best["round"] == 0:
-        text = card.card(config, found, [])
+        text = model_card.card(config, found, [])
         (start / "README.md").write_text(f"{text}\nNo round was better: its weights.\n", "utf-8")
     run.model.symlink_to(f"round-{best['round']}/model")
     return run.model
@@ -278,10 +278,10 @@ def kl(model: Path, start: Path, samples: Sequence[Sample]) -> float:
     over the tokens of answers that the policy gave (a one-sided estimate at their temperature)."""
     import torch
 
-    tokenizer = weights.load_tokenizer(str(model))
+    tokenizer = model_files.load_tokenizer(str(model))
     sums = []
     for where in (model, start):
-        net = weights.load_model(str(where)).eval()
+        net = model_files.load_model(str(where)).eval()
         total, count = 0.0, 0
         for sample in samples:
             messages = to_json(sample.messages)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from autoif.base.errors import UsageError
 from autoif.train.config import TrainConfig
-from autoif.train.training import Notice, Run
-from autoif.train.weights import tokens
+from autoif.train.model_files import tokens
+from autoif.train.training import Notice, TrainingRun
 
 
 def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
     """The directory of the trained model. Run again, it goes on where it was stopped."""
-    run = Run(config, notice)
+    run = TrainingRun(config, notice)
     if run.done():
         return run.model
     if config.train.packing and not _has_flash_attention():

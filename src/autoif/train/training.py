@@ -27,9 +27,9 @@ from typing import Any
 from autoif.base.errors import RunFailed, SetupError, UsageError
 from autoif.base.lock import alone
 from autoif.base.records import dump_line
-from autoif.train import dataset as data
-from autoif.train import model_card as card
-from autoif.train import plots, weights
+from autoif.train import dataset as dataset
+from autoif.train import model_card as model_card
+from autoif.train import model_files, plots
 from autoif.train.config import TrainConfig
 from autoif.train.dataset import Row, Rows
 from autoif.train.guards import Diverged, Guard
@@ -38,17 +38,17 @@ Notice = Callable[[str], None]
 PLENTY = 16 * 10**9  # bytes of memory
 
 
-class Run:
+class TrainingRun:
     """One training in its directory. `origin`: the GGUF its model came from, or ""."""
 
     def __init__(self, config: TrainConfig, notice: Notice) -> None:
-        weights.need_extra()
+        model_files.need_extra()
         prepare(config)
         self.config = config
         self.out = Path(config.out)
         self.notice = notice
         self.model = self.out / "model"
-        self.where, self.origin = weights.find(config.model)
+        self.where, self.origin = model_files.find(config.model)
         self._claim()
 
     def done(self) -> bool:
@@ -75,12 +75,12 @@ class Run:
     def rows(self) -> Rows:
         """The rows of `data`. Raises UsageError where the directory is of others, or of another
         model."""
-        rows = data.load(self.config.method, self.config.data)
+        rows = dataset.load(self.config.method, self.config.data)
         file = self.out / "inputs.json"
         mine = {
             "rows": len(rows.rows),
             "sha256": rows.fingerprint,
-            "model": weights.fingerprint(self.where),
+            "model": model_files.fingerprint(self.where),
         }
         try:
             known = json.loads(file.read_text("utf-8"))
@@ -163,7 +163,7 @@ class Run:
 
         rows = self.rows()
         tokenizer, model, adapters = self._load()
-        data.keep_short(rows, partial(length, tokenizer), self.config.train.max_length)
+        dataset.keep_short(rows, partial(length, tokenizer), self.config.train.max_length)
         self.notice(rows.account())
         trainer = kind(
             model,
@@ -177,9 +177,9 @@ class Run:
 
     def _load(self) -> tuple[Any, Any, Any]:
         """Tokenizer, model, and LoRA's configuration or None."""
-        tokenizer = weights.load_tokenizer(self.where, self.config.chat_template)
-        model = weights.load_model(self.where, packed=self.config.train.packing)
-        context = weights.context_of(model)
+        tokenizer = model_files.load_tokenizer(self.where, self.config.chat_template)
+        model = model_files.load_model(self.where, packed=self.config.train.packing)
+        context = model_files.context_of(model)
         if context is not None and self.config.train.max_length > context:
             raise UsageError(
                 f"train.max_length ({self.config.train.max_length}) is over the {context} tokens "
@@ -219,14 +219,14 @@ class Run:
         for empty in (raw, self.out / "checkpoints", *self.out.glob("checkpoints/*")):
             (empty / "README.md").unlink(missing_ok=True)  # a card that nobody filled in
         if adapted:
-            weights.save_plain(weights.load_model(str(raw)), tokenizer, self.model, about)
+            model_files.save_plain(model_files.load_model(str(raw)), tokenizer, self.model, about)
         else:
-            (raw / weights.LINEAGE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+            (raw / model_files.LINEAGE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
             (raw / "training_args.bin").unlink(missing_ok=True)
             raw.replace(self.model)
         history = plots.read(self.out / "metrics.jsonl")
         plots.steps(history, self.out)
-        (self.model / "README.md").write_text(card.card(self.config, rows, history), "utf-8")
+        (self.model / "README.md").write_text(model_card.card(self.config, rows, history), "utf-8")
 
 
 def prepare(config: TrainConfig) -> None:

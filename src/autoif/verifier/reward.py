@@ -1,6 +1,6 @@
 """Verifiers as a reward, in the signature that TRL calls: one float or None per completion.
 
-    trl grpo --reward_funcs autoif.train.reward.verifier_reward ...
+    trl grpo --reward_funcs autoif.verifier.reward.verifier_reward ...
 
 The rows carry their verifiers' code in the column `verifiers`, as `autoif synth` writes them. None
 is what no check concluded on, or what was not ready at the deadline: it is no reward, and TRL

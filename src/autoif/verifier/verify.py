@@ -136,7 +136,7 @@ def shared_sandbox() -> Sandbox:
 
 
 @dataclass(slots=True)
-class Counts:
+class VerifyCounts:
     """What a file of verdicts came to. `outcomes` counts checks x texts by status."""
 
     rows: int = 0
@@ -157,7 +157,7 @@ class Counts:
 
 def verify_files(
     verifiers: Path, responses: Path, out: Write | IO[bytes], *, sandbox: Sandbox | None = None
-) -> Counts:
+) -> VerifyCounts:
     """Rows `{"id", "checks"}` and `{"id", "responses"}`, joined by id, to rows `{"id", "verdicts"}`
     in the order of the responses. Memory does not grow with the responses' file.
 
@@ -166,7 +166,7 @@ def verify_files(
     write = out if callable(out) else out.write
     sandbox = sandbox or shared_sandbox()
     places = _places(verifiers)
-    counts = Counts()
+    counts = VerifyCounts()
 
     with verifiers.open("rb") as source:
 
@@ -188,7 +188,7 @@ def verify_files(
 
 def verify_rows(
     rows: Path, out: Write | IO[bytes] | None = None, *, sandbox: Sandbox | None = None
-) -> Counts:
+) -> VerifyCounts:
     """Derive again every verdict of an sft, dpo or rlvr file from the code its rows carry.
 
     A row agrees where each of its verifiers accepts the assistant's message (sft) or `chosen`, by a
@@ -201,7 +201,7 @@ def verify_rows(
     is not the assistant's, or that has not as many `turns` as it says.
     """
     write = None if out is None else out if callable(out) else out.write
-    counts = Counts()
+    counts = VerifyCounts()
     wanted: deque[tuple[int, object, list[str], list[float]]] = deque()
 
     def jobs() -> Iterator[tuple[str, list[list[str]], list[str]]]:

@@ -1,6 +1,6 @@
 """The checkers of IFEval (25 types) and IFBench (58 types): pure functions from text to bool.
 
-    from autoif.evals.checkers import check
+    from autoif.constraints.checkers import check
     check("length_constraints:number_words", text, num_words=300, relation="at least")
 
 By id through `check` or `bind` (arguments held to the contract, `UsageError` otherwise), or as
@@ -16,7 +16,7 @@ from autoif.constraints.checkers import (
     ifeval_shape,
     ifeval_words,
 )
-from autoif.constraints.checkers.registry import CHECKERS, Check, bind, check
+from autoif.constraints.checkers.registry import CHECKERS, Checker, bind, check
 
 IFEVAL = tuple(k for k, f in CHECKERS.items() if ".ifeval_" in f.__module__)
 IFBENCH = tuple(k for k, f in CHECKERS.items() if ".ifbench_" in f.__module__)
@@ -25,7 +25,7 @@ __all__ = [
     "CHECKERS",
     "IFBENCH",
     "IFEVAL",
-    "Check",
+    "Checker",
     "bind",
     "check",
     "ifbench_count",

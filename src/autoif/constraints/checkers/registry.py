@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from autoif.base.errors import UsageError
 
-Check = Callable[[str], bool]
+Checker = Callable[[str], bool]
 Relation = Literal["less than", "at least"]
 RELATIONS = ("less than", "at least")
 CHECKERS: dict[str, Callable[..., bool]] = {}
@@ -42,7 +42,7 @@ def check(instruction_id: str, text: str, **kwargs: Any) -> bool:
     return bind(instruction_id, kwargs)(text)
 
 
-def bind(instruction_id: str, kwargs: Mapping[str, Any]) -> Check:
+def bind(instruction_id: str, kwargs: Mapping[str, Any]) -> Checker:
     """The checker with its arguments filled in. Arguments that are None count as not given.
 
     Raises UsageError for an unknown id, an unknown, missing or ill-typed argument, a pattern that

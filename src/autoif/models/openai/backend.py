@@ -21,7 +21,7 @@ import aiohttp
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.records import Reply, Request
 from autoif.models.openai.connector import Connector, allow_connections, spare_collector
-from autoif.models.openai.limiter import Entrance, Limiter, Outcome, Retry
+from autoif.models.openai.limiter import CallResult, Entrance, Limiter, Retry
 from autoif.models.openai.prefix_leaders import LONG, Lead, Leaders
 from autoif.models.openai.protocol import (
     checked_url,
@@ -134,16 +134,16 @@ class HttpBackend:
         counted = timeouts = 0
         while True:
             permit = await self._entrance.enter(group, warm=warm)
-            outcome, failure = Outcome.ABANDONED, None
+            outcome, failure = CallResult.ABANDONED, None
             pieces = None
             if lead is not None and lead.sent() and self._streams is not False:
                 pieces = Pieces(on_token=lead.computed)
             try:
                 reply = await self._attempt(permit.limiter.name, request, pieces)
-                outcome = Outcome.ANSWERED
+                outcome = CallResult.ANSWERED
                 return reply
             except CallFailed:
-                outcome = Outcome.ANSWERED
+                outcome = CallResult.ANSWERED
                 raise
             except ModelUnavailable as e:
                 self._entrance.give_up(e)
@@ -156,7 +156,7 @@ class HttpBackend:
                 raise self._entrance.fatal
             self._retried += 1
             self._resent += failure.paid
-            if failure.outcome is Outcome.FAILED and not permit.limiter.is_open:
+            if failure.outcome is CallResult.FAILED and not permit.limiter.is_open:
                 counted += 1
                 timeouts += failure.paid and failure.overload
             if counted >= ATTEMPTS or timeouts >= TIMEOUTS:
@@ -206,12 +206,12 @@ class HttpBackend:
                 raise ModelUnavailable(
                     f"no server at {url} ({why}): start it or correct --base-url"
                 ) from e
-            raise Retry(Outcome.REFUSED, "no connection") from e
+            raise Retry(CallResult.REFUSED, "no connection") from e
         except TimeoutError as e:
             why = f"no answer within {self.timeout:g} s"
-            raise Retry(Outcome.FAILED, why, overload=True, paid=True) from e
+            raise Retry(CallResult.FAILED, why, overload=True, paid=True) from e
         except (aiohttp.ClientError, OSError) as e:
-            raise Retry(Outcome.FAILED, "connection lost", paid=True) from e
+            raise Retry(CallResult.FAILED, "connection lost", paid=True) from e
         finally:
             self._scopes.discard(scope)
         document = parse_json(data) if pieces is None else pieces.document(data)
@@ -226,7 +226,7 @@ class HttpBackend:
             refusal = self._refusal(url, status, response.headers, said, body)
             if pieces is not None and isinstance(refusal, CallFailed):  # for being asked to stream?
                 self._streams = self._streams or False
-                refusal = Retry(Outcome.ANSWERED, said, after=0.0)
+                refusal = Retry(CallResult.ANSWERED, said, after=0.0)
             raise refusal
         try:
             reply = parse_reply(document)
@@ -239,7 +239,7 @@ class HttpBackend:
                     f"{url} answers, but with no chat completions: correct --base-url "
                     "(it usually ends in /v1)"
                 ) from e
-            raise Retry(Outcome.FAILED, "a reply that is no chat completion", paid=True) from e
+            raise Retry(CallResult.FAILED, "a reply that is no chat completion", paid=True) from e
         self._worked.add(url)
         if pieces is not None:
             self._streams = pieces.counted
@@ -272,10 +272,10 @@ class HttpBackend:
         if status == 429 and after is not None and after > patience:
             return ModelUnavailable(f"{url} asks to wait {after:.0f} s (429): {STORED} then")
         if status == 429:
-            return Retry(Outcome.BUSY, "429, too many requests", overload=True, after=after)
+            return Retry(CallResult.BUSY, "429, too many requests", overload=True, after=after)
         if status >= 500 or status in (408, 409, 425):
             after = None if after is None else min(after, patience)
-            return Retry(Outcome.FAILED, f"{status} {said}", overload=True, after=after)
+            return Retry(CallResult.FAILED, f"{status} {said}", overload=True, after=after)
         if 300 <= status < 400 or status == 405:
             return ModelUnavailable(
                 f"{url} takes no chat completions ({status}): correct --base-url"
@@ -285,16 +285,16 @@ class HttpBackend:
             if "response_format" not in self._without:
                 self._without.add("response_format")
                 self._notice(f"{url} refuses JSON schemas; it is asked without them from now on")
-            return Retry(Outcome.ANSWERED, said, after=0.0)
+            return Retry(CallResult.ANSWERED, said, after=0.0)
         if "max_tokens" in body and "max_completion_tokens" in words:
             self._without.add("max_tokens")
-            return Retry(Outcome.ANSWERED, said, after=0.0)
+            return Retry(CallResult.ANSWERED, said, after=0.0)
         for name in SAMPLING:  # reasoning models take their own temperature alone
             if name in body and name in words and "support" in words:
                 if name not in self._without:
                     self._without.add(name)
                     self._notice(f"{url} takes no {name}; it is asked without it from now on")
-                return Retry(Outcome.ANSWERED, said, after=0.0)
+                return Retry(CallResult.ANSWERED, said, after=0.0)
         return CallFailed("refused" if status == 403 else "bad_request", f"{status} {said}")
 
     async def _missing(self, url: str) -> ModelUnavailable:

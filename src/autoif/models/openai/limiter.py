@@ -32,7 +32,7 @@ FAILURES_TO_OPEN = 10
 LONGEST_PROBE_WAIT = 15.0
 
 
-class Outcome(Enum):
+class CallResult(Enum):
     """What became of one attempt, as far as the endpoint is concerned."""
 
     ANSWERED = auto()  # also a refusal of this one request: the endpoint works
@@ -51,7 +51,7 @@ class Retry(Exception):
 
     def __init__(
         self,
-        outcome: Outcome,
+        outcome: CallResult,
         why: str,
         *,
         overload: bool = False,
@@ -113,22 +113,24 @@ class Limiter:
         self._probing = self.is_open
         return Permit(self, now, self._window, self.is_open)
 
-    def end(self, permit: Permit, now: float, outcome: Outcome, *, overload: bool = False) -> None:
+    def end(
+        self, permit: Permit, now: float, outcome: CallResult, *, overload: bool = False
+    ) -> None:
         """overload: this outcome asks for fewer calls at once (429, 5xx, timeout)."""
         self.in_flight -= 1
         if permit.probe:
             self._probing = False
-        if outcome is Outcome.ABANDONED:
+        if outcome is CallResult.ABANDONED:
             return
         self.last_heard = now
-        if outcome is Outcome.ANSWERED:
+        if outcome is CallResult.ANSWERED:
             self._failures, self.trouble_since = 0, None
             if self.is_open:
                 self._close()
         else:
             if self.trouble_since is None:
                 self.trouble_since = now
-            if outcome is not Outcome.BUSY:
+            if outcome is not CallResult.BUSY:
                 self._failures += 1
             elif self.limit < 2:  # one at a time is still too much: leave time between them
                 pause = max(0.02, now - self.trouble_since)
@@ -136,7 +138,7 @@ class Limiter:
             if self.is_open:
                 if permit.probe:
                     self.wait_for_probe(now)
-            elif outcome is Outcome.REFUSED or self._failures >= FAILURES_TO_OPEN:
+            elif outcome is CallResult.REFUSED or self._failures >= FAILURES_TO_OPEN:
                 self.open(now)
         if permit.window == self._window and not self.is_open:
             self._count(now - permit.started, overload)
@@ -219,14 +221,14 @@ class Entrance:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
-                self.leave(future.result(), Outcome.ABANDONED)
+                self.leave(future.result(), CallResult.ABANDONED)
             raise
 
-    def leave(self, permit: Permit, outcome: Outcome, failure: Retry | None = None) -> None:
+    def leave(self, permit: Permit, outcome: CallResult, failure: Retry | None = None) -> None:
         now, limiter = asyncio.get_running_loop().time(), permit.limiter
         was_open, since = limiter.is_open, limiter.trouble_since
         limiter.end(permit, now, outcome, overload=failure is not None and failure.overload)
-        if outcome is Outcome.ANSWERED and not was_open and not self.waiting:
+        if outcome is CallResult.ANSWERED and not was_open and not self.waiting:
             return  # as nearly every call ends
         why = "" if failure is None else str(failure)
         if failure is not None and failure.after is not None:

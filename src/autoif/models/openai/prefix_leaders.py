@@ -1,8 +1,8 @@
 """Of the calls that share a prompt one goes first; the others follow when its first token is out.
 
 A prefix cache helps only once a prefix HAS been computed: 32 samples of one prompt that arrive
-together may compute it 32 times. (`prefixes.py` does the same, by tokens, for the model that runs
-here.) What a call waits for is bounded, and what is believed of a server's cache costs time at
+together may compute it 32 times. (`prefix_queue.py` does the same, by tokens, for the embedded
+model.) What a call waits for is bounded, and what is believed of a server's cache costs time at
 worst, never an answer.
 """
 

@@ -1,6 +1,6 @@
 """The embedded model: no key, no server, no GPU.
 
-The model lives in a process of its own (`local_worker.py`). It has to: the engine holds the
+The model lives in a process of its own (`generator.py`). It has to: the engine holds the
 interpreter's lock for as long as a step takes, half a second and more, and the run's event loop,
 which watches the sandbox and writes the store, must not wait for it. A crash of native code, or
 memory that runs out, then ends in one line and not in the end of the run's process.

@@ -4,8 +4,8 @@
     out  {"notice"}   {"ready"}   {"key", "text", "finish_reason", "prompt", "cached", "completion"}
          {"key", "failed", "detail"}   {"fatal"}
 
-It keeps as many sequences in flight as it was told to, starts them in the order that `prefixes.py`
-finds, and ends when stdin does, so it cannot outlive the run, however that ends.
+It keeps as many sequences in flight as it was told to, starts them in the order that
+`prefix_queue.py` finds, and ends when stdin does, so it cannot outlive the run, however that ends.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Job:
     handle: Any = None
 
 
-class Worker:
+class Generator:
     """One model and the requests it is asked. An exception here ends the process, see `main`."""
 
     def __init__(self, settings: dict[str, Any], emit: Emit) -> None:
@@ -214,7 +214,7 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        worker = Worker(json.loads(sys.argv[1]), emit)
+        worker = Generator(json.loads(sys.argv[1]), emit)
         emit({"ready": True})
         worker.run(inbox)
     except Exception as error:

@@ -25,7 +25,7 @@ from typing import Any
 
 from autoif.base.errors import AutoIFError, CallFailed, ModelUnavailable, one_line
 from autoif.base.records import Reply, Request, seed_from, to_json
-from autoif.models.transformers.batcher import Job, Model
+from autoif.models.transformers.batcher import Generation, Model
 
 COMPANY = 0.01  # seconds that a batch waits for requests that come together
 _DECIDES = {".json", ".jinja", ".txt", ".model", ".safetensors", ".bin", ".gguf"}
@@ -61,7 +61,7 @@ class HFBackend:
         self._device = device
         self._notice = on_notice
         self._model: Model | None = None
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, Generation] = {}
         self._count = 0
         self._runner: asyncio.Task[None] | None = None
         self._failure: ModelUnavailable | None = None
@@ -85,7 +85,7 @@ class HFBackend:
         if self._failure is not None:
             raise self._failure
         seed = seed_from(self.body(request), request.index)
-        job = Job(request, seed, asyncio.get_running_loop().create_future())
+        job = Generation(request, seed, asyncio.get_running_loop().create_future())
         key, self._count = self._count, self._count + 1
         self._jobs[key] = job
         if self._runner is None or self._runner.done():
@@ -126,7 +126,7 @@ class HFBackend:
         source = self._source
         return Model(source.where, source.options, self._device)
 
-    async def _answer(self, model: Model, batch: list[Job]) -> None:
+    async def _answer(self, model: Model, batch: list[Generation]) -> None:
         replies = await asyncio.to_thread(model.generate, batch)
         if replies is not None:
             for job, reply in zip(batch, replies, strict=True):
@@ -137,7 +137,7 @@ class HFBackend:
             self._batch_size = len(batch) // 2
             self._notice(f"out of memory: from now on {self._batch_size} answers at a time")
 
-    def _waiting(self) -> list[Job]:
+    def _waiting(self) -> list[Generation]:
         return [job for job in self._jobs.values() if not job.answer.done()]
 
     def _fail(self, reason: str) -> None:
@@ -147,7 +147,7 @@ class HFBackend:
             _settle(job, self._failure)
 
 
-def _batch(ready: list[Job], size: int) -> list[Job]:
+def _batch(ready: list[Generation], size: int) -> list[Generation]:
     """The one that waited longest, and those most like it: the same room, so that no row runs on
     past its context, and prompts of about its length, so that little is padding."""
     oldest = ready[0]
@@ -156,7 +156,7 @@ def _batch(ready: list[Job], size: int) -> list[Job]:
     return alike[first : first + size]
 
 
-def _settle(job: Job, outcome: Reply | AutoIFError) -> None:
+def _settle(job: Generation, outcome: Reply | AutoIFError) -> None:
     if job.answer.done():
         return
     if isinstance(outcome, Reply):

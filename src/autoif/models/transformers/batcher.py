@@ -1,4 +1,4 @@
-"""Generation with transformers for `hf.py`: a batch of jobs in, a reply for each out.
+"""Generation with transformers for `backend.py`: a batch of jobs in, a reply for each out.
 
 Everything that differs between the rows of a batch (where it ends, how it is sampled) is decided
 here row by row; the library only computes logits. torch and transformers are imported when used.
@@ -18,7 +18,7 @@ from autoif.models.reasoning import count_thinking, strip_thinking
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class Generation:
     """A request under way."""
 
     request: Request
@@ -55,7 +55,7 @@ class Model:
         config = model.config.get_text_config()
         self._context: int | None = getattr(config, "max_position_embeddings", None)
 
-    def tokenise(self, jobs: Sequence[Job]) -> list[tuple[Job, CallFailed]]:
+    def tokenise(self, jobs: Sequence[Generation]) -> list[tuple[Generation, CallFailed]]:
         """Gives each job its ids and room; returns those that cannot be asked, and why."""
         problems = []
         for job in jobs:
@@ -88,7 +88,7 @@ class Model:
         )
         return list(self._tokenizer(prompt, add_special_tokens=False).input_ids)
 
-    def generate(self, jobs: Sequence[Job]) -> list[Reply] | None:
+    def generate(self, jobs: Sequence[Generation]) -> list[Reply] | None:
         """An answer for each job, all of the same room. None where memory does not suffice."""
         import torch
 
@@ -116,7 +116,7 @@ class Model:
             for job, answer, end in zip(jobs, answers, ending.at, strict=True)
         ]
 
-    def _reply(self, job: Job, answer: list[int], finish_reason: str) -> Reply:
+    def _reply(self, job: Generation, answer: list[int], finish_reason: str) -> Reply:
         whole = self._text(answer)
         cut = min((at for stop in job.request.stop if (at := whole.find(stop)) >= 0), default=None)
         text = strip_thinking(whole[:cut])
@@ -136,7 +136,7 @@ class _Ending:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[Generation],
         width: int,
         eos: Collection[int],
         decode: Callable[[list[int]], str],
@@ -168,7 +168,7 @@ class _Drawing:
     """A logits processor that leaves each sampled row one token, drawn with a seed of its own:
     neither its place in a batch nor its neighbours have a part in it."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Generation]) -> None:
         self.rows = {
             row: (job.request, random.Random(job.seed))
             for row, job in enumerate(jobs)

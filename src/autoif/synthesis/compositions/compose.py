@@ -19,7 +19,7 @@ from autoif.base.errors import CallFailed
 from autoif.base.records import Composition, Message, Verifier, seed_from
 from autoif.run.recipe import Responses
 from autoif.synthesis.compositions.draw import STAGE, Pool
-from autoif.synthesis.context import Tools
+from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.prompts.parsing import parse_yes
 from autoif.synthesis.responses import rows
@@ -31,45 +31,47 @@ FEW = 2  # cases of each label needed to say so
 ANSWER = 8  # tokens of a yes or no
 
 
-async def process(tools: Tools, pool: Pool, product: Product) -> None:
+async def process(context: Context, pool: Pool, product: Product) -> None:
     """Fills the product of one composition."""
-    unit, ledger = product.unit, product.ledger
+    unit, funnel = product.unit, product.funnel
     assert isinstance(unit, Composition)
-    ledger.enter(STAGE)
+    funnel.enter(STAGE)
     found = {name: pool.verifier(name) for turn in unit.turns for name in turn.verifiers}
-    reason, detail = await _clash(tools, unit, found)
+    reason, detail = await _clash(context, unit, found)
     if not reason:
-        reason, detail = await _turns(tools, unit, found, product)
+        reason, detail = await _turns(context, unit, found, product)
     if product.sft:
-        ledger.keep(STAGE)
+        funnel.keep(STAGE)
         product.composition = unit
     else:
-        ledger.drop(STAGE, unit.id, reason, detail, unit.id)
+        funnel.drop(STAGE, unit.id, reason, detail, unit.id)
     product.dpo = rows.sorted_rows(product.dpo)
-    ledger.check()
+    funnel.check()
 
 
 # ---- do they clash? ----------------------------------------------------------------------------
 
 
-async def _clash(tools: Tools, unit: Composition, found: Mapping[str, Verifier]) -> tuple[str, str]:
+async def _clash(
+    context: Context, unit: Composition, found: Mapping[str, Verifier]
+) -> tuple[str, str]:
     """Why what is in force at the end cannot or need not be asked for together, or ("", "")."""
     held = [found[name] for name in unit.in_force[-1]]
     for one, other in combinations(held, 2):
-        both = (await _alike(tools, one, other), await _alike(tools, other, one))
+        both = (await _alike(context, one, other), await _alike(context, other, one))
         alike = [a for a in both if a is not None]
         texts = f"{one.instruction.text} / {other.instruction.text}"
         if alike and min(alike) >= SAME:
             return "redundant", texts
         if alike and max(alike) <= 1 - SAME:
             return "contradictory", texts
-    if len(held) < 2 or tools.recipe.compose.judge == "off":
+    if len(held) < 2 or context.recipe.compose.judge == "off":
         return "", ""
     # A small model says no to the one order and yes to the other: no has to be said to both.
     for order in (held, held[::-1]):
         demands = "\n".join(f"- {v.instruction.text}" for v in order)
         try:
-            together = await _together(tools, unit, order[0].instruction.lang, demands)
+            together = await _together(context, unit, order[0].instruction.lang, demands)
         except CallFailed as failed:
             return failed.reason, failed.detail
         if together:
@@ -77,11 +79,11 @@ async def _clash(tools: Tools, unit: Composition, found: Mapping[str, Verifier])
     return "incompatible", demands
 
 
-async def _together(tools: Tools, unit: Composition, lang: str, demands: str) -> bool:
+async def _together(context: Context, unit: Composition, lang: str, demands: str) -> bool:
     """Whether a model says that one reply can follow all. Raises CallFailed."""
-    reply = await tools.ask(
+    reply = await context.ask(
         "judge",
-        tools.wording.messages("compatible", lang, demands=demands),
+        context.prompts.messages("compatible", lang, demands=demands),
         stage=STAGE,
         record=unit.id,
         max_tokens=ANSWER,
@@ -93,9 +95,9 @@ async def _together(tools: Tools, unit: Composition, lang: str, demands: str) ->
     return together
 
 
-async def _alike(tools: Tools, one: Verifier, other: Verifier) -> float | None:
+async def _alike(context: Context, one: Verifier, other: Verifier) -> float | None:
     """Balanced accuracy of one verifier on the cases of the other; None where they are too few."""
-    verdicts = await tools.verdicts(one.checks, [c.text for c in other.cases])
+    verdicts = await context.verdicts(one.checks, [c.text for c in other.cases])
     rates = []
     for label in (True, False):
         said = [
@@ -113,7 +115,7 @@ async def _alike(tools: Tools, one: Verifier, other: Verifier) -> float | None:
 
 
 async def _turns(
-    tools: Tools, unit: Composition, found: Mapping[str, Verifier], product: Product
+    context: Context, unit: Composition, found: Mapping[str, Verifier], product: Product
 ) -> tuple[str, str]:
     """Samples the reply to every turn; why it went no further, or ("", "")."""
     messages = unit.opening
@@ -128,37 +130,37 @@ async def _turns(
         task = Task(held, tuple(stated), unit.id, unit.soft)
         if not messages:
             asked = user_message(unit.query.text, held, unit.soft)
-        elif await _followed(tools, task, messages[-1].content):
+        elif await _followed(context, task, messages[-1].content):
             return "already_followed", messages[-1].content
         else:
-            asked = _next(tools, unit, n, found)
+            asked = _next(context, unit, n, found)
         prompt = Prompt(unit.query, (*messages, asked), opening, unit.known)
-        product.take(tools, task, await responses.sample(tools, task, [prompt], product.ledger))
+        product.take(context, task, await responses.sample(context, task, [prompt], product.funnel))
         kept = next((s for s in prompt.samples if s.kept), None)
         if kept is None:
-            return _why(task, prompt, tools.recipe.responses)
+            return _why(task, prompt, context.recipe.responses)
         messages = (*prompt.messages, Message("assistant", kept.response))
     return "", ""
 
 
-async def _followed(tools: Tools, task: Task, text: str) -> bool:
+async def _followed(context: Context, task: Task, text: str) -> bool:
     """Whether the reply before follows the new turn as it is: then there is nothing to learn."""
-    verdicts = [(await tools.verdicts(v.checks, [text]))[0] for v in task.verifiers]
-    return task.passes(verdicts, tools.recipe.responses)
+    verdicts = [(await context.verdicts(v.checks, [text]))[0] for v in task.verifiers]
+    return task.passes(verdicts, context.recipe.responses)
 
 
-def _next(tools: Tools, unit: Composition, n: int, found: Mapping[str, Verifier]) -> Message:
+def _next(context: Context, unit: Composition, n: int, found: Mapping[str, Verifier]) -> Message:
     """What the user says in a later turn: one of the prompt file's lines, drawn by content."""
     turn, lang = unit.turns[n], unit.query.lang
     (new,) = (found[name].instruction.text for name in turn.verifiers)
     old = found[unit.in_force[n - 1][-1]].instruction.text
-    lines = tools.wording.text(
+    lines = context.prompts.text(
         "change" if turn.change else "add",
         lang,
         instruction=new.rstrip(" .。"),
         **({"old": old.rstrip(" .。")} if turn.change else {}),
     ).splitlines()
-    rng = random.Random(seed_from(tools.recipe.seed, STAGE, unit.id, n))
+    rng = random.Random(seed_from(context.recipe.seed, STAGE, unit.id, n))
     return Message("user", rng.choice([line for line in lines if line.strip()]))
 
 

@@ -27,7 +27,7 @@ from autoif.base.records import (
     seed_from,
     verifier_from_json,
 )
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 
 STAGE = "compositions"
@@ -79,7 +79,7 @@ def draw(
     recipe: Recipe,
     pool: Pool,
     queries: Mapping[str, Sequence[Query]],
-    ledger: Ledger,
+    funnel: Funnel,
     follows: Callable[[str, str], bool],
 ) -> Iterator[Composition]:
     """Each composition once; level by level, then the conversations, then those with a soft
@@ -98,10 +98,10 @@ def draw(
         plans += [("soft", 1, 1)] if soft else []
         for plan, n, needed in plans:
             if kinds < needed:
-                ledger.enter(STAGE)
+                funnel.enter(STAGE)
                 name = content_id(STAGE, lang, plan, n)
                 detail = f"{lang}, {plan} {n}: {kinds} kinds of verifier have a sample"
-                ledger.drop(STAGE, name, "too_few_verifiers", detail)
+                funnel.drop(STAGE, name, "too_few_verifiers", detail)
                 continue
             for k in range(part.per_level):
                 rng = random.Random(seed_from(recipe.seed, STAGE, lang, plan, n, k))

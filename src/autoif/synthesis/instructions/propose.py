@@ -20,16 +20,16 @@ from autoif.base.inputs import builtin, language, read_texts
 from autoif.base.language import CJK
 from autoif.base.records import Instruction, content_id, seed_from
 from autoif.constraints.types import constraint_type, marked_type
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Instructions, Recipe
-from autoif.synthesis.context import Tools
-from autoif.synthesis.instructions import slots
+from autoif.synthesis import slots
+from autoif.synthesis.context import Context
 from autoif.synthesis.prompts.parsing import parse_lines
 
 STAGE = "instructions"
 
 
-def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
+def load(recipe: Recipe, funnel: Funnel) -> list[Instruction]:
     """The run's first instructions: one's own, or seeds of the recipe's languages."""
     part = recipe.instructions
     rows = []
@@ -38,9 +38,9 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
     else:
         for lang in recipe.langs:
             rows += read_texts(builtin(part.seeds, f"seeds.{lang}.jsonl"), ("text",))
-    found = Known(part)
+    found = AdmittedInstructions(part)
     for instruction in (i for row in rows for i in _seeds(recipe, row)):
-        ledger.enter(STAGE)
+        funnel.enter(STAGE)
         if instruction.lang not in recipe.langs:
             reason = "other_language"
         elif instruction.template and not instruction.n:
@@ -50,9 +50,9 @@ def load(recipe: Recipe, ledger: Ledger) -> list[Instruction]:
         else:
             reason = found.admit(instruction)
         if reason:
-            ledger.drop(STAGE, instruction.id, reason, instruction.text)
+            funnel.drop(STAGE, instruction.id, reason, instruction.text)
         else:
-            ledger.keep(STAGE)
+            funnel.keep(STAGE)
     if not found.all:
         raise UsageError(
             f"{part.own or part.seeds}: no instruction in {' or '.join(recipe.langs)} in it"
@@ -77,37 +77,37 @@ def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
     return [replace(seed, text=t, n=n) for t, n in slots.fill(recipe, text, row)] or [seed]
 
 
-async def augment(tools: Tools, seeds: list[Instruction], ledger: Ledger) -> list[Instruction]:
+async def augment(context: Context, seeds: list[Instruction], funnel: Funnel) -> list[Instruction]:
     """Seeds and what the model proposed, without duplicates; the seeds stand first."""
-    part = tools.recipe.instructions
+    part = context.recipe.instructions
     if part.own:
         return seeds
-    known = Known(part)
+    known = AdmittedInstructions(part)
     for seed in seeds:
         known.admit(seed)
     for round_ in range(part.rounds):
         for lang in sorted({s.lang for s in seeds}):
             pool = [i for i in known.all if i.lang == lang]
-            asks = [_propose(tools, pool, lang, round_, ask) for ask in range(part.asks)]
+            asks = [_propose(context, pool, lang, round_, ask) for ask in range(part.asks)]
             # Judged in the order of the asks, never in that of their completion.
             for answer in await asyncio.gather(*asks):
-                _admit(answer, known, lang, ledger)
+                _admit(answer, known, lang, funnel)
     return known.all
 
 
 async def _propose(
-    tools: Tools, pool: list[Instruction], lang: str, round_: int, ask: int
+    context: Context, pool: list[Instruction], lang: str, round_: int, ask: int
 ) -> tuple[list[Instruction], list[str] | CallFailed]:
     """The examples shown, and the lines proposed (or why there are none)."""
-    part = tools.recipe.instructions
-    rng = random.Random(seed_from(tools.recipe.seed, "augment", lang, round_, ask))
+    part = context.recipe.instructions
+    rng = random.Random(seed_from(context.recipe.seed, "augment", lang, round_, ask))
     # From ids, not from places: the choice does not depend on the order of the pool.
     shown = rng.sample(sorted(pool, key=lambda i: i.id), min(part.shown, len(pool)))
-    messages = tools.wording.messages(
+    messages = context.prompts.messages(
         "augment", lang, n=part.per_ask, examples="\n".join(f"- {i.text}" for i in shown)
     )
     try:
-        reply = await tools.ask(
+        reply = await context.ask(
             "propose",
             messages,
             stage=STAGE,
@@ -127,15 +127,15 @@ async def _propose(
 
 def _admit(
     answer: tuple[list[Instruction], list[str] | CallFailed],
-    known: Known,
+    known: AdmittedInstructions,
     lang: str,
-    ledger: Ledger,
+    funnel: Funnel,
 ) -> None:
     shown, lines = answer
     if isinstance(lines, CallFailed):
-        ledger.enter(STAGE)
+        funnel.enter(STAGE)
         name = content_id("proposals", [i.id for i in shown])
-        ledger.drop(STAGE, name, lines.reason, lines.detail)
+        funnel.drop(STAGE, name, lines.reason, lines.detail)
         return
     for line in lines:
         proposal = Instruction(
@@ -145,15 +145,15 @@ def _admit(
             benchmark_type=constraint_type(line),
             parents=tuple(sorted(i.id for i in shown)),
         )
-        ledger.enter(STAGE)
+        funnel.enter(STAGE)
         reason = known.admit(proposal)
         if reason:
-            ledger.drop(STAGE, proposal.id, reason, proposal.text)
+            funnel.drop(STAGE, proposal.id, reason, proposal.text)
         else:
-            ledger.keep(STAGE)
+            funnel.keep(STAGE)
 
 
-class Known:
+class AdmittedInstructions:
     """The instructions taken so far, in their order."""
 
     def __init__(self, part: Instructions) -> None:

@@ -9,12 +9,12 @@ from autoif.base.errors import UsageError
 from autoif.base.inputs import language, read_rows
 from autoif.base.records import Case, Check, Instruction, Verifier
 from autoif.constraints.types import marked_type
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.synthesis.prompts.parsing import parse_bool
 
 
-def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
+def verifiers(recipe: Recipe, funnel: Funnel) -> list[Verifier]:
     """Rows `{"instruction": text or record, "checks": [source, ...], "cases"?}`; each one once.
 
     A run's own `02-verifiers.jsonl` is such a file. Raises UsageError for a row that is none.
@@ -34,15 +34,15 @@ def verifiers(recipe: Recipe, ledger: Ledger) -> list[Verifier]:
             tuple(_beside(row, "accuracy", len(checks), (int, float), where)),
             tuple(_beside(row, "back_translations", len(checks), str, where)),
         )
-        ledger.enter("instructions")
+        funnel.enter("instructions")
         if instruction.lang not in recipe.langs:
-            ledger.drop("instructions", instruction.id, "other_language", instruction.text)
+            funnel.drop("instructions", instruction.id, "other_language", instruction.text)
         elif instruction.id in found:
-            ledger.drop("instructions", instruction.id, "duplicate", instruction.text)
+            funnel.drop("instructions", instruction.id, "duplicate", instruction.text)
         elif instruction.benchmark_type and recipe.instructions.benchmarks == "drop":
-            ledger.drop("instructions", instruction.id, "benchmark_type", instruction.text)
+            funnel.drop("instructions", instruction.id, "benchmark_type", instruction.text)
         else:
-            ledger.keep("instructions")
+            funnel.keep("instructions")
             found[instruction.id] = verifier
     if not found:
         raise UsageError(f"{source}: no verifier in {' or '.join(recipe.langs)} in it")

@@ -19,7 +19,7 @@ _PART = re.compile(r"^\[(system|user|assistant|text)\]\n", re.MULTILINE)
 _HOLE = re.compile(r"\{\{(\w+)\}\}")
 
 
-class Wording:
+class PromptTemplates:
     """The prompts of one run. `overrides`: `name` or `name.lang` -> path of a file of one's own."""
 
     def __init__(self, overrides: Mapping[str, str] | None = None) -> None:

@@ -10,34 +10,36 @@ import asyncio
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Message
-from autoif.synthesis.context import Tools
+from autoif.synthesis.context import Context
 from autoif.synthesis.prompts.parsing import parse_score
 
 STAGE = "judge"
 
 
 async def score(
-    tools: Tools, lang: str, query: str, demanded: str, response: str, record: str
+    context: Context, lang: str, query: str, demanded: str, response: str, record: str
 ) -> float | CallFailed:
     """How well the response answers the query. `demanded`: what else it had to follow.
     `record`: id of the instruction or composition on whose behalf it is asked."""
-    prompt = "judge" if tools.recipe.judge.style == "analysis" else "judge_number"
+    prompt = "judge" if context.recipe.judge.style == "analysis" else "judge_number"
     values = {"query": query, "instruction": demanded, "response": response}
-    return await _votes(tools, tools.wording.messages(prompt, lang, **values), record)
+    return await _votes(context, context.prompts.messages(prompt, lang, **values), record)
 
 
 async def soft_score(
-    tools: Tools, lang: str, query: str, soft: str, response: str, record: str
+    context: Context, lang: str, query: str, soft: str, response: str, record: str
 ) -> float | CallFailed:
     """How well the response keeps to a soft constraint."""
     values = {"query": query, "soft": soft, "response": response}
-    return await _votes(tools, tools.wording.messages("rubric", lang, **values), record)
+    return await _votes(context, context.prompts.messages("rubric", lang, **values), record)
 
 
-async def _votes(tools: Tools, messages: tuple[Message, ...], record: str) -> float | CallFailed:
+async def _votes(
+    context: Context, messages: tuple[Message, ...], record: str
+) -> float | CallFailed:
     """The mean of the votes that were understood."""
     votes = await asyncio.gather(
-        *(_vote(tools, messages, record, n) for n in range(tools.recipe.judge.votes))
+        *(_vote(context, messages, record, n) for n in range(context.recipe.judge.votes))
     )
     understood = [v for v in votes if not isinstance(v, CallFailed)]
     if understood:
@@ -45,25 +47,25 @@ async def _votes(tools: Tools, messages: tuple[Message, ...], record: str) -> fl
     return next(v for v in votes if isinstance(v, CallFailed))
 
 
-def good(tools: Tools, value: float) -> bool:
-    part = tools.recipe.judge
+def good(context: Context, value: float) -> bool:
+    part = context.recipe.judge
     return value >= part.threshold if part.inclusive else value > part.threshold
 
 
 async def _vote(
-    tools: Tools, messages: tuple[Message, ...], record: str, number: int
+    context: Context, messages: tuple[Message, ...], record: str, number: int
 ) -> float | CallFailed:
     failed = CallFailed("no_score")
     for again in range(2):
         try:
-            reply = await tools.ask(
+            reply = await context.ask(
                 "judge",
                 messages,
                 stage=STAGE,
                 record=record,
                 # The first vote is the model's best guess; more votes, and second tries, vary.
                 temperature=0.0 if number == again == 0 else 0.7,
-                max_tokens=tools.recipe.judge.max_tokens,
+                max_tokens=context.recipe.judge.max_tokens,
                 index=2 * number + again,
                 partial=True,
             )

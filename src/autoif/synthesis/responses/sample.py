@@ -23,9 +23,9 @@ from autoif.base.records import (
     Verifier,
     content_id,
 )
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Responses
-from autoif.synthesis.context import Tools
+from autoif.synthesis.context import Context
 from autoif.synthesis.responses import judge
 
 CASES, PROMPTS, RESPONSES = "cases", "prompts", "responses"
@@ -99,25 +99,29 @@ def passes(fraction: float | None, part: Responses) -> bool:
     return fraction >= part.accuracy if part.inclusive else fraction > part.accuracy
 
 
-async def sample(tools: Tools, task: Task, prompts: list[Prompt], ledger: Ledger) -> list[Prompt]:
+async def sample(
+    context: Context, task: Task, prompts: list[Prompt], funnel: Funnel
+) -> list[Prompt]:
     """The prompts, each with its concluded responses, kept or not."""
-    part = tools.recipe.responses
-    ledger.enter(PROMPTS, len(prompts))
+    part = context.recipe.responses
+    funnel.enter(PROMPTS, len(prompts))
     hopeless = False
     for size in part.waves:
         open_ = [p for p in prompts if not part.enough or p.kept < part.enough]
         if not open_:
             break
-        await _wave(tools, task, open_, size, ledger)
+        await _wave(context, task, open_, size, funnel)
         passed = sum(task.passes(s.verdicts, part) for p in prompts for s in p.samples)
         if part.hopeless and sum(p.asked for p in prompts) >= part.hopeless and not passed:
             hopeless = True
             break
     if lost := [p for p in prompts if p.known and not p.kept]:
-        await _conclude(tools, task, [(p, p.asked) for p in lost], [p.known for p in lost], ledger)
+        await _conclude(
+            context, task, [(p, p.asked) for p in lost], [p.known for p in lost], funnel
+        )
     for prompt in prompts:
         if prompt.kept:
-            ledger.keep(PROMPTS)
+            funnel.keep(PROMPTS)
             continue
         if hopeless:
             reason = "hopeless"
@@ -126,94 +130,96 @@ async def sample(tools: Tools, task: Task, prompts: list[Prompt], ledger: Ledger
         else:
             reason = "none_passed"
         name = content_id("prompt", task.owner, [m.content for m in prompt.messages])
-        ledger.drop(PROMPTS, name, reason, prompt.query.text, task.owner)
+        funnel.drop(PROMPTS, name, reason, prompt.query.text, task.owner)
     return prompts
 
 
-async def _wave(tools: Tools, task: Task, prompts: list[Prompt], size: int, ledger: Ledger) -> None:
+async def _wave(
+    context: Context, task: Task, prompts: list[Prompt], size: int, funnel: Funnel
+) -> None:
     asks = [(p, p.asked + n) for p in prompts for n in range(size)]
     for prompt in prompts:
         prompt.asked += size
     answers = await asyncio.gather(
-        *(_respond(tools, task.lang, task.owner, p, index) for p, index in asks)
+        *(_respond(context, task.lang, task.owner, p, index) for p, index in asks)
     )
-    await _conclude(tools, task, asks, answers, ledger)
+    await _conclude(context, task, asks, answers, funnel)
 
 
 async def _conclude(
-    tools: Tools,
+    context: Context,
     task: Task,
     asks: Sequence[tuple[Prompt, int]],
     answers: Sequence[str | CallFailed],
-    ledger: Ledger,
+    funnel: Funnel,
 ) -> None:
     """What becomes of these answers: the checks, then the judge."""
-    ledger.enter(RESPONSES, len(asks))
+    funnel.enter(RESPONSES, len(asks))
     names = tuple(v.id for v in task.verifiers)
     concluded: list[tuple[Prompt, Sample]] = []
     for (prompt, index), answer in zip(asks, answers, strict=True):
         asked = [m.content for m in prompt.messages]
         name = content_id("response", task.owner, asked, index)
         if isinstance(answer, CallFailed):
-            ledger.drop(RESPONSES, name, answer.reason, answer.detail, task.owner)
+            funnel.drop(RESPONSES, name, answer.reason, answer.detail, task.owner)
             continue
         known = [*prompt.samples, *(s for p, s in concluded if p is prompt)]
         if any(s.response == answer for s in known):
-            ledger.drop(RESPONSES, name, "duplicate", answer, task.owner)
+            funnel.drop(RESPONSES, name, "duplicate", answer, task.owner)
             continue
         made = Sample(names, prompt.query.text, prompt.messages, answer, (), index=index)
         made = replace(made, source=prompt.query.source, composition=task.composition)
         concluded.append((prompt, made))
     texts = [s.response for _, s in concluded]
-    columns = await asyncio.gather(*(tools.verdicts(v.checks, texts) for v in task.verifiers))
+    columns = await asyncio.gather(*(context.verdicts(v.checks, texts) for v in task.verifiers))
     passed: list[tuple[Prompt, Sample]] = []
     for n, (prompt, made) in enumerate(concluded):
         made = replace(made, verdicts=tuple(column[n] for column in columns))
-        if task.passes(made.verdicts, tools.recipe.responses):
-            ledger.keep(RESPONSES)
+        if task.passes(made.verdicts, context.recipe.responses):
+            funnel.keep(RESPONSES)
             passed.append((prompt, made))
             continue
-        reason = _failure(made.verdicts, tools.recipe.responses)
-        ledger.drop(RESPONSES, made.id, reason, _said(made.verdicts), task.owner)
+        reason = _failure(made.verdicts, context.recipe.responses)
+        funnel.drop(RESPONSES, made.id, reason, _said(made.verdicts), task.owner)
         prompt.samples.append(replace(made, reason=reason))
-    await _judge(tools, task, passed, ledger)
+    await _judge(context, task, passed, funnel)
 
 
 async def instructed(
-    tools: Tools, instruction: Instruction, queries: Sequence[Query], ledger: Ledger
+    context: Context, instruction: Instruction, queries: Sequence[Query], funnel: Funnel
 ) -> list[Case]:
     """First responses, before there is a verifier: evidence, and noisy. Where one comes to be, the
     same calls are its first wave, and are not paid again."""
-    part = tools.recipe.verifiers
+    part = context.recipe.verifiers
     prompts = [Prompt(q, (), instruction.text) for q in queries[: part.instructed]]
     answers = await asyncio.gather(
-        *(_respond(tools, instruction.lang, instruction.id, p, 0, CASES) for p in prompts)
+        *(_respond(context, instruction.lang, instruction.id, p, 0, CASES) for p in prompts)
     )
-    ledger.enter(CASES, len(answers))
+    funnel.enter(CASES, len(answers))
     found = []
     for prompt, answer in zip(prompts, answers, strict=True):
         if isinstance(answer, CallFailed):
             name = content_id(instruction.id, "instructed", prompt.query.text)
-            ledger.drop(CASES, name, answer.reason, answer.detail, instruction.id)
+            funnel.drop(CASES, name, answer.reason, answer.detail, instruction.id)
         else:
             found.append(Case(answer, True, "instructed", prompt.query.text))
     return found
 
 
 async def _respond(
-    tools: Tools, lang: str, owner: str, prompt: Prompt, index: int, stage: str = RESPONSES
+    context: Context, lang: str, owner: str, prompt: Prompt, index: int, stage: str = RESPONSES
 ) -> str | CallFailed:
-    part = tools.recipe.responses
+    part = context.recipe.responses
     brief = part.max_words
-    opening = tools.wording.messages(
+    opening = context.prompts.messages(
         "respond",
         lang,
-        brief=tools.wording.text("brief", lang, words=brief) if brief else "",
+        brief=context.prompts.text("brief", lang, words=brief) if brief else "",
         query=prompt.query.text,
         instruction=prompt.opening,
     )
     try:
-        reply = await tools.ask(
+        reply = await context.ask(
             "respond",
             opening + prompt.messages[1:],
             stage=stage,
@@ -229,53 +235,53 @@ async def _respond(
 
 
 async def _judge(
-    tools: Tools, task: Task, passed: list[tuple[Prompt, Sample]], ledger: Ledger
+    context: Context, task: Task, passed: list[tuple[Prompt, Sample]], funnel: Funnel
 ) -> None:
     """Scores what passed; adds it to its prompt, kept or with the reason why not."""
-    part = tools.recipe.judge
+    part = context.recipe.judge
     chosen: list[tuple[Prompt, Sample]] = []
     for prompt, made in passed:
-        ledger.enter(judge.STAGE)
+        funnel.enter(judge.STAGE)
         taken = sum(p is prompt for p, _ in chosen)
         if part.per_prompt and taken >= part.per_prompt:
-            ledger.drop(judge.STAGE, made.id, "surplus", made.response, task.owner)
+            funnel.drop(judge.STAGE, made.id, "surplus", made.response, task.owner)
             prompt.samples.append(replace(made, reason="surplus"))
         else:
             chosen.append((prompt, made))
     if part.style == "off":
         scores: list[float | CallFailed | None] = [None] * len(chosen)
     else:
-        scores = list(await asyncio.gather(*(_score(tools, task, p, s) for p, s in chosen)))
+        scores = list(await asyncio.gather(*(_score(context, task, p, s) for p, s in chosen)))
     for (prompt, made), value in zip(chosen, scores, strict=True):
         if isinstance(value, CallFailed):
-            ledger.drop(judge.STAGE, made.id, value.reason, value.detail, task.owner)
+            funnel.drop(judge.STAGE, made.id, value.reason, value.detail, task.owner)
             prompt.samples.append(replace(made, reason=value.reason))
-        elif value is None or judge.good(tools, value):
-            made = replace(made, quality=value, soft=await _soft(tools, task, prompt, made))
-            poor = [s for s in made.soft if s.score is None or not judge.good(tools, s.score)]
+        elif value is None or judge.good(context, value):
+            made = replace(made, quality=value, soft=await _soft(context, task, prompt, made))
+            poor = [s for s in made.soft if s.score is None or not judge.good(context, s.score)]
             if poor:
                 detail = "; ".join(f"{s.score} of 10: {s.instruction}" for s in poor)
-                ledger.drop(judge.STAGE, made.id, "low_soft_score", detail, task.owner)
+                funnel.drop(judge.STAGE, made.id, "low_soft_score", detail, task.owner)
                 prompt.samples.append(replace(made, reason="low_soft_score"))
             else:
-                ledger.keep(judge.STAGE)
+                funnel.keep(judge.STAGE)
                 prompt.samples.append(replace(made, kept=True))
         else:
-            ledger.drop(judge.STAGE, made.id, "low_score", f"{value:g} of 10", task.owner)
+            funnel.drop(judge.STAGE, made.id, "low_score", f"{value:g} of 10", task.owner)
             prompt.samples.append(replace(made, quality=value, reason="low_score"))
 
 
-async def _score(tools: Tools, task: Task, prompt: Prompt, made: Sample) -> float | CallFailed:
+async def _score(context: Context, task: Task, prompt: Prompt, made: Sample) -> float | CallFailed:
     return await judge.score(
-        tools, task.lang, prompt.query.text, task.demanded, made.response, task.owner
+        context, task.lang, prompt.query.text, task.demanded, made.response, task.owner
     )
 
 
-async def _soft(tools: Tools, task: Task, prompt: Prompt, made: Sample) -> tuple[Soft, ...]:
+async def _soft(context: Context, task: Task, prompt: Prompt, made: Sample) -> tuple[Soft, ...]:
     """The response scored by every soft constraint of its prompt; None: no score was understood."""
     query, text, owner = prompt.query.text, made.response, task.owner
     scores = await asyncio.gather(
-        *(judge.soft_score(tools, task.lang, query, s, text, owner) for s in task.soft)
+        *(judge.soft_score(context, task.lang, query, s, text, owner) for s in task.soft)
     )
     return tuple(
         Soft(s, None if isinstance(score, CallFailed) else score)

@@ -10,44 +10,44 @@ import asyncio
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Check, Instruction
-from autoif.run.funnel import Ledger
-from autoif.synthesis.context import Tools
+from autoif.run.funnel import Funnel
+from autoif.synthesis.context import Context
 from autoif.synthesis.prompts.parsing import parse_relation
 
 STAGE = "backtranslate"
 
 
 async def confirm(
-    tools: Tools, instruction: Instruction, checks: list[Check], ledger: Ledger
+    context: Context, instruction: Instruction, checks: list[Check], funnel: Funnel
 ) -> list[tuple[Check, str]]:
     """The checks that say what the instruction says, each with its back-translation."""
-    if tools.recipe.backtranslate.judge == "off":
+    if context.recipe.backtranslate.judge == "off":
         return [(check, "") for check in checks]
-    told = await asyncio.gather(*(_tell(tools, instruction, check) for check in checks))
+    told = await asyncio.gather(*(_tell(context, instruction, check) for check in checks))
     kept = []
     for check, (reason, text) in zip(checks, told, strict=True):
-        ledger.enter(STAGE)
+        funnel.enter(STAGE)
         if reason:
-            ledger.drop(STAGE, check.id, reason, text, instruction.id)
+            funnel.drop(STAGE, check.id, reason, text, instruction.id)
         else:
-            ledger.keep(STAGE)
+            funnel.keep(STAGE)
             kept.append((check, text))
     return kept
 
 
-async def _tell(tools: Tools, instruction: Instruction, check: Check) -> tuple[str, str]:
+async def _tell(context: Context, instruction: Instruction, check: Check) -> tuple[str, str]:
     """Why the check falls ("" if it stays), and its back-translation."""
-    part = tools.recipe.backtranslate
+    part = context.recipe.backtranslate
     try:
-        reply = await tools.ask(
+        reply = await context.ask(
             "code",
-            tools.wording.messages("backtranslate", instruction.lang, function=check.source),
+            context.prompts.messages("backtranslate", instruction.lang, function=check.source),
             stage=STAGE,
             record=instruction.id,
             max_tokens=part.max_tokens,
         )
         text = " ".join(reply.text.split()).strip("\"'`")
-        relation = await _relate(tools, instruction, text)
+        relation = await _relate(context, instruction, text)
     except CallFailed as failed:
         return failed.reason, failed.detail
     if relation is None:
@@ -59,15 +59,17 @@ async def _tell(tools: Tools, instruction: Instruction, check: Check) -> tuple[s
     return "", text
 
 
-async def _relate(tools: Tools, instruction: Instruction, told: str) -> str | None:
-    if tools.nli:
-        return await tools.nli(instruction.text, told)
-    reply = await tools.ask(
+async def _relate(context: Context, instruction: Instruction, told: str) -> str | None:
+    if context.nli:
+        return await context.nli(instruction.text, told)
+    reply = await context.ask(
         "judge",
-        tools.wording.messages("nli", instruction.lang, premise=instruction.text, hypothesis=told),
+        context.prompts.messages(
+            "nli", instruction.lang, premise=instruction.text, hypothesis=told
+        ),
         stage=STAGE,
         record=instruction.id,
-        max_tokens=tools.recipe.backtranslate.max_tokens,
+        max_tokens=context.recipe.backtranslate.max_tokens,
         partial=True,
     )
     return parse_relation(reply.text)

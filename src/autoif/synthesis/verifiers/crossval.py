@@ -8,7 +8,7 @@ denominator and never agrees with a label.
   accuracy over the kept cases is above 0.5 (arXiv 2406.13542, section 3; the text leaves open over
   which cases).
 - reference: a case stays if any function gives its label; a function stays at 0.8.
-- evidence: see consensus.py; labels are estimated, a function stays by its balanced accuracy.
+- evidence: see label_model.py; labels are estimated, a function stays by its balanced accuracy.
 """
 
 from __future__ import annotations

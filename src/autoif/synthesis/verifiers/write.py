@@ -14,9 +14,9 @@ from typing import Any
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Case, Check, Instruction, content_id
-from autoif.run.funnel import Ledger
-from autoif.synthesis.context import Tools
-from autoif.synthesis.instructions import slots
+from autoif.run.funnel import Funnel
+from autoif.synthesis import slots
+from autoif.synthesis.context import Context
 from autoif.synthesis.prompts import examples
 from autoif.synthesis.prompts.parsing import parse_bool, parse_code, parse_json
 from autoif.synthesis.verifiers.grounding import ungrounded
@@ -51,76 +51,76 @@ APART: dict[str, Any] = {
 
 
 async def write(
-    tools: Tools, instruction: Instruction, ledger: Ledger
+    context: Context, instruction: Instruction, funnel: Funnel
 ) -> tuple[list[Check], list[Case]]:
     """Distinct candidate functions and cases; the cases are kept or dropped by what follows."""
-    part = tools.recipe.verifiers
+    part = context.recipe.verifiers
     if part.ask == "together" and not instruction.n:
-        answers = await _ask(tools, instruction, "together", part.k, schema=TOGETHER)
-        return candidates(answers, instruction, ledger)
+        answers = await _ask(context, instruction, "together", part.k, schema=TOGETHER)
+        return candidates(answers, instruction, funnel)
     functions, cases = await asyncio.gather(
-        _ask(tools, instruction, "function_n" if instruction.n else "function", part.k),
-        _ask(tools, instruction, "cases", part.case_asks, schema=APART),
+        _ask(context, instruction, "function_n" if instruction.n else "function", part.k),
+        _ask(context, instruction, "cases", part.case_asks, schema=APART),
     )
     # Copies but for comments and white space are one function: their agreement is no evidence.
     sources = [_code(answer, instruction) for answer in functions]
-    checks = _distinct_checks(sources, instruction, ledger, same=normalise)
-    checks = _grounded(tools, checks, instruction, ledger)
-    return checks, _distinct_cases(map(_apart, cases), instruction, ledger)
+    checks = _distinct_checks(sources, instruction, funnel, same=normalise)
+    checks = _grounded(context, checks, instruction, funnel)
+    return checks, _distinct_cases(map(_apart, cases), instruction, funnel)
 
 
 def candidates(
     answers: Iterable[str | CallFailed],
     instruction: Instruction,
-    ledger: Ledger,
+    funnel: Funnel,
     *,
     tolerant: bool = True,
 ) -> tuple[list[Check], list[Case]]:
     """Functions and cases of answers that hold both as one JSON object."""
     parsed = [_together(a, tolerant) for a in answers]
     return (
-        _distinct_checks((check for check, _ in parsed), instruction, ledger),
-        _distinct_cases((cases for _, cases in parsed), instruction, ledger),
+        _distinct_checks((check for check, _ in parsed), instruction, funnel),
+        _distinct_cases((cases for _, cases in parsed), instruction, funnel),
     )
 
 
 async def repair(
-    tools: Tools, instruction: Instruction, failing: list[tuple[Check, str]], ledger: Ledger
+    context: Context, instruction: Instruction, failing: list[tuple[Check, str]], funnel: Funnel
 ) -> list[Check]:
     """New functions in place of failing ones, each shown what went wrong when it was run."""
 
     answers = await asyncio.gather(
         *(
-            _one(tools, instruction, "repair", 0, None, function=source, failure=failure)
+            _one(context, instruction, "repair", 0, None, function=source, failure=failure)
             for source, failure in ((slots.opened(c.source), failure) for c, failure in failing)
         )
     )
     sources = [_code(answer, instruction) for answer in answers]
-    checks = _distinct_checks(sources, instruction, ledger, same=normalise)
-    return _grounded(tools, checks, instruction, ledger)
+    checks = _distinct_checks(sources, instruction, funnel, same=normalise)
+    return _grounded(context, checks, instruction, funnel)
 
 
 async def _ask(
-    tools: Tools, instruction: Instruction, prompt: str, n: int, schema: Any = None
+    context: Context, instruction: Instruction, prompt: str, n: int, schema: Any = None
 ) -> list[str | CallFailed]:
     return list(
-        await asyncio.gather(*(_one(tools, instruction, prompt, i, schema) for i in range(n)))
+        await asyncio.gather(*(_one(context, instruction, prompt, i, schema) for i in range(n)))
     )
 
 
 async def _one(
-    tools: Tools, instruction: Instruction, prompt: str, index: int, schema: Any, **values: str
+    context: Context, instruction: Instruction, prompt: str, index: int, schema: Any, **values: str
 ) -> str | CallFailed:
-    part = tools.recipe.verifiers
+    part = context.recipe.verifiers
     if prompt in ("function", "function_n"):
         kind: examples.Kind = "evaluate_n" if prompt == "function_n" else "evaluate"
         values = examples.shown(instruction.lang, kind, index)
     # Functions for any number are asked for without it: all numbers share them.
     text = instruction.template if prompt == "function_n" else instruction.text
     try:
-        reply = await tools.ask(
+        reply = await context.ask(
             "code",
-            tools.wording.messages(prompt, instruction.lang, instruction=text, **values),
+            context.prompts.messages(prompt, instruction.lang, instruction=text, **values),
             stage=CASES if prompt == "cases" else FUNCTIONS,
             record=instruction.id,
             temperature=part.temperature,
@@ -187,30 +187,30 @@ def _apart(answer: str | CallFailed) -> list[Case] | CallFailed:
 def _distinct_checks(
     sources: Iterable[str | CallFailed],
     instruction: Instruction,
-    ledger: Ledger,
+    funnel: Funnel,
     same: Callable[[str], str] = str,
 ) -> list[Check]:
     """One check for all sources that are the `same`: by default letter for letter, as published."""
     kept: dict[str, Check] = {}
     for number, source in enumerate(sources):
-        ledger.enter(FUNCTIONS)
+        funnel.enter(FUNCTIONS)
         if isinstance(source, CallFailed):
             name = content_id(instruction.id, FUNCTIONS, number)
-            ledger.drop(FUNCTIONS, name, source.reason, source.detail, instruction.id)
+            funnel.drop(FUNCTIONS, name, source.reason, source.detail, instruction.id)
             continue
         check = Check(source)
         if same(source) in kept:
-            ledger.drop(FUNCTIONS, check.id, "duplicate", source, instruction.id)
+            funnel.drop(FUNCTIONS, check.id, "duplicate", source, instruction.id)
             continue
         kept[same(source)] = check
     return list(kept.values())
 
 
 def _grounded(
-    tools: Tools, checks: list[Check], instruction: Instruction, ledger: Ledger
+    context: Context, checks: list[Check], instruction: Instruction, funnel: Funnel
 ) -> list[Check]:
     """Without those that do not name what the instruction names, or are an example they saw."""
-    if not tools.recipe.verifiers.grounded:
+    if not context.recipe.verifiers.grounded:
         return checks
     kept = []
     for check in checks:
@@ -219,7 +219,7 @@ def _grounded(
         if examples.is_copy(instruction.lang, kind, slots.opened(check.source)):
             flaw = "it is an example that was shown"
         if flaw:
-            ledger.drop(
+            funnel.drop(
                 FUNCTIONS, check.id, "ungrounded", f"{flaw}\n{check.source}", instruction.id
             )
         else:
@@ -228,28 +228,28 @@ def _grounded(
 
 
 def _distinct_cases(
-    answers: Iterable[list[Case] | CallFailed], instruction: Instruction, ledger: Ledger
+    answers: Iterable[list[Case] | CallFailed], instruction: Instruction, funnel: Funnel
 ) -> list[Case]:
     """The same text with both labels says nothing: both go."""
     found: dict[str, Case] = {}
     torn: set[str] = set()
     for number, cases in enumerate(answers):
         if isinstance(cases, CallFailed):
-            ledger.enter(CASES)
+            funnel.enter(CASES)
             name = content_id(instruction.id, CASES, number)
-            ledger.drop(CASES, name, cases.reason, cases.detail, instruction.id)
+            funnel.drop(CASES, name, cases.reason, cases.detail, instruction.id)
             continue
         for case in cases:
-            ledger.enter(CASES)
+            funnel.enter(CASES)
             if case.text in torn:
-                ledger.drop(CASES, case.id, "contradictory", case.text, instruction.id)
+                funnel.drop(CASES, case.id, "contradictory", case.text, instruction.id)
             elif case.text not in found:
                 found[case.text] = case
             elif found[case.text].expected == case.expected:
-                ledger.drop(CASES, case.id, "duplicate", case.text, instruction.id)
+                funnel.drop(CASES, case.id, "duplicate", case.text, instruction.id)
             else:
                 for one in (found.pop(case.text), case):
-                    ledger.drop(CASES, one.id, "contradictory", one.text, instruction.id)
+                    funnel.drop(CASES, one.id, "contradictory", one.text, instruction.id)
                 torn.add(case.text)
     return list(found.values())
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.records import Case, Check, Instruction, Status, seed_from
-from autoif.run.funnel import Ledger
+from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
-from autoif.synthesis.context import Tools
+from autoif.synthesis.context import Context
 
 SLOT = "{n}"
 BOUNDS = ("at_least", "at_most", "exactly")
@@ -74,7 +74,11 @@ def opened(source: str) -> str:
 
 
 async def at_edges(
-    tools: Tools, instruction: Instruction, checks: list[Check], cases: list[Case], ledger: Ledger
+    context: Context,
+    instruction: Instruction,
+    checks: list[Check],
+    cases: list[Case],
+    funnel: Funnel,
 ) -> list[Check]:
     """The functions that treat every number alike; the others are dropped with a reason."""
     if not instruction.n or not checks or not cases:
@@ -83,14 +87,14 @@ async def at_edges(
     numbers = range(1, 2 * instruction.n + 2)
     trial = [f"{n} {text}" for text in texts for n in numbers]
     whole = [Check(opened(check.source) + _ANY) for check in checks]
-    verdicts = await tools.verdicts(whole, trial)
+    verdicts = await context.verdicts(whole, trial)
     kept = []
     for f, check in enumerate(checks):
         said = [v.outcomes[f].status for v in verdicts]
         by_text = [said[i : i + len(numbers)] for i in range(0, len(said), len(numbers))]
         reason = _flaw(instruction.bound, by_text)
         if reason:
-            ledger.drop("functions", check.id, reason, check.source, instruction.id)
+            funnel.drop("functions", check.id, reason, check.source, instruction.id)
         else:
             kept.append(check)
     return kept

@@ -1,0 +1,88 @@
+"""What the two kinds of TOML files share: sections, layers, `--set`, and what is wrong with one."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from autoif.base.errors import UsageError
+
+
+class Section(BaseModel):
+    """A table of a TOML file: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """`high` laid over `low`, section by section."""
+    out = dict(low)
+    for key, value in high.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["responses.waves=[2,2]", ...]` -> dotted keys and TOML values (a bare word is a string)."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.strip():
+            raise UsageError(f"--set wants key=value, got {pair!r}")
+        try:
+            out[key.strip()] = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            out[key.strip()] = text
+    return out
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    head, _, rest = key.partition(".")
+    return {head: nested(rest, value)} if rest else {head: value}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """The dotted keys in which two nested tables differ, each with both values."""
+    mine, theirs = flat(here), flat(there)
+    return [
+        f"{k}: {theirs.get(k)!r} there, {mine.get(k)!r} here"
+        for k in sorted(mine.keys() | theirs.keys())
+        if mine.get(k) != theirs.get(k)
+    ]
+
+
+def problem(error: ValidationError, page: str) -> str:
+    """The first thing that is wrong with values of a TOML file, in TOML's names for their kinds.
+    `page` lists the keys."""
+    first = error.errors()[0]
+    key = ".".join(str(p) for p in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r} ({page} lists every key)"
+    said = first["msg"][0].lower() + first["msg"][1:]
+    said = re.sub(r"dictionary(?: or instance of \w+)?", "table", said.replace("tuple", "list"))
+    return f"{key}: {said} (got {first['input']!r})"
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{file}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{file}: not a TOML file: {error}") from None
