@@ -1,8 +1,8 @@
 """A policy that answers: a model directory as a `Chat`, through the fastest thing that is there.
 
 On a GPU or without more, transformers (`models/transformers`); for students that came from a GGUF
-file, the embedded engine; else any server that a command of the user's starts. Every answer goes through the
-call store: a round that was killed asks only what it had not yet heard.
+file, the embedded engine; else any server that a command of the user's starts. Every answer goes
+through the call store: a round that was killed asks only what it had not yet heard.
 """
 
 from __future__ import annotations

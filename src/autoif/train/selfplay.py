@@ -2,8 +2,8 @@
 
 A round: the policy answers K times each prompt, the rows' own verifiers decide, what holds is
 preferred to what does not (`verifier/pairs.py`), and DPO is run against the policy that the round
-began with. The policy after each round is measured on prompts held out; the best one is the result, which
-may be the start.
+began with. The policy after each round is measured on prompts held out; the best one is the result,
+which may be the start.
 
     OUT/calls.sqlite          every answer; a killed round asks none of them again
     OUT/round-N/dpo.jsonl     its pairs
