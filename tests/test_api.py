@@ -29,8 +29,8 @@ def test_the_import_is_light_and_the_functions_stay_functions() -> None:
     code = (
         "import sys, autoif\n"
         "assert not {'pydantic', 'aiohttp', 'polars', 'rich', 'autoif.engine'} & set(sys.modules)\n"
-        "import autoif.synthesis.flow, autoif.verify\n"
-        "from autoif.verify import averify\n"
+        "import autoif.synthesis.flow, autoif.verifier.verify\n"
+        "from autoif.verifier.verify import averify\n"
         "assert callable(autoif.synth) and callable(autoif.verify)\n"
         "assert set(autoif.__all__) <= set(dir(autoif))\n"
         "assert all(getattr(autoif, name) is not None for name in autoif.__all__)\n"

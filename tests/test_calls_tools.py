@@ -140,7 +140,7 @@ import asyncio, sys
 from pathlib import Path
 from autoif.store.sqlite import CallStore
 from autoif.models.scripted import ScriptedBackend
-from autoif.models.cached import StoredChat
+from autoif.models.cached import CachedChat
 from autoif.base.records import Message, Request
 
 asked = open(sys.argv[2], "a")
@@ -152,7 +152,7 @@ def answer(request):
 
 async def main():
     store = CallStore.open(Path(sys.argv[1]))
-    chat = StoredChat(ScriptedBackend(answer, latency=0.03), store)
+    chat = CachedChat(ScriptedBackend(answer, latency=0.03), store)
     numbers = iter(range(2000))
     async def worker():
         for i in numbers:
@@ -194,7 +194,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from autoif.store.sqlite import CallStore
 from autoif.models.scripted import ScriptedBackend
-from autoif.models.cached import StoredChat
+from autoif.models.cached import CachedChat
 from autoif.base.errors import StoreError
 from autoif.base.records import Message, Request
 
@@ -202,7 +202,7 @@ async def main():
     with CallStore.open(Path(sys.argv[1])) as store:
         limit = int(sys.argv[2])
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        chat = StoredChat(ScriptedBackend(lambda r: "word " * 1000), store)
+        chat = CachedChat(ScriptedBackend(lambda r: "word " * 1000), store)
         for i in range(10_000):
             try:
                 await chat(Request((Message("user", str(i)),), stage="s"))

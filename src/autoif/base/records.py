@@ -1,7 +1,7 @@
 """The nouns. Frozen, slotted, JSON in and out; every id is a hash of the content it names.
 
     Instruction ──< Verifier (Checks + Cases) ──< Sample (query, response, verdicts) ──> Pair
-    anything that falls out of a filter ──> Drop
+    a stage: what it is given ──> Filtered (what it kept, and a Drop for each of the rest)
 
 `to_json` gives plain dictionaries (enums as their names); `from_json` is its inverse.
 """
@@ -13,9 +13,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import orjson
+
+T = TypeVar("T")
+
+DETAIL = 400  # characters of a drop's detail
 
 
 def content_id(*parts: object) -> str:
@@ -270,6 +274,42 @@ class Drop:
     reason: str
     detail: str = ""
     parent: str = ""  # id of the instruction it belonged to, where there is one
+
+    @classmethod
+    def of(
+        cls, stage: str, record_id: str, reason: str, detail: str = "", parent: str = ""
+    ) -> Drop:
+        """`detail` is cut to what a reader looks at."""
+        return cls(stage, record_id, reason, detail[:DETAIL], parent)
+
+
+@dataclass(frozen=True)
+class Filtered(Generic[T]):
+    """What one stage made of what it was given: what it kept, in order, and a Drop for each of the
+    rest. What was given is what was kept and dropped, so nothing leaves without a reason."""
+
+    stage: str
+    kept: list[T]
+    dropped: list[Drop] = field(default_factory=list)
+
+    @property
+    def entered(self) -> int:
+        return len(self.kept) + len(self.dropped)
+
+    def then(self, later: Filtered[T]) -> Filtered[T]:
+        """The stage goes on: a later step was given what this one kept. Raises AssertionError where
+        it was given something else."""
+        if later.stage != self.stage or later.entered != len(self.kept):
+            raise AssertionError(
+                f"{self.stage}: {len(self.kept)} kept, then {later.entered} in {later.stage}"
+            )
+        return Filtered(self.stage, later.kept, self.dropped + later.dropped)
+
+    def __add__(self, other: Filtered[T]) -> Filtered[T]:
+        """Side by side: two steps of one stage, each with its own candidates."""
+        if other.stage != self.stage:
+            raise AssertionError(f"{self.stage} and {other.stage} are two stages")
+        return Filtered(self.stage, self.kept + other.kept, self.dropped + other.dropped)
 
 
 @dataclass(frozen=True, slots=True)

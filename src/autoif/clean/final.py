@@ -41,7 +41,6 @@ def refine(parts: Sequence[Path], out: RunDir, recipe: Recipe, benchmarks: Runs)
             why = _looked_at(rows, recipe, benchmarks)
             with out.replacing(name) as kept:
                 _write(rows, why, benchmarks, funnel, name.removeprefix("data/"), kept, dropped)
-    funnel.check()
     return funnel
 
 

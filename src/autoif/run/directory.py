@@ -39,7 +39,7 @@ ARTEFACTS = (*RECORDS, *DROPS, *DATA)
 DRAWN = "parts/compositions/drawn"  # every composition, as the shards work through them
 # What is made of the whole run; shards have a part of everything else.
 WHOLE = ("01-instructions", "01-instructions.dropped", "05-data.dropped")
-IN_PARTS = tuple(name for name in ARTEFACTS if name not in WHOLE)
+IN_SHARDS = tuple(name for name in ARTEFACTS if name not in WHOLE)
 STALE = 30.0  # seconds; a run at work writes progress.json every second
 
 
@@ -78,8 +78,8 @@ class RunDir:
         file = self.path / "recipe.toml"
         return Recipe.of(read_toml(file), where=str(file)) if file.exists() else None
 
-    def part(self, under: str, shard: int, stamp: str) -> ShardFiles:
-        return ShardFiles(self.path / "parts" / under / f"{shard:05d}-{stamp}")
+    def shard(self, under: str, number: int, stamp: str) -> ShardFiles:
+        return ShardFiles(self.path / "parts" / under / f"{number:05d}-{stamp}")
 
     def artefact(self, name: str) -> Path:
         return self.path / f"{name}.jsonl"
@@ -103,7 +103,7 @@ class RunDir:
         drops of what all shards share. The data files are not merged: clean/final.py writes what
         is to stay in them."""
         parts = list(parts)
-        for name in IN_PARTS:
+        for name in IN_SHARDS:
             if name in DATA:
                 continue
             with self.replacing(name) as out:
@@ -112,7 +112,7 @@ class RunDir:
                     with (part / f"{name}.jsonl").open("rb") as lines:
                         shutil.copyfileobj(lines, out)
 
-    def drop_parts(self, under: str, stamp: str) -> None:
+    def drop_shards(self, under: str, stamp: str) -> None:
         """Parts that another recipe left: they would never be read again."""
         for part in (self.path / "parts" / under).glob("*-*"):
             if not part.name.endswith(f"-{stamp}"):
@@ -148,7 +148,7 @@ class ShardFiles:
         if not self.path.is_dir():
             return False
         try:
-            left = orjson.loads((self.path / "ledger.json").read_bytes())
+            left = orjson.loads((self.path / "funnel.json").read_bytes())
             if left["bytes"] == self._sizes(self.path):
                 self.funnel = Funnel.from_json(left["stages"])
                 return True
@@ -159,7 +159,7 @@ class ShardFiles:
 
     @staticmethod
     def _sizes(path: Path) -> dict[str, int]:
-        return {name: (path / f"{name}.jsonl").stat().st_size for name in IN_PARTS}
+        return {name: (path / f"{name}.jsonl").stat().st_size for name in IN_SHARDS}
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -167,7 +167,7 @@ class ShardFiles:
         shutil.rmtree(self._open, ignore_errors=True)
         (self._open / "data").mkdir(parents=True)
         try:
-            for name in IN_PARTS:
+            for name in IN_SHARDS:
                 self._files[name] = (self._open / f"{name}.jsonl").open("wb")
             yield
         except BaseException:
@@ -185,7 +185,7 @@ class ShardFiles:
             file.close()
         self._files = {}
         left = {"stages": self.funnel.to_json(), "bytes": self._sizes(self._open)}
-        (self._open / "ledger.json").write_bytes(orjson.dumps(left))
+        (self._open / "funnel.json").write_bytes(orjson.dumps(left))
         return self._open
 
     def finish(self) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
@@ -16,6 +17,7 @@ from autoif.store.sqlite import CallStore
 from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.verifier.verify import averify, momentary, steady
 
+T = TypeVar("T")
 Role = Literal["propose", "code", "respond", "judge"]
 Relate = Callable[[str, str], Awaitable[str]]  # premise, hypothesis -> entailment | ...
 
@@ -31,7 +33,7 @@ class Context:
     store: CallStore
     nli: Relate | None = None  # a cross-encoder; None: the judge model compares
     queries: Mapping[str, list[Query]] = field(default_factory=dict)  # by language, sorted by id
-    plain: Mapping[str, Awaitable[list[tuple[Query, str]]]] = field(default_factory=dict)
+    shared: dict[str, asyncio.Future[Any]] = field(default_factory=dict)  # see `once`
 
     async def ask(
         self,
@@ -87,9 +89,12 @@ class Context:
             await self.store.put_outcomes(key, json.dumps(rows).encode())
         return done
 
-    async def plain_replies(self, lang: str) -> list[tuple[Query, str]]:
-        """Answers to queries without any instruction: made once, shared by all instructions."""
-        return await self.plain[lang]
+    async def once(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What is made once and shared by all units."""
+        if name not in self.shared:
+            self.shared[name] = asyncio.ensure_future(make())
+        result: T = await self.shared[name]
+        return result
 
 
 def _utf8(text: str) -> str:

@@ -16,47 +16,45 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from autoif.base.errors import CallFailed
-from autoif.base.records import Composition, Message, Verifier, seed_from
+from autoif.base.records import Composition, Drop, Filtered, Message, Verifier, seed_from
 from autoif.run.recipe import Responses
-from autoif.synthesis.compositions.draw import STAGE, Pool
+from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.prompts.parsing import parse_yes
 from autoif.synthesis.responses import rows
-from autoif.synthesis.responses import sample as responses
-from autoif.synthesis.responses.sample import Prompt, Task, passes, user_message
+from autoif.synthesis.responses.sample import Prompt, Task, passes, sample, user_message
 
 SAME = 0.9  # balanced accuracy on another verifier's cases from which two say the same
 FEW = 2  # cases of each label needed to say so
 ANSWER = 8  # tokens of a yes or no
 
 
-async def process(context: Context, pool: Pool, product: Product) -> None:
-    """Fills the product of one composition."""
-    unit, funnel = product.unit, product.funnel
+async def process(context: Context, product: Product) -> None:
+    """Fills the product of one composition, which comes with its verifiers."""
+    unit = product.unit
     assert isinstance(unit, Composition)
-    funnel.enter(STAGE)
-    found = {name: pool.verifier(name) for turn in unit.turns for name in turn.verifiers}
-    reason, detail = await _clash(context, unit, found)
+    verifiers = {verifier.id: verifier for verifier in product.given}
+    reason, detail = await _clash(context, unit, verifiers)
     if not reason:
-        reason, detail = await _turns(context, unit, found, product)
+        reason, detail = await _turns(context, unit, verifiers, product)
     if product.sft:
-        funnel.keep(STAGE)
+        product.funnel.book(Filtered(STAGE, [unit]))
         product.composition = unit
     else:
-        funnel.drop(STAGE, unit.id, reason, detail, unit.id)
+        drop = Drop.of(STAGE, unit.id, reason, detail, unit.id)
+        product.funnel.book(Filtered(STAGE, [], [drop]))
     product.dpo = rows.sorted_rows(product.dpo)
-    funnel.check()
 
 
 # ---- do they clash? ----------------------------------------------------------------------------
 
 
 async def _clash(
-    context: Context, unit: Composition, found: Mapping[str, Verifier]
+    context: Context, unit: Composition, verifiers: Mapping[str, Verifier]
 ) -> tuple[str, str]:
     """Why what is in force at the end cannot or need not be asked for together, or ("", "")."""
-    held = [found[name] for name in unit.in_force[-1]]
+    held = [verifiers[name] for name in unit.in_force[-1]]
     for one, other in combinations(held, 2):
         both = (await _alike(context, one, other), await _alike(context, other, one))
         alike = [a for a in both if a is not None]
@@ -115,27 +113,27 @@ async def _alike(context: Context, one: Verifier, other: Verifier) -> float | No
 
 
 async def _turns(
-    context: Context, unit: Composition, found: Mapping[str, Verifier], product: Product
+    context: Context, unit: Composition, verifiers: Mapping[str, Verifier], product: Product
 ) -> tuple[str, str]:
     """Samples the reply to every turn; why it went no further, or ("", "")."""
     messages = unit.opening
-    first = [found[name] for name in unit.turns[0].verifiers]
+    first = [verifiers[name] for name in unit.turns[0].verifiers]
     opening = "\n".join([*(v.instruction.text for v in first), *unit.soft])
     stated: list[Verifier] = []
     for n, turn in enumerate(unit.turns):
-        stated += [found[name] for name in turn.verifiers if found[name] not in stated]
+        stated += [verifiers[name] for name in turn.verifiers if verifiers[name] not in stated]
         if n == 0 and messages:
             continue
-        held = tuple(found[name] for name in unit.in_force[n])
+        held = tuple(verifiers[name] for name in unit.in_force[n])
         task = Task(held, tuple(stated), unit.id, unit.soft)
         if not messages:
             asked = user_message(unit.query.text, held, unit.soft)
         elif await _followed(context, task, messages[-1].content):
             return "already_followed", messages[-1].content
         else:
-            asked = _next(context, unit, n, found)
+            asked = _next(context, unit, n, verifiers)
         prompt = Prompt(unit.query, (*messages, asked), opening, unit.known)
-        product.take(context, task, await responses.sample(context, task, [prompt], product.funnel))
+        product.take(context.recipe, task, await sample(context, task, [prompt]))
         kept = next((s for s in prompt.samples if s.kept), None)
         if kept is None:
             return _why(task, prompt, context.recipe.responses)
@@ -149,11 +147,13 @@ async def _followed(context: Context, task: Task, text: str) -> bool:
     return task.passes(verdicts, context.recipe.responses)
 
 
-def _next(context: Context, unit: Composition, n: int, found: Mapping[str, Verifier]) -> Message:
+def _next(
+    context: Context, unit: Composition, n: int, verifiers: Mapping[str, Verifier]
+) -> Message:
     """What the user says in a later turn: one of the prompt file's lines, drawn by content."""
     turn, lang = unit.turns[n], unit.query.lang
-    (new,) = (found[name].instruction.text for name in turn.verifiers)
-    old = found[unit.in_force[n - 1][-1]].instruction.text
+    (new,) = (verifiers[name].instruction.text for name in turn.verifiers)
+    old = verifiers[unit.in_force[n - 1][-1]].instruction.text
     lines = context.prompts.text(
         "change" if turn.change else "add",
         lang,

@@ -7,46 +7,51 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.inputs import language, read_rows
-from autoif.base.records import Case, Check, Instruction, Verifier
+from autoif.base.records import Case, Check, Drop, Filtered, Instruction, Verifier
 from autoif.constraints.types import marked_type
-from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.synthesis.prompts.parsing import parse_bool
 
+STAGE = "instructions"
 
-def verifiers(recipe: Recipe, funnel: Funnel) -> list[Verifier]:
+
+def verifiers(recipe: Recipe) -> Filtered[Verifier]:
     """Rows `{"instruction": text or record, "checks": [source, ...], "cases"?}`; each one once.
 
     A run's own `02-verifiers.jsonl` is such a file. Raises UsageError for a row that is none.
     """
     source = recipe.verifiers.own
-    found: dict[str, Verifier] = {}
+    kept: dict[str, Verifier] = {}
+    dropped = []
     for number, row in enumerate(read_rows(source, "instruction"), 1):
-        where = f"{source}: row {number}"
-        instruction = _instruction(row, where)
-        checks = row.get("checks")
-        if not isinstance(checks, list) or not checks:
-            raise UsageError(f'{where}: "checks" has to be a list of function sources')
-        verifier = Verifier(
-            instruction,
-            tuple(Check(_source(check, where)) for check in checks),
-            tuple(_case(case, where) for case in row.get("cases") or ()),
-            tuple(_beside(row, "accuracy", len(checks), (int, float), where)),
-            tuple(_beside(row, "back_translations", len(checks), str, where)),
-        )
-        funnel.enter("instructions")
+        verifier = _verifier(row, f"{source}: row {number}")
+        instruction = verifier.instruction
         if instruction.lang not in recipe.langs:
-            funnel.drop("instructions", instruction.id, "other_language", instruction.text)
-        elif instruction.id in found:
-            funnel.drop("instructions", instruction.id, "duplicate", instruction.text)
+            reason = "other_language"
+        elif instruction.id in kept:
+            reason = "duplicate"
         elif instruction.benchmark_type and recipe.instructions.benchmarks == "drop":
-            funnel.drop("instructions", instruction.id, "benchmark_type", instruction.text)
+            reason = "benchmark_type"
         else:
-            funnel.keep("instructions")
-            found[instruction.id] = verifier
-    if not found:
+            kept[instruction.id] = verifier
+            continue
+        dropped.append(Drop.of(STAGE, instruction.id, reason, instruction.text))
+    if not kept:
         raise UsageError(f"{source}: no verifier in {' or '.join(recipe.langs)} in it")
-    return list(found.values())
+    return Filtered(STAGE, list(kept.values()), dropped)
+
+
+def _verifier(row: dict[str, Any], where: str) -> Verifier:
+    checks = row.get("checks")
+    if not isinstance(checks, list) or not checks:
+        raise UsageError(f'{where}: "checks" has to be a list of function sources')
+    return Verifier(
+        _instruction(row, where),
+        tuple(Check(_source(check, where)) for check in checks),
+        tuple(_case(case, where) for case in row.get("cases") or ()),
+        tuple(_beside(row, "accuracy", len(checks), (int, float), where)),
+        tuple(_beside(row, "back_translations", len(checks), str, where)),
+    )
 
 
 def _instruction(row: dict[str, Any], where: str) -> Instruction:

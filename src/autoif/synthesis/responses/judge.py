@@ -6,9 +6,8 @@ An answer without a score is asked for once more; then it is its own outcome, ne
 
 from __future__ import annotations
 
-import asyncio
-
 from autoif.base.errors import CallFailed
+from autoif.base.loop import together
 from autoif.base.records import Message
 from autoif.synthesis.context import Context
 from autoif.synthesis.prompts.parsing import parse_score
@@ -38,7 +37,7 @@ async def _votes(
     context: Context, messages: tuple[Message, ...], record: str
 ) -> float | CallFailed:
     """The mean of the votes that were understood."""
-    votes = await asyncio.gather(
+    votes = await together(
         *(_vote(context, messages, record, n) for n in range(context.recipe.judge.votes))
     )
     understood = [v for v in votes if not isinstance(v, CallFailed)]

@@ -68,9 +68,16 @@ def _by_cases(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors:
     return Survivors(_passing(accuracy, rule), kept, accuracy, [c.expected for c in cases])
 
 
-def _by_evidence(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors:
+def believed(said: Said, cases: Sequence[Case], rule: Crossval) -> list[bool | None]:
+    """What is held true of each text: the claimed label, or the estimated one, None if unsure."""
+    if rule.rule != "evidence":
+        return [case.expected for case in cases]
     truth = estimate(said, [(c.origin, c.expected) for c in cases])
-    labels = [p >= 0.5 if max(p, 1 - p) >= CONFIDENT else None for p in truth]
+    return [p >= 0.5 if max(p, 1 - p) >= CONFIDENT else None for p in truth]
+
+
+def _by_evidence(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors:
+    labels = believed(said, cases, rule)
     kept = [t for t, label in enumerate(labels) if label is not None]
     accuracy = []
     for row in said:

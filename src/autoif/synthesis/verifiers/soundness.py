@@ -6,9 +6,9 @@ its answers; how long a call took is not looked at.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
+from autoif.base.loop import together
 from autoif.base.records import Case, Check, Instruction
 from autoif.diagnosis.core import PROGRAMS, conclude, facts_of, prepare, program, trials_of
 from autoif.diagnosis.flags import Facts, clusters
@@ -32,7 +32,7 @@ async def flagged(
     facts = await _facts(context, checks)
     replies = [case.text for case in cases if case.origin == "plain"]
     reading, texts = prepare(instruction.text, instruction.lang, cases, facts, replies)
-    said, late = await asyncio.gather(
+    said, late = await together(
         context.verdicts(checks, texts.texts, check_order=True),
         context.verdicts(checks, texts.slow),
     )
