@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoif.base.loop import together
 from autoif.base.records import DETAIL, Drop, Filtered
 from autoif.run.funnel import Funnel
+from autoif.synthesis.context import together
 
 
 def sieve(items: list[int], divisor: int) -> Filtered[int]:
@@ -24,7 +24,7 @@ def sieve(items: list[int], divisor: int) -> Filtered[int]:
 @given(st.lists(st.integers(0, 50)), st.lists(st.integers(0, 50)))
 def test_nothing_leaves_a_stage_without_a_reason(one: list[int], other: list[int]) -> None:
     both = sieve(one, 2) + sieve(other, 2)
-    whole = both.then(sieve(both.kept, 3))
+    whole = both >> sieve(both.kept, 3)
     funnel = Funnel()
     funnel.book(whole)
     count = funnel.counts["cases"]
@@ -37,9 +37,9 @@ def test_nothing_leaves_a_stage_without_a_reason(one: list[int], other: list[int
 def test_a_step_that_loses_a_record_is_noticed() -> None:
     first = sieve([1, 2, 3], 2)
     with pytest.raises(AssertionError, match="2 kept, then 1"):
-        first.then(sieve([1], 3))
+        first >> sieve([1], 3)
     with pytest.raises(AssertionError):
-        first.then(Filtered("functions", first.kept))
+        first >> Filtered("functions", first.kept)
     with pytest.raises(AssertionError):
         _ = first + Filtered[int]("functions", [])
 

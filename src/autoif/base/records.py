@@ -277,9 +277,16 @@ class Drop:
 
     @classmethod
     def of(
-        cls, stage: str, record_id: str, reason: str, detail: str = "", parent: str = ""
+        cls,
+        stage: str,
+        record: str | tuple[object, ...],
+        reason: str,
+        detail: str = "",
+        parent: str = "",
     ) -> Drop:
-        """`detail` is cut to what a reader looks at."""
+        """record: its id, or, of what came to no record, the content that names it. `detail` is cut
+        to what a reader looks at."""
+        record_id = record if isinstance(record, str) else content_id(*record)
         return cls(stage, record_id, reason, detail[:DETAIL], parent)
 
 
@@ -296,9 +303,9 @@ class Filtered(Generic[T]):
     def entered(self) -> int:
         return len(self.kept) + len(self.dropped)
 
-    def then(self, later: Filtered[T]) -> Filtered[T]:
-        """The stage goes on: a later step was given what this one kept. Raises AssertionError where
-        it was given something else."""
+    def __rshift__(self, later: Filtered[T]) -> Filtered[T]:
+        """One after the other: a later step of the stage was given what this one kept.
+        Raises AssertionError where it was given something else."""
         if later.stage != self.stage or later.entered != len(self.kept):
             raise AssertionError(
                 f"{self.stage}: {len(self.kept)} kept, then {later.entered} in {later.stage}"

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import orjson
 
-from autoif.base.loop import together
 from autoif.base.records import (
     Composition,
     Drop,
@@ -34,7 +33,7 @@ from autoif.synthesis import flow
 from autoif.synthesis.compositions import compose
 from autoif.synthesis.compositions.draw import STAGE as COMPOSITIONS
 from autoif.synthesis.compositions.draw import Pool
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.product import Product
 from autoif.synthesis.verifiers.build import VERIFIERS
 

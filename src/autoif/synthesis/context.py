@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
@@ -17,6 +17,9 @@ from autoif.store.sqlite import CallStore
 from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.verifier.verify import averify, momentary, steady
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 T = TypeVar("T")
 Role = Literal["propose", "code", "respond", "judge"]
 Relate = Callable[[str, str], Awaitable[str]]  # premise, hypothesis -> entailment | ...
@@ -100,3 +103,34 @@ class Context:
 def _utf8(text: str) -> str:
     """Lone surrogates, which a program can make, are no text."""
     return text.encode("utf-8", "replace").decode()
+
+
+@overload
+async def together(a: Awaitable[A], b: Awaitable[B], /) -> tuple[A, B]: ...
+
+
+@overload
+async def together(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> tuple[A, B, C]: ...
+
+
+@overload
+async def together(*awaitables: Awaitable[T]) -> Sequence[T]: ...
+
+
+async def together(*awaitables: Awaitable[Any]) -> Sequence[Any]:
+    """The results, in order. Where one fails the others end first, so that no task is left behind;
+    then the first failure is raised."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    if not tasks:
+        return ()
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+    failures = [failure for task in tasks if (failure := task.exception())]
+    if failures:
+        raise failures[0]
+    return tuple(task.result() for task in tasks)

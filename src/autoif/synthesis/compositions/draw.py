@@ -23,7 +23,6 @@ from typing import Any, Literal
 import orjson
 
 from autoif.base.inputs import builtin, language, read_texts
-from autoif.base.loop import together
 from autoif.base.records import (
     Composition,
     Drop,
@@ -33,12 +32,12 @@ from autoif.base.records import (
     Sample,
     Turn,
     Verifier,
-    content_id,
     sample_from_json,
     seed_from,
     verifier_from_json,
 )
 from autoif.run.recipe import Recipe
+from autoif.synthesis.context import together
 
 STAGE = "compositions"
 REPLIES_TRIED, VERIFIERS_TRIED = 4, 32  # for a composition that one reply is known to follow
@@ -121,7 +120,7 @@ def possible(recipe: Recipe, pool: Pool) -> Filtered[Kind]:
             if kinds >= kind.verifiers:
                 filtered.kept.append(kind)
                 continue
-            name = content_id(STAGE, lang, kind.name, kind.n)
+            name = (STAGE, lang, kind.name, kind.n)
             detail = f"{lang}, {kind.name} {kind.n}: {kinds} kinds of verifier have a sample"
             filtered.dropped.append(Drop.of(STAGE, name, "too_few_verifiers", detail))
     return filtered

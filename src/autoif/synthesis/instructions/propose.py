@@ -17,12 +17,11 @@ from rapidfuzz import fuzz, process
 from autoif.base.errors import CallFailed, UsageError
 from autoif.base.inputs import builtin, language, read_texts
 from autoif.base.language import CJK
-from autoif.base.loop import together
-from autoif.base.records import Drop, Filtered, Instruction, content_id, seed_from
+from autoif.base.records import Drop, Filtered, Instruction, seed_from
 from autoif.constraints.types import constraint_type, marked_type
 from autoif.run.recipe import Instructions, Recipe
 from autoif.synthesis import slots
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import parse_lines
 
 STAGE = "instructions"
@@ -132,7 +131,7 @@ def _admit(
     shown, lines = answer
     filtered: Filtered[Instruction] = Filtered(STAGE, [])
     if isinstance(lines, CallFailed):
-        name = content_id("proposals", [i.id for i in shown])
+        name = ("proposals", [i.id for i in shown])
         filtered.dropped.append(Drop.of(STAGE, name, lines.reason, lines.detail))
         return filtered
     for line in lines:

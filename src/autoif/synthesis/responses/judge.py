@@ -7,9 +7,8 @@ An answer without a score is asked for once more; then it is its own outcome, ne
 from __future__ import annotations
 
 from autoif.base.errors import CallFailed
-from autoif.base.loop import together
 from autoif.base.records import Message
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import parse_score
 
 STAGE = "judge"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoif.base.errors import CallFailed
-from autoif.base.loop import together
 from autoif.base.records import (
     Case,
     Drop,
@@ -24,10 +23,9 @@ from autoif.base.records import (
     Soft,
     Verdict,
     Verifier,
-    content_id,
 )
 from autoif.run.recipe import Responses
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.responses import judge
 
 CASES, PROMPTS, RESPONSES = "cases", "prompts", "responses"
@@ -154,7 +152,7 @@ def _answered(
             reason = "none_judged_good"
         else:
             reason = "none_passed"
-        name = content_id("prompt", task.owner, [m.content for m in prompt.messages])
+        name = ("prompt", task.owner, [m.content for m in prompt.messages])
         filtered.dropped.append(Drop.of(PROMPTS, name, reason, prompt.query.text, task.owner))
     return filtered
 
@@ -181,7 +179,7 @@ async def _conclude(
         detail = _outcomes(made.verdicts)
         passed.dropped.append(Drop.of(RESPONSES, made.id, reason, detail, task.owner))
         prompt.samples.append(replace(made, reason=reason))
-    dropped = fresh.then(passed).dropped
+    dropped = (fresh >> passed).dropped
     scored = await _judge(context, task, passed.kept)
     return Filtered(RESPONSES, [made for _, made in passed.kept], dropped), scored
 
@@ -193,7 +191,7 @@ def _distinct(
     names = tuple(v.id for v in task.verifiers)
     filtered: Filtered[tuple[Prompt, Sample]] = Filtered(RESPONSES, [])
     for (prompt, index), answer in zip(asks, answers, strict=True):
-        name = content_id("response", task.owner, [m.content for m in prompt.messages], index)
+        name = ("response", task.owner, [m.content for m in prompt.messages], index)
         if isinstance(answer, CallFailed):
             drop = Drop.of(RESPONSES, name, answer.reason, answer.detail, task.owner)
             filtered.dropped.append(drop)
@@ -229,7 +227,7 @@ async def instructed(
     filtered: Filtered[Case] = Filtered(CASES, [])
     for query, answer in zip(asked, answers, strict=True):
         if isinstance(answer, CallFailed):
-            name = content_id(instruction.id, "instructed", query.text)
+            name = (instruction.id, "instructed", query.text)
             drop = Drop.of(CASES, name, answer.reason, answer.detail, instruction.id)
             filtered.dropped.append(drop)
         else:

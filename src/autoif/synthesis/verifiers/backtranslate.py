@@ -7,9 +7,8 @@ cannot be understood, is dropped: nothing passes for want of an answer.
 from __future__ import annotations
 
 from autoif.base.errors import CallFailed
-from autoif.base.loop import together
 from autoif.base.records import Check, Drop, Filtered, Instruction
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import parse_relation
 
 STAGE = "backtranslate"

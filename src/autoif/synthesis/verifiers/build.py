@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autoif.base.loop import together
 from autoif.base.records import (
     Case,
     Check,
@@ -21,9 +20,10 @@ from autoif.base.records import (
     Verifier,
 )
 from autoif.synthesis import slots
-from autoif.synthesis.context import Context
-from autoif.synthesis.verifiers import backtranslate, evidence, soundness, write
+from autoif.synthesis.context import Context, together
+from autoif.synthesis.verifiers import backtranslate, evidence, write
 from autoif.synthesis.verifiers.crossval import Survivors, believed, cross_validate
+from autoif.synthesis.verifiers.soundness import Soundness, soundness
 
 FUNCTIONS, CASES, CROSSVAL, VERIFIERS = "functions", "cases", "crossval", "verifiers"
 REPAIRABLE = ("no_function_left", "too_few_functions_left", "no_case_left")
@@ -40,12 +40,12 @@ class Built:
 @dataclass(frozen=True)
 class CrossValidation:
     """Functions and cases, run against one another. table: per case the verdict of all functions.
-    unsound: per function the flag for which it is dropped, or ""."""
+    sound: for each function."""
 
     checks: list[Check]
     cases: list[Case]
     table: list[Verdict]
-    unsound: list[str]
+    sound: list[Soundness]
     survivors: Survivors
 
 
@@ -60,20 +60,20 @@ async def build(
         write.write(context, instruction), evidence.gather(context, instruction), replies
     )
     cases = written.cases + gathered.cases + instructed
-    cases = cases.then(_distinct(instruction, cases.kept))
+    cases >>= _distinct(instruction, cases.kept)
     checks = written.checks
-    checks = checks.then(await slots.at_edges(context, instruction, checks.kept, cases.kept))
+    checks >>= await slots.at_edges(context, instruction, checks.kept, cases.kept)
     validation = await _validate(context, instruction, checks.kept, cases.kept)
     for _ in range(context.recipe.verifiers.repair):
         failing = _failing(validation)
         if validation.survivors.reason not in REPAIRABLE or not failing:
             break
         fresh = await write.repair(context, instruction, failing)
-        fresh = fresh.then(await slots.at_edges(context, instruction, fresh.kept, cases.kept))
-        checks += fresh.then(write.new_only(fresh.kept, checks.kept, instruction))
+        fresh >>= await slots.at_edges(context, instruction, fresh.kept, cases.kept)
+        checks += fresh >> write.new_only(fresh.kept, checks.kept, instruction)
         validation = await _validate(context, instruction, checks.kept, cases.kept)
-    checks = checks.then(_taken(instruction, validation, context.recipe.crossval.max_checks))
-    cases = cases.then(_believed(instruction, validation))
+    checks >>= _taken(instruction, validation, context.recipe.crossval.max_checks)
+    cases >>= _believed(instruction, validation)
     ran = checks, gathered.programs, cases
     if reason := validation.survivors.reason:
         drops = [
@@ -84,7 +84,7 @@ async def build(
     confirmed = await backtranslate.confirm(
         context, instruction, _best_first(validation, checks.kept)
     )
-    verifier = await _verifier(context, instruction, validation, confirmed)
+    verifier = _verifier(context, instruction, validation, confirmed)
     return Built(
         next(iter(verifier.kept), None),
         (*ran, Filtered(CROSSVAL, [instruction]), confirmed, verifier),
@@ -122,17 +122,13 @@ async def _validate(
         for case, label in zip(cases, labels, strict=True)
         if label is not None
     ]
-    copies, unsound = await together(
-        soundness.copies(context, checks),
-        soundness.flagged(context, instruction, checks, credible),
-    )
+    sound = await soundness(context, instruction, checks, credible)
     heard = [
-        [None] * len(column) if flag else column
-        for column, flag in zip(columns, unsound, strict=True)
+        [None] * len(column) if one.flag else column
+        for column, one in zip(columns, sound, strict=True)
     ]
-    return CrossValidation(
-        checks, cases, table, unsound, cross_validate(heard, cases, rules, copies)
-    )
+    survivors = cross_validate(heard, cases, rules, [one.cluster for one in sound])
+    return CrossValidation(checks, cases, table, sound, survivors)
 
 
 def _concluded(status: Status) -> bool | None:
@@ -177,8 +173,8 @@ def _taken(instruction: Instruction, validation: CrossValidation, most: int) -> 
         reason = "low_accuracy"
         detail = f"{survivors.accuracy[f]:.2f} on {len(survivors.cases)} cases"
         outcomes = [verdict.outcomes[f] for verdict in validation.table]
-        if validation.unsound[f]:
-            reason, detail = validation.unsound[f], "diagnosed"
+        if flag := validation.sound[f].flag:
+            reason, detail = flag, "diagnosed"
         elif f in best and survivors.reason:
             reason, detail = survivors.reason, survivors.detail
         elif f in best:
@@ -215,7 +211,7 @@ def _believed(instruction: Instruction, validation: CrossValidation) -> Filtered
     return filtered
 
 
-async def _verifier(
+def _verifier(
     context: Context,
     instruction: Instruction,
     validation: CrossValidation,
@@ -224,7 +220,8 @@ async def _verifier(
     """Of the functions that say what the instruction says; too few of them are none."""
     checks = [check for check, _ in confirmed.kept]
     lost = bool(confirmed.dropped) and context.recipe.backtranslate.drop == "instruction"
-    distinct = len(set(await soundness.copies(context, checks)))
+    clusters = dict(zip(validation.checks, validation.sound, strict=True))
+    distinct = len({clusters[check].cluster for check in checks})
     if lost or distinct < context.recipe.crossval.min_checks:
         detail = f"{len(confirmed.dropped)} of {confirmed.entered} functions say something else"
         drop = Drop.of(VERIFIERS, instruction.id, "backtranslation", detail, instruction.id)

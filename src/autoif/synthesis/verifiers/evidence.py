@@ -11,7 +11,6 @@ import random
 from dataclasses import dataclass
 
 from autoif.base.errors import CallFailed
-from autoif.base.loop import together
 from autoif.base.records import (
     Case,
     Drop,
@@ -19,10 +18,9 @@ from autoif.base.records import (
     Instruction,
     Query,
     Status,
-    content_id,
     seed_from,
 )
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts import examples
 from autoif.synthesis.prompts.parsing import parse_code
 
@@ -127,14 +125,16 @@ async def _run(
 ) -> tuple[Filtered[str], list[Case]]:
     """What one program makes of the plain replies. Text that it leaves as it was says nothing."""
 
-    def dropped(name: str, reason: str, detail: str) -> tuple[Filtered[str], list[Case]]:
+    def dropped(
+        name: tuple[object, ...], reason: str, detail: str
+    ) -> tuple[Filtered[str], list[Case]]:
         drop = Drop.of(PROGRAMS, name, reason, detail, instruction.id)
         return Filtered(PROGRAMS, [], [drop]), []
 
     if isinstance(program, CallFailed):
-        name = content_id(instruction.id, PROGRAMS, number)
-        return dropped(name, program.reason, program.detail)
-    name = content_id("program", program)
+        unnamed = (instruction.id, PROGRAMS, number)
+        return dropped(unnamed, program.reason, program.detail)
+    name = ("program", program)
     results = await context.transformed(program, [c.text for c in plain])
     cases = [
         Case(result.text, True, f"comply:{number}", case.query)

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoif.base.errors import CallFailed
-from autoif.base.loop import together
-from autoif.base.records import Case, Check, Drop, Filtered, Instruction, content_id
+from autoif.base.records import Case, Check, Drop, Filtered, Instruction
 from autoif.synthesis import slots
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts import examples
 from autoif.synthesis.prompts.parsing import parse_bool, parse_code, parse_json
 from autoif.synthesis.slots import FUNCTIONS
@@ -200,7 +199,7 @@ def _distinct_functions(
     distinct = _distinct_checks(sources, instruction, same=normalise)
     if not context.recipe.verifiers.grounded:
         return distinct
-    return distinct.then(_grounded(distinct.kept, instruction))
+    return distinct >> _grounded(distinct.kept, instruction)
 
 
 def _distinct_checks(
@@ -213,7 +212,7 @@ def _distinct_checks(
     dropped = []
     for number, source in enumerate(sources):
         if isinstance(source, CallFailed):
-            name = content_id(instruction.id, FUNCTIONS, number)
+            name = (instruction.id, FUNCTIONS, number)
             dropped.append(Drop.of(FUNCTIONS, name, source.reason, source.detail, instruction.id))
             continue
         check = Check(source)
@@ -254,7 +253,7 @@ def _distinct_cases(
 
     for number, cases in enumerate(answers):
         if isinstance(cases, CallFailed):
-            name = content_id(instruction.id, CASES, number)
+            name = (instruction.id, CASES, number)
             dropped.append(Drop.of(CASES, name, cases.reason, cases.detail, instruction.id))
             continue
         for case in cases:
