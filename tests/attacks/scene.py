@@ -16,14 +16,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 from autoif.base.records import Outcome, Status
 from autoif.sandbox import Limits, Sandbox
 
 from .corpus import Attack
-
-Filter = Literal["strict", "rofs"]
 
 LIMITS = Limits(cpu_seconds=0.25, wall_seconds=1.0, total_seconds=3.0, memory_mb=128, strikes=1)
 BOUND_SECONDS = 15.0  # one attack, start of a fresh zygote included, on a machine with other work
@@ -88,8 +85,7 @@ def open_descriptors() -> int:
 class Scene:
     """`with Scene(folder) as scene: scene.trial(attack).breaches`: empty where the sandbox held."""
 
-    def __init__(self, folder: Path, filter: Filter = "strict") -> None:
-        self.filter: Filter = filter
+    def __init__(self, folder: Path) -> None:
         self.canary = "CANARY-" + secrets.token_hex(16)
         self.neighbour = NEIGHBOUR.replace("@CANARY@", self.canary)
         self.texts = [text.replace("@CANARY@", self.canary) for text in NEIGHBOUR_TEXTS]
@@ -105,11 +101,11 @@ class Scene:
         self._reap_orphans(True)
         self._workers: set[int] = set()
         self._before = (self._family(), open_descriptors())
-        with Sandbox(workers=1, limits=LIMITS, filter=self.filter) as alone:
+        with Sandbox(workers=1, limits=LIMITS) as alone:
             self._expected = [alone.evaluate(b + self.neighbour, self.texts) for b in BESIDE]
         self.expected = self._expected[0]
         assert {o.status for o in self.expected} > {Status.ERROR}, self.expected
-        self.sandbox = Sandbox(workers=1, limits=LIMITS, filter=self.filter)
+        self.sandbox = Sandbox(workers=1, limits=LIMITS)
         assert self._neighbours() == self._expected
         self._size = len(self._family())
         self._descriptors = open_descriptors()
