@@ -27,6 +27,7 @@ from autoif.synthesis.context import Context
 from autoif.synthesis.prompts.parsing import parse_lines
 
 STAGE = "instructions"
+TEMPERATURE = 0.9  # of the proposals
 
 
 def load(recipe: Recipe, funnel: Funnel) -> list[Instruction]:
@@ -112,7 +113,7 @@ async def _propose(
             messages,
             stage=STAGE,
             record=f"round-{round_}",
-            temperature=part.temperature,
+            temperature=TEMPERATURE,
             max_tokens=part.max_tokens,
             index=ask,
             partial=True,
