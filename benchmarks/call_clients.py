@@ -73,10 +73,12 @@ async def bare_aiohttp(url: str, calls: int, concurrency: int) -> None:
 async def autoif(url: str, calls: int, concurrency: int, replay: bool = False) -> None:
     """With the store, as every run has it; `replay`: the store knows every answer already."""
     from autoif.base.records import Message, Request
+    from autoif.cli.common import own_process
     from autoif.models.cached import CachedChat
     from autoif.models.openai.backend import HttpBackend
     from autoif.store.sqlite import CallStore
 
+    own_process()
     with tempfile.TemporaryDirectory() as folder, CallStore.open(Path(folder) / "calls") as store:
 
         async def ask(number: int) -> None:

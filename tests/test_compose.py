@@ -48,11 +48,6 @@ from server import Server
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return autoif.synth("smoke", out=tmp_path_factory.mktemp("compose") / "run").path
-
-
-@pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(1) as opened:
         yield opened

@@ -64,7 +64,7 @@ def test_the_judge_rule_keeps_16_of_20(data_dir: Path) -> None:
     kept = 0
     for row in read(data_dir / "autoif_reference" / "query_rft_score.jsonl"):
         scores = [s for s in map(parse_score, row["gen"]) if s is not None]
-        kept += sum(scores) / len(scores) > Recipe.load("reference").judge.threshold
+        kept += Recipe.load("reference").judge.threshold.met(sum(scores) / len(scores))
     assert kept == 16
 
 

@@ -414,9 +414,12 @@ def test_a_trained_model_as_gguf_says_the_same(student: Path, tmp_path: Path) ->
         write_gguf(other, origin, tmp_path / "none.gguf")
 
 
-def test_a_gguf_file_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_a_gguf_file_that_is_none_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from autoif.train import model_files
 
+    monkeypatch.setenv("AUTOIF_CACHE", str(tmp_path / "not" / "there"))
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\0" * 64)
     with pytest.raises(UsageError, match="cannot be read as a model"):

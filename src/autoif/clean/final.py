@@ -49,7 +49,6 @@ class _Rows:
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
-        self._starts: list[tuple[int, int]] = []
 
     def __iter__(self) -> Iterator[tuple[tuple[int, int], bytes]]:
         """Each line with its place: number of the file, first byte."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.loop import asyncio_run
-from autoif.cli.common import command, note, say, say_json, urls
+from autoif.cli.common import command, note, own_process, say, say_json, urls
 
 
 def add(commands: Any) -> None:
@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
 def _eval(args: argparse.Namespace) -> int:
     from autoif.evals.harness import HARNESS, evaluate_in_harness
 
+    own_process()
     if bool(args.responses) == bool(args.model):
         raise UsageError("give --responses F or --model NAME")
     if args.benchmark in HARNESS and args.model:

@@ -16,7 +16,7 @@ from rich.console import Console
 from autoif.base.errors import RunFailed
 from autoif.base.loop import asyncio_run
 from autoif.base.toml import parse_settings
-from autoif.cli.common import command, err, fail, note, output, say, say_json, urls
+from autoif.cli.common import command, err, fail, note, output, own_process, say, say_json, urls
 from autoif.run.recipe import PRESETS, Recipe
 
 
@@ -64,6 +64,7 @@ def _synth(args: argparse.Namespace) -> int:
         plan = dry_run.plan(recipe)
         say_json(plan) if args.json else say(dry_run.render(plan))
         return 0
+    own_process()
     out = RunDir(Path(args.out or Path("runs") / (recipe.preset)))
     with out.locked():
         out.claim(recipe, update=args.update)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import RunFailed
-from autoif.cli.common import command, note, say, say_json
+from autoif.cli.common import command, note, own_process, say, say_json
 
 
 def add(commands: Any) -> None:
@@ -20,11 +20,16 @@ def add(commands: Any) -> None:
 def _train(args: argparse.Namespace) -> int:
     from autoif.engine.train_and_evaluate import train
     from autoif.train.config import TrainConfig
+    from autoif.train.model_files import need_extra
     from autoif.train.plots import read
+    from autoif.train.process import own_training_process
 
     config = TrainConfig.load(args.method, Path(args.config))
+    need_extra()
+    own_process()
     with warnings.catch_warnings():  # of the libraries, about one another
         warnings.simplefilter("ignore")
+        own_training_process()
         try:
             model = train(config, (lambda line: None) if args.quiet else note)
         except KeyboardInterrupt:

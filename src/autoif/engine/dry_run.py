@@ -70,8 +70,8 @@ def _rows(
     most, likely = (0, 0) if own else found
     prompts, lang = PromptTemplates(recipe.prompts), recipe.langs[0]
 
-    def size(prompt: str, **values: object) -> float:
-        holes: dict[str, object] = dict.fromkeys(_HOLES, "") | values
+    def size(prompt: str) -> float:
+        holes: dict[str, object] = dict.fromkeys(_HOLES, "")
         holes |= examples.shown(lang, "evaluate", 0)
         text = "".join(m.content for m in prompts.messages(prompt, lang, **holes))
         return len(text) / CHARS_PER_TOKEN[lang]

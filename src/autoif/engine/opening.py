@@ -79,4 +79,4 @@ def _nli(recipe: Recipe) -> Relate | None:
         return None
     from autoif.synthesis.verifiers.nli import CrossEncoder
 
-    return CrossEncoder(recipe.backtranslate.nli_model)
+    return CrossEncoder()

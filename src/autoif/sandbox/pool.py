@@ -103,18 +103,11 @@ class Sandbox:
     cannot contain hostile code; there is no way around it.
     """
 
-    def __init__(
-        self,
-        workers: int | None = None,
-        limits: Limits = Limits(),
-        *,
-        filter: syscalls.Filter = "strict",
-    ) -> None:
+    def __init__(self, workers: int | None = None, limits: Limits = Limits()) -> None:
         if why := syscalls.unsupported():
             raise SandboxUnavailable(why)
         self.limits = limits
         self.workers = workers or len(os.sched_getaffinity(0))
-        self._filter = filter
         self._free = threading.BoundedSemaphore(self.workers)
         self._lock = threading.Lock()
         self._idle: dict[str, list[Worker]] = {p: [] for p in PROFILES}
@@ -265,7 +258,7 @@ class Sandbox:
     def _start(self, profile: str) -> Worker:
         if self._closed:
             raise SandboxUnavailable("this sandbox has been closed; make a new one")
-        worker = Worker(profile, self._filter)
+        worker = Worker(profile)
         with self._lock:
             self._all.add(worker)
         return worker

@@ -25,6 +25,7 @@ from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import parse_lines
 
 STAGE = "instructions"
+TEMPERATURE = 0.9  # of the proposals
 
 
 def load(recipe: Recipe) -> Filtered[Instruction]:
@@ -110,7 +111,7 @@ async def _propose(
             messages,
             stage=STAGE,
             record=f"round-{round_}",
-            temperature=settings.temperature,
+            temperature=TEMPERATURE,
             max_tokens=settings.max_tokens,
             index=ask,
             partial=True,

@@ -46,8 +46,7 @@ async def _votes(
 
 
 def good(context: Context, value: float) -> bool:
-    part = context.recipe.judge
-    return value >= part.threshold if part.inclusive else value > part.threshold
+    return context.recipe.judge.threshold.met(value)
 
 
 async def _vote(

@@ -94,9 +94,7 @@ def user_message(query: str, verifiers: Sequence[Verifier], soft: Sequence[str] 
 
 
 def passes(fraction: float | None, part: Responses) -> bool:
-    if fraction is None:
-        return False
-    return fraction >= part.accuracy if part.inclusive else fraction > part.accuracy
+    return fraction is not None and part.accuracy.met(fraction)
 
 
 @dataclass(frozen=True)

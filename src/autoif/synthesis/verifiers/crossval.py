@@ -149,11 +149,7 @@ def _agreeing_programs(found: Survivors, cases: Sequence[Case]) -> int:
 
 
 def _passing(accuracy: Sequence[float], rule: Crossval) -> list[int]:
-    return [
-        f
-        for f, a in enumerate(accuracy)
-        if (a >= rule.accuracy if rule.inclusive else a > rule.accuracy)
-    ]
+    return [f for f, a in enumerate(accuracy) if rule.accuracy.met(a)]
 
 
 def _nothing(said: Said, cases: Sequence[Case], reason: str, detail: str) -> Survivors:
