@@ -121,16 +121,16 @@ def test_files_joined_by_id_in_the_order_of_the_responses(tmp_path: Path, sandbo
     [
         ("", '{"id": "a", "responses": []}\n', "v.jsonl is empty"),
         ('{"id": "a", "checks": []}\n', "\n\n", "r.jsonl is empty"),
-        ('{"id": "a", "checks": []}\n\n{oops\n', "{}", "v.jsonl, line 3: not JSON"),
-        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl, line 1: a JSON object is wanted"),
-        ('{"id": "a"}\n', "{}", 'v.jsonl, line 1: column "checks"'),
-        ('{"id": 3, "checks": []}\n', "{}", 'v.jsonl, line 1: column "id"'),
-        ('{"id": "a", "checks": []}\n' * 2, "{}", "v.jsonl, line 2: the id 'a' has stood"),
-        ('{"id": "a", "checks": []}\n', '{"id": "a"}\n', 'r.jsonl, line 1: column "responses"'),
+        ('{"id": "a", "checks": []}\n\n{oops\n', "{}", "v.jsonl:3: not JSON"),
+        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl:1: a JSON object is wanted"),
+        ('{"id": "a"}\n', "{}", 'v.jsonl:1: "checks" has to be'),
+        ('{"id": 3, "checks": []}\n', "{}", 'v.jsonl:1: column "id"'),
+        ('{"id": "a", "checks": []}\n' * 2, "{}", "v.jsonl:2: the id 'a' has stood"),
+        ('{"id": "a", "checks": []}\n', '{"id": "a"}\n', 'r.jsonl:1: column "responses"'),
         (
             '{"id": "a", "checks": []}\n',
             '{"id": "a", "responses": []}\n{"id": "z", "responses": []}\n',
-            "r.jsonl, line 2: ",
+            "r.jsonl:2: ",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_bad_file_is_one_line_that_says_where(
 
 
 def test_a_missing_file(tmp_path: Path, sandbox: Sandbox) -> None:
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError, match="no such file"):
         verify_files(tmp_path / "no", tmp_path / "no", lambda _: None, sandbox=sandbox)
 
 
@@ -172,5 +172,5 @@ def test_rows_are_derived_again_from_the_code_they_carry(tmp_path: Path, sandbox
     assert [json.loads(line)["agrees"] for line in out] == [True, False, True, False, True]
     assert (counts.rows, counts.agreed, counts.disagreed) == (5, 5, 2)
     assert json.loads(out[0])["texts"]["response"][0] == {"fraction": 1.0, "outcomes": ["TRUE"]}
-    with pytest.raises(UsageError, match="line 1"):
+    with pytest.raises(UsageError, match=r"bad\.jsonl:1: "):
         verify_rows(lines(tmp_path / "bad.jsonl", {"messages": []}), sandbox=sandbox)

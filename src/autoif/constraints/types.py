@@ -64,12 +64,12 @@ def typed(source: str) -> Iterator[dict[str, Any]]:
     UsageError for a file without rows, and for a row without such a text.
     """
     number = 0
-    for number, row in enumerate(read_rows(source, COLUMNS[0]), 1):
+    for number, (where, row) in enumerate(read_rows(source, COLUMNS[0]), 1):
         if not row.keys() & set(COLUMNS):
-            raise UsageError(f"{source}: row {number} has no {' or '.join(COLUMNS)}")
+            raise UsageError(f"{where}: no {' or '.join(COLUMNS)}")
         texts = [row[name] for name in COLUMNS if row.get(name) is not None]
         if texts and not isinstance(texts[0], str):
-            raise UsageError(f"{source}: row {number}: its text is {texts[0]!r}, no text")
+            raise UsageError(f"{where}: its text is {texts[0]!r}, no text")
         found = constraint_type(texts[0]) if texts and texts[0].strip() else ""
         yield {"id": row.get("id", number), "type": found or None}
     if not number:
