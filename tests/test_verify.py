@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from autoif.base.errors import UsageError
 from autoif.base.records import Check, Instruction, Outcome, Status, Verdict, Verifier
-from autoif.sandbox import Limits, Sandbox
+from autoif.sandbox import CHECK_LIMITS, Limits, Sandbox
+from autoif.verifier.reward import verifier_reward
 from autoif.verifier.verify import averify, verify, verify_files, verify_rows
 
 SHORT = Check("def evaluate(response):\n    return len(response) < 5\n")
@@ -49,6 +51,25 @@ def test_one_verdict_per_text_over_all_checks(sandbox: Sandbox) -> None:
     assert [v.outcomes[2].status for v in said] == [Status.ERROR] * 3
     verifier = Verifier(Instruction("short, in lower case"), (SHORT, LOWER))
     assert [v.fraction for v in verify(verifier, texts, sandbox=sandbox)] == [1.0, 0.5, 0.0]
+
+
+SLOW = Check("""import time
+def evaluate(response):
+    start = time.process_time()
+    while time.process_time() - start < 0.7: pass
+    return response == "yes"
+""")
+
+
+def test_a_slow_check_is_judged_alike_by_the_run_the_row_and_the_reward(tmp_path: Path) -> None:
+    with Sandbox(workers=1, limits=CHECK_LIMITS) as sandbox:  # as a run proves its rows
+        (proved,) = verify([SLOW], ["yes"], sandbox=sandbox)
+    assert proved.fraction == 1.0
+    carried = [{"checks": [SLOW.source], "min_fraction": 1.0}]
+    chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"}]
+    rows = lines(tmp_path / "rows.jsonl", {"messages": chat, "verifiers": carried})
+    assert verify_rows(rows).agreed == 1
+    assert asyncio.run(verifier_reward([""], ["yes"], [carried])) == [1.0]
 
 
 def test_unscored_is_not_zero(sandbox: Sandbox) -> None:

@@ -61,7 +61,7 @@ def lines(path: Path) -> Iterator[tuple[Place, bytes]]:
     with open_bytes(path) as file:
         for number, line in enumerate(file, 1):
             text = line.removeprefix(BOM) if number == 1 else line
-            if not text.isspace():
+            if text and not text.isspace():
                 yield Place(path, number, at), text
             at += len(line)
 

@@ -11,8 +11,8 @@ from typing import IO
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.records import dump_line
-from autoif.diagnosis.core import LIMITS, diagnose
-from autoif.sandbox import Sandbox
+from autoif.diagnosis.core import diagnose
+from autoif.sandbox import CHECK_LIMITS, Sandbox
 from autoif.verifier.schema import parse_verifier
 
 Write = Callable[[bytes], object]
@@ -29,7 +29,7 @@ def diagnose_file(
     """
     write = out if callable(out) else out.write
     if sandbox is None:
-        with Sandbox(limits=LIMITS) as own:
+        with Sandbox(limits=CHECK_LIMITS) as own:
             return diagnose_file(verifiers, write, sandbox=own)
     counts: Counter[str] = Counter()
     for place, row in jsonl.read(verifiers, required=True):

@@ -35,7 +35,7 @@ from autoif.run.directory import RunDir, ShardFiles, write_json, write_whole
 from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
-from autoif.sandbox import Limits, Sandbox
+from autoif.sandbox import CHECK_LIMITS, Sandbox
 from autoif.store.admin import used_by
 from autoif.store.sqlite import CallStore
 from autoif.synthesis.compositions import draw as draw
@@ -49,8 +49,6 @@ from autoif.synthesis.responses import sample as sample
 from autoif.synthesis.verifiers import evidence
 
 ROLES = ("propose", "code", "respond", "judge")
-# A function that a model wrote gets this much for one text. Honest ones need a thousandth of it.
-LIMITS = Limits(cpu_seconds=1.0, wall_seconds=10.0, total_seconds=60.0, memory_mb=256, strikes=2)
 AHEAD = 4  # products begun or waiting to be committed, per one in flight
 
 
@@ -128,7 +126,7 @@ class Run:
         store = CallStore.open(self.store_path)
         chats: dict[str, CachedChat] = {}
         try:
-            with Sandbox(self.recipe.engine.sandbox_workers or None, LIMITS) as sandbox:
+            with Sandbox(self.recipe.engine.sandbox_workers or None, CHECK_LIMITS) as sandbox:
                 for model in sorted({self.recipe.models.role(role) for role in ROLES}):
                     backend = self.backends.get(model) or _open(self.recipe, model, self.on_notice)
                     if pending:

@@ -14,10 +14,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autoif.base.records import Check
-from autoif.sandbox import Limits, Sandbox
+from autoif.sandbox import REWARD_LIMITS, Sandbox
 from autoif.verifier.schema import parse_verifier
 from autoif.verifier.verify import accepts, averify
 
@@ -155,6 +156,7 @@ def _sandbox(deadline: float) -> Sandbox:
     with _lock:
         sandbox = _sandboxes.get(deadline)
         if sandbox is None or sandbox.closed:
-            limits = Limits(total_seconds=min(Limits().total_seconds, deadline))
+            total = min(REWARD_LIMITS.total_seconds, deadline)
+            limits = replace(REWARD_LIMITS, total_seconds=total)
             sandbox = _sandboxes[deadline] = Sandbox(limits=limits)
         return sandbox
