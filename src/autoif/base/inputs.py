@@ -15,7 +15,7 @@ import polars as pl
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.jsonl import Row
-from autoif.base.language import CJK
+from autoif.base.language import CJK, clean_text
 
 BUILTIN = Path(__file__).parents[1] / "data"
 CHAT_COLUMNS = ("messages", "conversations", "conversation")
@@ -36,7 +36,7 @@ def read_texts(source: str, columns: tuple[str, ...]) -> list[Row]:
                 f"{where}: no column {' or '.join(columns)} (nor {', '.join(CHAT_COLUMNS)}); "
                 f"it has: {', '.join(map(str, row))}"
             )
-        text = text.encode("utf-8", "replace").decode()  # JSON can spell lone surrogates
+        text = clean_text(text)
         if text.strip():
             out.append(
                 {**row, "text": " ".join(text.split()) if "\n" not in text else text.strip()}

@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 import orjson
 
+from autoif.base.language import clean_text
+
 
 def content_id(*parts: object) -> str:
     """16 hex digits that name this content: blake2b-64 of its canonical JSON (ASCII, so that lone
@@ -420,7 +422,7 @@ def dump_line(record: Any) -> bytes:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return clean_text(value)
     if isinstance(value, Sequence):
         return [_clean(v) for v in value]
     if isinstance(value, Mapping):

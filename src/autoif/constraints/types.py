@@ -22,7 +22,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.inputs import BUILTIN, read_rows
-from autoif.base.language import CJK
+from autoif.base.language import CJK, CJK_RANGE
 
 COLUMNS = ("text", "instruction", "constraint", "prompt")
 GAPS = {False: 70, True: 14}  # characters between two concepts of a rule: Latin, Chinese
@@ -82,7 +82,7 @@ _MARKS = {**dict.fromkeys(map(ord, "«「『"), "“"), **dict.fromkeys(map(ord,
 _MARKS |= {**dict.fromkeys(map(ord, "‘’‚`´"), "'"), **dict.fromkeys(map(ord, "–—−‐‑"), "-")}
 _MARKS |= {ord("„"): '"', ord("、"): ","}
 _QUOTED = re.compile(r"""["“][^"”]{1,120}["”]|(?<![\w'])'[^']{1,80}'(?!\w)""")
-_SAID = re.compile(r"[^\W\d_]{2}|[\u3400-\u9fff]")
+_SAID = re.compile(rf"[^\W\d_]{{2}}|[{CJK_RANGE}]")
 # ", and write at least two lines": said so that there is something to check, and no constraint.
 _ASIDE = re.compile(
     r"(?<=.{15})(?:[,;.:]| -|) (?:and )?(?:write|use|with|give|have) at least (?:two|three|one)"
@@ -109,7 +109,7 @@ _REQUEST = re.compile(
     r"[^，。；,;]{4,}"
 )
 _SENTENCE = re.compile(r"(?<=[.!?;]) |(?<=。)")
-_SEAM = re.compile(r"(?<=[a-z])(?=[\u3400-\u9fff])|(?<=[\u3400-\u9fff])(?=[a-z])")
+_SEAM = re.compile(rf"(?<=[a-z])(?=[{CJK_RANGE}])|(?<=[{CJK_RANGE}])(?=[a-z])")
 _THROUGH = re.compile(r"from the (?:very )?first(?: \w+)? to the (?:very )?last(?: \w+)?")
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from autoif.base.errors import CallFailed
+from autoif.base.language import clean_text
 from autoif.base.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
 from autoif.models import Chat
 from autoif.run.recipe import Recipe
@@ -79,7 +80,7 @@ class Context:
         if (known := await self.store.get_outcomes(key)) is not None:
             return [Transformed(Status(s), text, detail) for s, text, detail in json.loads(known)]
         done = [
-            Transformed(r.status, steady(_utf8(r.text)), steady(r.detail))
+            Transformed(r.status, steady(clean_text(r.text)), steady(r.detail))
             for r in await self.sandbox.atransform(program, texts)
         ]
         if momentary(program) or any(r.status.machine_dependent for r in done):
@@ -90,8 +91,3 @@ class Context:
     async def plain_replies(self, lang: str) -> list[tuple[Query, str]]:
         """Answers to queries without any instruction: made once, shared by all instructions."""
         return await self.plain[lang]
-
-
-def _utf8(text: str) -> str:
-    """Lone surrogates, which a program can make, are no text."""
-    return text.encode("utf-8", "replace").decode()
