@@ -78,16 +78,14 @@ QUOTATION_MARKS = ('""', "“”", "「」", "``")
 
 def quoted_pattern(marks: tuple[str, ...] = QUOTATION_MARKS) -> str:
     """Up to 60 characters of a line in any of these pairs of marks; a group for each pair."""
-    return "|".join(rf"{open_}([^{close}\n]{{1,60}}){close}" for open_, close in marks)
+    return "|".join(rf"{pair[0]}([^{pair[1]}\n]{{1,60}}){pair[1]}" for pair in marks)
 
 
 def number_value(word: str) -> int | None:
     """A number in digits, in English words or in Chinese numerals (up to 9,999)."""
     if word.replace(",", "").isdecimal():
         return int(word.replace(",", ""))
-    parts = [
-        _ALL_NUMBER_WORDS.get(part) for part in re.split("[- ]", word.lower()) if part != "and"
-    ]
+    parts = [_ALL_NUMBER_WORDS.get(w) for w in re.split("[- ]", word.lower()) if w != "and"]
     total = digit = 0
     if None not in parts:
         for n in parts:

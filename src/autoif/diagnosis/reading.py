@@ -157,7 +157,8 @@ _NARROW = re.compile(
 )
 QUOTED = re.compile(
     quoted_pattern((*QUOTATION_MARKS, "『』"))
-    + r"|(?<![A-Za-z0-9])'([^\n]{1,60}?)'(?![A-Za-z0-9])|(</?[A-Za-z]\w*>)|‘([^’\n]{1,60})’|《([^》\n]{1,40})》|【([^】\n]{1,40})】"
+    + r"|(?<![A-Za-z0-9])'([^\n]{1,60}?)'(?![A-Za-z0-9])|(</?[A-Za-z]\w*>)"
+    r"|‘([^’\n]{1,60})’|《([^》\n]{1,40})》|【([^】\n]{1,40})】"
 )
 _TIMES = re.compile(r"\btimes\b|\btwice\b|\bthrice\b|次|遍", re.IGNORECASE)
 _EXTENT_UNIT = re.compile(

@@ -76,9 +76,7 @@ class Generator:
             config = self._config(body, seed)
             config.validate()
             # the tokenizer takes no lone surrogates
-            messages = [
-                {k: clean_text(v) for k, v in message.items()} for message in body["messages"]
-            ]
+            messages = [{k: clean_text(v) for k, v in m.items()} for m in body["messages"]]
             prompt = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True)
             tokens = self._tokenizer.encode(prompt, add_special_tokens=False).input_ids
         except (ValueError, TypeError, RuntimeError) as error:
