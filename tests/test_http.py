@@ -174,7 +174,7 @@ def test_what_is_no_model_or_url_is_said_at_once(tmp_path: Path) -> None:
         open_backend("gpt-4")
     with pytest.raises(UsageError, match="no base URL"):
         open_backend("openai:any", base_url="localhost:8000")
-    with pytest.raises(UsageError, match="cannot read the script"):
+    with pytest.raises(UsageError, match="absent: no such file"):
         open_backend(f"scripted:{tmp_path / 'absent'}")
 
 

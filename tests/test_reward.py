@@ -155,7 +155,7 @@ def test_a_wrong_configuration_is_one_line(tmp_path: Path, text: str, said: str)
         ("sft", {"text": "a"}, "sft wants the column 'messages'; it has: text"),
         ("dpo", {"messages": []}, "dpo wants the column 'prompt'; it has: messages"),
         ("grpo", {"prompt": "a"}, "grpo wants the column 'verifiers'"),
-        ("grpo", {"prompt": "a", "verifiers": "b"}, '"verifiers" is a list'),
+        ("grpo", {"prompt": "a", "verifiers": "b"}, '"verifiers" has to be a list'),
         ("sft", {"messages": [{"role": "user"}]}, "messages are a list"),
         ("sft", {"messages": students.user("a")}, "nothing to train on: 0 rows, 1 left out"),
         ("sft", {"messages": students.user("a") + students.assistant(" ")}, r"left out \(empty\)"),

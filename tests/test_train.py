@@ -20,7 +20,7 @@ import pytest
 
 import students
 from autoif.base.errors import RunFailed, SetupError, UsageError
-from autoif.base.lock import alone
+from autoif.base.files import alone
 from autoif.base.records import Message, Request
 from autoif.store.sqlite import CallStore
 from autoif.train.config import Sampling, TrainConfig

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from autoif.base import jsonl
 from autoif.base.errors import RunFailed, UsageError
 from autoif.base.loop import asyncio_run
 from autoif.base.records import (
@@ -155,9 +154,7 @@ def _recipe(recipe: Recipe | str | Path | None, settings: Mapping[str, Any]) -> 
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        for line in lines:
-            yield orjson.loads(line)
+    return (row for _, row in jsonl.read(path))
 
 
 def _complete(run: Run) -> None:

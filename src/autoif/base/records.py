@@ -17,6 +17,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 
+from autoif.base.language import clean_text
+
 T = TypeVar("T")
 
 DETAIL = 400  # characters of a drop's detail
@@ -467,7 +469,7 @@ def dump_line(record: Any) -> bytes:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return clean_text(value)
     if isinstance(value, Sequence):
         return [_clean(v) for v in value]
     if isinstance(value, Mapping):

@@ -15,6 +15,7 @@ import orjson
 from rich.console import Console
 
 from autoif.base.errors import UsageError
+from autoif.base.files import replacing
 
 err = Console(stderr=True, highlight=False)
 
@@ -52,13 +53,8 @@ def output(path: str | None, *inputs: str | Path | None) -> Iterator[IO[bytes]]:
         with target.open("wb") as out:
             yield out
         return
-    fresh = target.with_name(f"{target.name}.tmp")
-    try:
-        with fresh.open("wb") as out:
-            yield out
-        fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(target) as out:
+        yield out
 
 
 def own_process() -> None:

@@ -7,12 +7,13 @@ import asyncio
 import os
 import shlex
 import signal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.console import Console
 
+from autoif.base import jsonl
 from autoif.base.errors import RunFailed
 from autoif.base.loop import asyncio_run
 from autoif.base.toml import parse_settings
@@ -171,8 +172,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _first_rows(path: Path, n: int) -> list[dict[str, Any]]:
-    with path.open("rb") as lines:
-        return [orjson.loads(line) for line, _ in zip(lines, range(n), strict=False)]
+    return [row for _, row in islice(jsonl.read(path), n)]
 
 
 def _lines(path: Path) -> int:

@@ -32,11 +32,10 @@ from autoif.diagnosis.flags import (
 from autoif.diagnosis.plain import plain
 from autoif.diagnosis.probes import Probes, plan
 from autoif.diagnosis.reading import Reading, read
-from autoif.sandbox import Limits, Sandbox, Transformed
+from autoif.sandbox import CHECK_LIMITS, Sandbox, Transformed
 
 PROGRAMS = ("shape", "habits")
 AGAIN = 3  # runs in a fresh child each
-LIMITS = Limits(cpu_seconds=0.5, wall_seconds=2.0, total_seconds=10.0, strikes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def diagnose(
         checks = verifier
     sources = [c.source if isinstance(c, Check) else c for c in checks]
     if sandbox is None:
-        with Sandbox(limits=LIMITS) as own:
+        with Sandbox(limits=CHECK_LIMITS) as own:
             return _diagnose(sources, instruction, lang, cases, replies, own)
     return _diagnose(sources, instruction, lang, cases, replies, sandbox)
 

@@ -10,15 +10,13 @@ from autoif.models import Backend
 from autoif.models.cached import CachedChat, CallCounts
 from autoif.models.open import open_backend
 from autoif.run.recipe import Recipe
-from autoif.sandbox import Limits, Sandbox
+from autoif.sandbox import CHECK_LIMITS, Sandbox
 from autoif.store.sqlite import CallStore
 from autoif.synthesis.context import Context, Relate
 from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.synthesis.responses import queries
 
 ROLES = ("propose", "code", "respond", "judge")
-# A function that a model wrote gets this much for one text. Honest ones need a thousandth of it.
-LIMITS = Limits(cpu_seconds=1.0, wall_seconds=10.0, total_seconds=60.0, memory_mb=256, strikes=2)
 
 
 @asynccontextmanager
@@ -39,7 +37,7 @@ async def open_context(
     given = backends or {}
     chats: dict[str, CachedChat] = {}
     try:
-        with Sandbox(recipe.engine.sandbox_workers or None, LIMITS) as sandbox:
+        with Sandbox(recipe.engine.sandbox_workers or None, CHECK_LIMITS) as sandbox:
             for model in sorted({recipe.models.role(role) for role in ROLES}):
                 backend = given.get(model) or open_model(recipe, model, on_notice)
                 chats[model] = CachedChat(wrap(model, backend), store)

@@ -203,7 +203,7 @@ class WorkPlan:
         def verifiers(row: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
             for turn in row["turns"]:
                 for name in turn["verifiers"]:
-                    yield name, pool.line(name)
+                    yield name, dump_line(pool.verifier(name))
 
         stamp = _stamp(context, [ids, [e.id for e in pool.entries]])
         size = _size(context, len(ids))

@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from autoif.base import jsonl
 from autoif.base.errors import CallPending, ModelUnavailable, UsageError, one_line
 from autoif.base.records import Reply, Request
 from autoif.models import Backend
@@ -102,11 +103,8 @@ class Imported:
 def import_file(path: Path, source: Path) -> Imported:
     """Fill the store at `path` from batch results or an export. All or nothing is written. Raises
     UsageError where the file is neither."""
-    try:
-        with source.open("rb") as lines:
-            done = import_lines(path, lines)
-    except OSError as e:
-        raise UsageError(f"cannot read {source}: {e.strerror}") from e
+    with jsonl.open_bytes(source) as lines:
+        done = import_lines(path, lines)
     if done == Imported(strange=done.strange):
         raise UsageError(
             f"{source} holds nothing for {path}: it takes the results of the batch file that was "
@@ -217,7 +215,7 @@ def _note(path: Path, batch: str, lines: Iterable[bytes], *, of: str | None = No
     with exclusively(path) as db:
         if of is not None:
             db.execute("UPDATE pending SET batch = ? WHERE batch = ?", (batch, of))
-        keys = (orjson.loads(line)["custom_id"].partition("-")[0] for line in lines)
+        keys = (jsonl.loads(line)["custom_id"].partition("-")[0] for line in lines)
         rows = ((batch, bytes.fromhex(key)) for key in keys)
         db.executemany("UPDATE pending SET batch = ? WHERE key = ?", rows)
 

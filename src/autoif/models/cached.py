@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
 from autoif.base.errors import CallFailed
+from autoif.base.language import clean_text
 from autoif.base.records import Reply, Request, Usage
 from autoif.models import Backend
 from autoif.store.sqlite import CallStore, call_key, canonical
@@ -81,5 +82,5 @@ def _encodable(reply: Reply) -> Reply:
     try:
         reply.text.encode()
     except UnicodeEncodeError:
-        return replace(reply, text=reply.text.encode("utf-8", "replace").decode())
+        return replace(reply, text=clean_text(reply.text))
     return reply

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.run.directory import ARTEFACTS, DRAWN, RunDir
 from autoif.store.sqlite import CallStore, StoredCall
@@ -91,16 +90,8 @@ def _drawn(out: RunDir) -> Iterator[Row]:
 
 
 def _lines(path: Path) -> Iterator[Row]:
-    if not path.is_file():
-        return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                raise UsageError(
-                    f"{path}: line {number} is broken; the run's own command makes the file again"
-                ) from None
+    if path.is_file():
+        yield from (row for _, row in jsonl.read(path))
 
 
 def _ids(row: Row) -> list[str]:

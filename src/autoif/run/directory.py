@@ -15,7 +15,6 @@ comes after a kill, finds a whole file or none.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +25,8 @@ from typing import IO, Any
 import orjson
 
 from autoif.base.errors import SetupError, UsageError
-from autoif.base.lock import alone
+from autoif.base.files import alone, remove_temporaries, replacing
+from autoif.base.files import write_whole as write_whole
 from autoif.base.records import dump_line
 from autoif.base.toml import read_toml
 from autoif.run.funnel import FILES, Funnel
@@ -40,6 +40,7 @@ DRAWN = "parts/compositions/drawn"  # every composition, as the shards work thro
 # What is made of the whole run; shards have a part of everything else.
 WHOLE = ("01-instructions", "01-instructions.dropped", "05-data.dropped")
 IN_SHARDS = tuple(name for name in ARTEFACTS if name not in WHOLE)
+REPORTS = ("recipe.toml", "progress.json", "manifest.json", "data/README.md")
 STALE = 30.0  # seconds; a run at work writes progress.json every second
 
 
@@ -54,6 +55,9 @@ class RunDir:
     def locked(self) -> Iterator[None]:
         """One run at a time. Raises SetupError where another is at work, or nothing can be made."""
         with alone(self.path, "choose another --out"):
+            reports = (self.path / name for name in REPORTS)
+            for path in (*reports, *map(self.artefact, (*ARTEFACTS, DRAWN))):
+                remove_temporaries(path)
             yield
 
     def claim(self, recipe: Recipe, *, update: bool = False) -> None:
@@ -93,10 +97,8 @@ class RunDir:
         """The artefact, written anew; it gets its name when it is whole."""
         target = self.artefact(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_suffix(".tmp")
-        with fresh.open("wb") as file:
+        with replacing(target) as file:
             yield file
-        fresh.replace(target)
 
     def merge(self, parts: Iterable[Path], heads: Mapping[str, Iterable[Any]]) -> None:
         """Artefacts from parts, which come in order. `heads`: what stands before them, by artefact:
@@ -191,16 +193,6 @@ class ShardFiles:
     def finish(self) -> Path:
         self.end().rename(self.path)
         return self.path
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """All of it under its name, or nothing."""
-    fresh = path.with_name(f"{path.name}.tmp")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

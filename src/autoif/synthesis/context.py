@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar, overload
 
 from autoif.base.errors import CallFailed
+from autoif.base.language import clean_text
 from autoif.base.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
 from autoif.models import Chat
 from autoif.run.recipe import Recipe
@@ -84,7 +85,7 @@ class Context:
         if (known := await self.store.get_outcomes(key)) is not None:
             return [Transformed(Status(s), text, detail) for s, text, detail in json.loads(known)]
         done = [
-            Transformed(r.status, steady(_utf8(r.text)), steady(r.detail))
+            Transformed(r.status, steady(clean_text(r.text)), steady(r.detail))
             for r in await self.sandbox.atransform(program, texts)
         ]
         if momentary(program) or any(r.status.machine_dependent for r in done):
@@ -98,11 +99,6 @@ class Context:
             self.shared[name] = asyncio.ensure_future(make())
         result: T = await self.shared[name]
         return result
-
-
-def _utf8(text: str) -> str:
-    """Lone surrogates, which a program can make, are no text."""
-    return text.encode("utf-8", "replace").decode()
 
 
 @overload

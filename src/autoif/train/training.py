@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import RunFailed, SetupError, UsageError
-from autoif.base.lock import alone
+from autoif.base.files import alone
 from autoif.base.records import dump_line
 from autoif.train import dataset as dataset
 from autoif.train import model_card as model_card

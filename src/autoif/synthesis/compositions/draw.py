@@ -12,7 +12,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -20,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
+from autoif.base import jsonl
 from autoif.base.inputs import builtin, language, read_texts
+from autoif.base.jsonl import Place
 from autoif.base.records import (
     Composition,
     Drop,
@@ -41,7 +40,6 @@ from autoif.synthesis.context import together
 
 STAGE = "compositions"
 REPLIES_TRIED, VERIFIERS_TRIED = 4, 32  # for a composition that one reply is known to follow
-Place = tuple[Path, int]  # file, offset of the line
 Follows = Callable[[str, str], Awaitable[bool]]  # a verifier's id, a text
 
 
@@ -64,10 +62,10 @@ class Pool:
         replies: defaultdict[str, dict[str, Place]] = defaultdict(dict)
         found: list[tuple[Place, dict[str, Any]]] = []
         for part in parts:
-            for place, row in _lines(part / "03-samples.jsonl"):
+            for place, row in jsonl.read(part / "03-samples.jsonl"):
                 if row["kept"] and not row["composition"]:
                     replies[row["verifiers"][0]][row["id"]] = place
-            for place, row in _lines(part / "02-verifiers.jsonl"):
+            for place, row in jsonl.read(part / "02-verifiers.jsonl"):
                 told = row["instruction"]
                 kind = told["template"] or told["id"]
                 found.append((place, {"id": row["id"], "lang": told["lang"], "kind": kind}))
@@ -81,15 +79,8 @@ class Pool:
         )
         self._places = {e.id: e.at for e in self.entries}
 
-    def line(self, name: str) -> bytes:
-        """The verifier's JSON line."""
-        path, at = self._places[name]
-        with path.open("rb") as file:
-            file.seek(at)
-            return file.readline()
-
     def verifier(self, name: str) -> Verifier:
-        return verifier_from_json(orjson.loads(self.line(name)))
+        return verifier_from_json(_row(self._places[name]))
 
 
 @dataclass(frozen=True)
@@ -242,19 +233,8 @@ def _by_id(places: Mapping[str, Place]) -> tuple[Place, ...]:
 
 
 def _sample(place: Place) -> Sample:
-    return sample_from_json(_line(place))
+    return sample_from_json(_row(place))
 
 
-def _line(place: Place) -> dict[str, Any]:
-    path, at = place
-    with path.open("rb") as file:
-        file.seek(at)
-        return dict(orjson.loads(file.readline()))
-
-
-def _lines(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    at = 0
-    with path.open("rb") as file:
-        for line in file:
-            yield (path, at), orjson.loads(line)
-            at += len(line)
+def _row(place: Place) -> dict[str, Any]:
+    return jsonl.read_at(place.file, place.at)

@@ -17,9 +17,10 @@ from autoif.base.records import Case, Check, Drop, Filtered, Instruction
 from autoif.synthesis import slots
 from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts import examples
-from autoif.synthesis.prompts.parsing import parse_bool, parse_code, parse_json
+from autoif.synthesis.prompts.parsing import parse_code, parse_json
 from autoif.synthesis.slots import FUNCTIONS
 from autoif.synthesis.verifiers.grounding import ungrounded
+from autoif.verifier.schema import parse_label
 
 CASES = "cases"
 TOGETHER: dict[str, Any] = {
@@ -172,7 +173,7 @@ def _together(
 def _case(row: Any) -> Case | None:
     if not isinstance(row, dict):
         return None
-    expected = parse_bool(row.get("output"))
+    expected = parse_label(row.get("output"))
     text = row.get("input")
     return Case(text, expected) if isinstance(text, str) and expected is not None else None
 
