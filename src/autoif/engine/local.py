@@ -26,7 +26,7 @@ from autoif.clean.final import refine
 from autoif.engine.late_files import late_files
 from autoif.engine.shards import WorkPlan, trim
 from autoif.models import Backend
-from autoif.models.batch import PendingBackend, forget_pending
+from autoif.models.batch import PendingBackend
 from autoif.models.budget import Budget, BudgetGuard
 from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
@@ -36,8 +36,8 @@ from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Limits, Sandbox
-from autoif.store.admin import used_by
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
+from autoif.store.base import Store
 from autoif.synthesis.compositions import draw as draw
 from autoif.synthesis.context import Context, Relate
 from autoif.synthesis.instructions import propose as propose
@@ -123,11 +123,11 @@ class Run:
     @asynccontextmanager
     async def _open(self, *, pending: bool = False) -> AsyncGenerator[Context, None]:
         """Store, sandbox and models, closed again whatever happens."""
-        if pending and self.store_path.exists():
-            forget_pending(self.store_path)
-        store = CallStore.open(self.store_path)
+        store = open_store(self.store_path)
         chats: dict[str, CachedChat] = {}
         try:
+            if pending:
+                await store.forget_pending()  # of an earlier round, maybe of another recipe
             with Sandbox(self.recipe.engine.sandbox_workers or None, LIMITS) as sandbox:
                 for model in sorted({self.recipe.models.role(role) for role in ROLES}):
                     backend = self.backends.get(model) or _open(self.recipe, model, self.on_notice)
@@ -139,7 +139,7 @@ class Run:
                     self._models[backend.namespace] = model
                 if self.budget:
                     prices = self.recipe.models.prices
-                    used = self._used().items()
+                    used = (await self._used(store)).items()
                     self.guard.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
                 yield Context(
                     self.recipe,
@@ -153,7 +153,7 @@ class Run:
         finally:
             for chat in chats.values():
                 await chat.close()
-            store.close()
+            await store.close()
 
     async def _tick(self) -> None:
         while True:
@@ -194,16 +194,16 @@ class Run:
         )
         return await self._finish(context, fidelity)
 
-    def _used(self) -> dict[str, Usage]:
+    async def _used(self, store: Store) -> dict[str, Usage]:
         """Tokens by model, of all starts of this run up to its last mark."""
-        used = used_by(self.store_path, self._name).items()
+        used = (await store.used(self._name)).items()
         return {self._models[name]: usage for name, usage in used if name in self._models}
 
     async def _finish(self, context: Context, fidelity: str) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""
         cut = bool(self.guard.refused) and self.guard.reason != "target"
         await context.store.mark(self._name)
-        report = self.progress.report("stopped" if cut else "done", self._used())
+        report = self.progress.report("stopped" if cut else "done", await self._used(context.store))
         text = dataset_card.render(self.recipe, report, self.out.path / "data", fidelity)
         write_whole(self.out.path / "data" / "README.md", text.encode())
         if cut:
