@@ -449,6 +449,20 @@ async def test_a_store_of_another_schema_is_refused(path: Path) -> None:
         open_store(other)
 
 
+async def test_the_documented_pragmas_make_a_recovered_file_a_store(path: Path) -> None:
+    """`.recover` of an older `sqlite3` does not hand them on."""
+    await fill(path, range(3))
+    page = (Path(__file__).parents[1] / "docs" / "servers.md").read_text()
+    (pragmas,) = re.findall(r"sqlite3 saved\.sqlite '(PRAGMA .*)'", page)
+    db = sqlite3.connect(path)
+    db.executescript("PRAGMA application_id = 0; PRAGMA user_version = 0")
+    with pytest.raises(StoreError, match="not a call store"):
+        await export(path)
+    db.executescript(pragmas)
+    db.close()
+    assert len(await export(path)) == 3
+
+
 # ---- batches -----------------------------------------------------------------------------------
 
 

@@ -183,9 +183,8 @@ class SqliteStore(Store):
     async def mark(self, run: str) -> None:
         touched, self._touched = self._touched, array("q")
         self._open_writer().soon(PUT_RUN, [(run,)])
-        await self._open_writer().durably(
-            PUT_MARKS, (run, orjson.dumps(sorted(set(touched))).decode())
-        )
+        calls = orjson.dumps(sorted(set(touched))).decode()
+        await self._open_writer().durably(PUT_MARKS, (run, calls))
 
     async def used(self, run: str) -> dict[str, Usage]:
         return {namespace: Usage(*tokens) for namespace, *tokens in self._all(USED, run)}
