@@ -40,7 +40,8 @@ from autoif.constraints.checkers import bind
 from autoif.engine.opening import open_context
 from autoif.models.cached import CallCounts
 from autoif.run.recipe import Recipe
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
+from autoif.store.base import Store
 from autoif.synthesis.context import Context
 from autoif.synthesis.responses import queries, sample
 from autoif.synthesis.verifiers.build import Built, build
@@ -157,12 +158,12 @@ def recipe(profile: str, model: str) -> Recipe:
 async def measure(profile: str, model: str, calls: Path, limit: int) -> tuple[Row, list[Row]]:
     made = recipe(profile, model)
     asked = constraints(limit)
-    with CallStore.open(calls) as store:
+    async with open_store(calls) as store:
         return await measured(made, store, asked)
 
 
 async def measured(
-    made: Recipe, store: CallStore, asked: list[tuple[Instruction, Row]]
+    made: Recipe, store: Store, asked: list[tuple[Instruction, Row]]
 ) -> tuple[Row, list[Row]]:
     counts: dict[str, Mapping[str, CallCounts]] = {}
     async with open_context(made, store, counts=counts, on_notice=print) as context:
