@@ -45,6 +45,7 @@ from autoif.store.base import Store
 from autoif.synthesis.context import Context
 from autoif.synthesis.responses import queries, sample
 from autoif.synthesis.verifiers.build import Built, build
+from autoif.verifier.verify import accepts
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "shared" / "data"
@@ -200,7 +201,8 @@ async def measured(
             }
             if verifier is not None:
                 verdicts = await context.verdicts(verifier.checks, texts)
-                said = [sample.passes(v.fraction, made.responses) for v in verdicts]
+                least = made.responses.accuracy.share(len(verifier.checks))
+                said = [accepts([v], [least]) for v in verdicts]
                 found["balanced_accuracy"], found["false_accept"] = rates(said, truth)
                 found["checks"] = [c.source for c in verifier.checks]
                 found["wrong"] = [t for t, s, w in zip(texts, said, truth, strict=True) if s != w]

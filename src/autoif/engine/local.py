@@ -39,8 +39,8 @@ from autoif.synthesis.compositions import draw
 from autoif.synthesis.context import Context
 from autoif.synthesis.instructions import propose, user_files
 from autoif.synthesis.product import Product
-from autoif.synthesis.responses.sample import passes
 from autoif.synthesis.verifiers import evidence
+from autoif.verifier.verify import accepts
 
 AHEAD = 4  # products begun or waiting to be committed, per one in flight
 
@@ -235,8 +235,9 @@ class Run:
         pool = await asyncio.to_thread(draw.Pool, shards)
 
         async def follows(name: str, text: str) -> bool:
-            (verdict,) = await context.verdicts(pool.verifier(name).checks, [text])
-            return passes(verdict.fraction, self.recipe.responses)
+            checks = pool.verifier(name).checks
+            verdicts = await context.verdicts(checks, [text])
+            return accepts(verdicts, [self.recipe.responses.accuracy.share(len(checks))])
 
         possible = draw.possible(self.recipe, pool)
         head.book(Filtered(draw.STAGE, [], possible.dropped))
