@@ -74,9 +74,11 @@ def problem(error: ValidationError, page: str) -> str:
     key = ".".join(str(p) for p in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r} ({page} lists every key)"
-    said = first["msg"][0].lower() + first["msg"][1:]
-    said = re.sub(r"dictionary(?: or instance of \w+)?", "table", said.replace("tuple", "list"))
-    return f"{key}: {said} (got {first['input']!r})"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    message = re.sub(
+        r"dictionary(?: or instance of \w+)?", "table", message.replace("tuple", "list")
+    )
+    return f"{key}: {message} (got {first['input']!r})"
 
 
 def read_toml(file: Path) -> dict[str, Any]:
