@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from autoif.base.errors import UsageError
 from autoif.run.directory import ARTEFACTS, DRAWN, RunDir
+from autoif.run.reader import read_rows
 from autoif.store.sqlite import CallStore, StoredCall
 
 Row = dict[str, Any]
@@ -91,16 +90,7 @@ def _drawn(out: RunDir) -> Iterator[Row]:
 
 
 def _lines(path: Path) -> Iterator[Row]:
-    if not path.is_file():
-        return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                raise UsageError(
-                    f"{path}: line {number} is broken; the run's own command makes the file again"
-                ) from None
+    return read_rows(path) if path.is_file() else iter(())
 
 
 def _ids(row: Row) -> list[str]:
