@@ -42,7 +42,7 @@ async def measure(chat: Chat, benchmarks: tuple[Evaluation, ...], out: Path) -> 
     for part in benchmarks:
         scores = await aevaluate(
             part.benchmark,
-            chat=chat,
+            model=chat,
             data=Path(part.data) if part.data else None,
             out=out / part.benchmark,
             limit=part.limit or None,
