@@ -35,16 +35,17 @@ from rich.console import Console
 from rich.table import Table
 
 from autoif.base.errors import CallFailed
-from autoif.base.records import Instruction, Verifier, seed_from
+from autoif.base.records import Instruction, seed_from
 from autoif.constraints.checkers import bind
-from autoif.engine.local import Run, _Plain
-from autoif.run.directory import RunDir
-from autoif.run.funnel import Funnel
+from autoif.engine.opening import open_context
+from autoif.models.cached import CallCounts
 from autoif.run.recipe import Recipe
-from autoif.synthesis import flow
+from autoif.store import open_store
+from autoif.store.base import Store
 from autoif.synthesis.context import Context
-from autoif.synthesis.responses import queries
-from autoif.synthesis.responses import sample as responses
+from autoif.synthesis.responses import queries, sample
+from autoif.synthesis.verifiers.build import Built, build
+from autoif.verifier.verify import accepts
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "shared" / "data"
@@ -68,15 +69,14 @@ def constraints(limit: int) -> list[tuple[Instruction, Row]]:
     return [(Instruction(r["text"], origin="user", benchmark_type=r["type"]), r) for r in rows]
 
 
-async def build(
-    context: Context, asked: Sequence[Instruction], funnel: Funnel
-) -> list[Verifier | None]:
-    """A verifier for each, or None; the profile's own way from the words to the survivors."""
-    gate = asyncio.Semaphore(context.recipe.engine.in_flight)
+async def build_all(context: Context, asked: Sequence[Instruction]) -> list[Built]:
+    """A verifier for each, or none; the profile's own way from the words to the survivors."""
+    slots = asyncio.Semaphore(context.recipe.engine.in_flight)
 
-    async def one(instruction: Instruction) -> Verifier | None:
-        async with gate:
-            return await flow._verifier(context, instruction, funnel)
+    async def one(instruction: Instruction) -> Built:
+        async with slots:
+            drawn = queries.pair(context.recipe, context.queries, instruction)
+            return await build(context, instruction, sample.instructed(context, instruction, drawn))
 
     return list(await asyncio.gather(*map(one, asked)))
 
@@ -156,29 +156,29 @@ def recipe(profile: str, model: str) -> Recipe:
     return Recipe.load(profile, None, common | PROFILES[profile])
 
 
-async def measure(
-    profile: str, model: str, calls: Path, folder: Path, limit: int
-) -> tuple[Row, list[Row]]:
+async def measure(profile: str, model: str, calls: Path, limit: int) -> tuple[Row, list[Row]]:
     made = recipe(profile, model)
-    out = RunDir(folder / profile)
-    out.claim(made)
-    run = Run(made, out, calls, on_notice=print)
     asked = constraints(limit)
-    funnel = Funnel()
-    async with run._open() as context, _Plain(context, funnel):
+    async with open_store(calls) as store:
+        return await measured(made, store, asked)
+
+
+async def measured(
+    made: Recipe, store: Store, asked: list[tuple[Instruction, Row]]
+) -> tuple[Row, list[Row]]:
+    counts: dict[str, Mapping[str, CallCounts]] = {}
+    async with open_context(made, store, counts=counts, on_notice=print) as context:
         only = [instruction for instruction, _ in asked]
-        verifiers, own = await asyncio.gather(
-            build(context, only, funnel), instructed(context, only)
-        )
-        chat = context.chats["code"]
+        built, own = await asyncio.gather(build_all(context, only), instructed(context, only))
         tokens = sum(
             c.usage.completion + c.replayed_usage.completion
-            for stage, c in chat.counts.items()
+            for stage, c in counts[made.models.role("code")].items()
             if stage != "responses"
         )
         others = natural()
         rows = []
-        for (instruction, row), verifier, texts in zip(asked, verifiers, own, strict=True):
+        for (_, row), result, texts in zip(asked, built, own, strict=True):
+            verifier = result.verifier
             trusted = bind(row["type"], row["kwargs"])
             texts = pool(row, texts, others)
             truth = [trusted(text) for text in texts]
@@ -191,16 +191,18 @@ async def measure(
                 "survived": verifier is not None,
                 "why": next(
                     (
-                        d.reason
-                        for d in funnel.drops_in("02-verifiers")
-                        if d.stage == "verifiers" and d.record_id == instruction.id
+                        drop.reason
+                        for filtered in result.stages
+                        for drop in filtered.dropped
+                        if drop.stage == "verifiers"
                     ),
                     "",
                 ),
             }
             if verifier is not None:
                 verdicts = await context.verdicts(verifier.checks, texts)
-                said = [responses.passes(v.fraction, made.responses) for v in verdicts]
+                least = made.responses.accuracy.share(len(verifier.checks))
+                said = [accepts([v], [least]) for v in verdicts]
                 found["balanced_accuracy"], found["false_accept"] = rates(said, truth)
                 found["checks"] = [c.source for c in verifier.checks]
                 found["wrong"] = [t for t, s, w in zip(texts, said, truth, strict=True) if s != w]
@@ -254,9 +256,7 @@ def main() -> int:
         folder = Path(name)
         for profile in args.profiles.split(","):
             calls = args.calls or folder / "calls.sqlite"
-            found[profile], rows = asyncio.run(
-                measure(profile, args.model, calls, folder, args.limit)
-            )
+            found[profile], rows = asyncio.run(measure(profile, args.model, calls, args.limit))
             details += [{"profile": profile, **row} for row in rows]
             print(profile, json.dumps(found[profile]), file=sys.stderr)
     Console(width=200).print(render(found))

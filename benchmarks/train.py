@@ -198,6 +198,9 @@ def alone(function: Callable[..., Any], *args: Any) -> Any:
 
 def our_step(method: str, model: str, steps: int = 5) -> tuple[float, float]:
     """Tokens and seconds of a step, from the second one on: the first one warms up."""
+    from autoif.train.process import own_training_process
+
+    own_training_process()
     with tempfile.TemporaryDirectory() as folder:
         history = trained(method, model, Path(folder), steps, train={"batch": 8})
     first, last = history[0], history[-1]

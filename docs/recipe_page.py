@@ -49,6 +49,9 @@ Two runs may work in one directory if their recipes agree in everything but the 
 the transport, which changes no answer: {transport}
 (see [resuming](resuming-and-cost.md)).
 
+A threshold is a number, which passes itself, or a text such as `"above 0.5"`, where 0.5 itself
+fails.
+
 The column "presets" lists who differs from the default (or, for `demo` and `smoke`, from `strict`,
 on which they stand). What the presets are for: [presets](presets.md).
 """
@@ -75,6 +78,7 @@ def _kind(kind: str) -> str:
     if choices and not kind.startswith("tuple"):
         return " or ".join(f"`{c}`" for c in choices)
     names = {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}
+    names["Threshold"] = "threshold"
     if kind.startswith("tuple"):
         return "list of " + (
             " or ".join(f"`{c}`" for c in choices)

@@ -1,11 +1,18 @@
-"""Reference data for the tests: `AUTOIF_DATA`, by default `../shared/data` beside the project."""
+"""Reference data for the tests (`AUTOIF_DATA`, by default `../shared/data` beside the project), one
+run of `smoke` for all of them, and the command in this process."""
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from autoif.cli import main
+from runs import Done, artefacts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,3 +27,41 @@ def data_dir() -> Path:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A finished run of the preset `smoke`, to be read; what writes takes `smoke_copy`."""
+    out = tmp_path_factory.mktemp("smoke") / "run"
+    assert main(["synth", "--preset", "smoke", "--out", str(out), "--quiet"]) == 0
+    before = artefacts(out)
+    yield out
+    assert artefacts(out) == before, "a test has written into the run that all tests share"
+
+
+@pytest.fixture
+def smoke_copy(smoke: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(smoke, tmp_path / "smoke"))
+
+
+@pytest.fixture
+def here(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Done]:
+    """`autoif ARGS` in this process. `err`: stderr, and what Python's own logging says, such as of
+    exceptions that were never retrieved."""
+
+    def run(*args: object, **environment: str) -> Done:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        gc.collect()
+        capsys.readouterr()
+        caplog.clear()
+        code = main([str(a) for a in args])
+        gc.collect()
+        said = capsys.readouterr()
+        return Done(code, said.out, said.err + caplog.text)
+
+    return run

@@ -83,6 +83,7 @@ class Stats:
     connections: int = 0
     prefills: int = 0
     streamed: int = 0
+    resent: int = 0  # requests under an X-Request-Id that came before
     asked: dict[str, int] = field(default_factory=dict)  # last message + index -> answers sent
 
 
@@ -95,6 +96,7 @@ class Handler:
         self.random = random.Random(0)
         self.slots = asyncio.Semaphore(chaos.slots or 10**9)
         self.cache: dict[str, None] = {}  # prompts
+        self.attempts: set[str] = set()
         self.computing = asyncio.Lock()
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
@@ -154,6 +156,9 @@ class Handler:
     ) -> None:
         chaos, stats = self.chaos, self.stats
         stats.chats += 1
+        attempt = headers.get("x-request-id", str(stats.chats))
+        stats.resent += attempt in self.attempts
+        self.attempts.add(attempt)
         body = json.loads(data)
         refusal = self.refusal(headers, body)
         if refusal is not None:

@@ -14,23 +14,23 @@ import pytest
 
 import autoif
 from autoif.base.errors import RunFailed, UsageError
-from autoif.cli import main
 from autoif.models.scripted import ScriptedBackend
 
 DATA = ("data/sft.jsonl", "data/dpo.jsonl", "data/rlvr.jsonl", "03-samples.jsonl")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> autoif.Result:
-    return autoif.synth("smoke", out=tmp_path_factory.mktemp("api") / "run")
+@pytest.fixture
+def run(smoke: Path) -> autoif.Result:
+    """To be read."""
+    return autoif.Result(smoke)
 
 
 def test_the_import_is_light_and_the_functions_stay_functions() -> None:
     code = (
         "import sys, autoif\n"
         "assert not {'pydantic', 'aiohttp', 'polars', 'rich', 'autoif.engine'} & set(sys.modules)\n"
-        "import autoif.synthesis.flow, autoif.verify\n"
-        "from autoif.verify import averify\n"
+        "import autoif.synthesis.flow, autoif.verifier.verify\n"
+        "from autoif.verifier.verify import averify\n"
         "assert callable(autoif.synth) and callable(autoif.verify)\n"
         "assert set(autoif.__all__) <= set(dir(autoif))\n"
         "assert all(getattr(autoif, name) is not None for name in autoif.__all__)\n"
@@ -38,10 +38,10 @@ def test_the_import_is_light_and_the_functions_stay_functions() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-def test_it_makes_what_the_command_makes(run: autoif.Result, tmp_path: Path) -> None:
-    assert main(["synth", "--preset", "smoke", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+def test_it_makes_what_the_command_makes(smoke: Path, tmp_path: Path) -> None:
+    run = autoif.synth("smoke", out=tmp_path / "run")
     for name in DATA:
-        assert (run.path / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+        assert (run.path / name).read_bytes() == (smoke / name).read_bytes()
 
 
 def test_a_result_reads_everything(run: autoif.Result) -> None:
@@ -56,18 +56,18 @@ def test_a_result_reads_everything(run: autoif.Result) -> None:
     assert all(0 < row["pass_rate"] <= 1 for row in run.rlvr_rows())
 
 
-def test_it_resumes_also_where_a_loop_is_running(run: autoif.Result) -> None:
+def test_it_resumes_also_where_a_loop_is_running(smoke_copy: Path) -> None:
     async def cell_of_a_notebook() -> autoif.Result:
-        return autoif.synth("smoke", out=run.path)
+        return autoif.synth("smoke", out=smoke_copy)
 
     again = asyncio.run(cell_of_a_notebook())
     assert again.report["calls"]["asked"] == 0
 
 
-def test_settings_lie_over_presets_files_and_recipes(run: autoif.Result, tmp_path: Path) -> None:
+def test_settings_lie_over_presets_files_and_recipes(smoke_copy: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('preset = "smoke"\ntarget = 2\n')
-    store = run.path / "calls.sqlite"
+    store = smoke_copy / "calls.sqlite"
     one = autoif.synth(file, out=tmp_path / "one", calls=store, judge={"threshold": 9.0})
     recipe = autoif.Recipe.load("smoke", None, {"target": 2})
     two = autoif.synth(recipe, out=tmp_path / "two", calls=store, judge={"threshold": 9.0})

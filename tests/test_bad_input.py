@@ -8,7 +8,7 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pytest
 
 from autoif.base.inputs import BUILTIN
 from autoif.cli import main
-from runs import SMOKE, artefacts, autoif, balanced, report, rows, stages, write_rows
+from runs import SMOKE, Done, artefacts, balanced, report, rows, stages, write_rows
 from server import Server
 
 Capture = pytest.CaptureFixture[str]
+Here = Callable[..., Done]
 
 
 def line(capsys: Capture, *args: object, code: int = 2) -> str:
@@ -52,10 +53,10 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "no such column in JSONL": ("f.jsonl", b'{"titel": "x"}\n', "no column .*titel"),
     "no such column in CSV": ("f.csv", b"titel\nx\n", "no column .*titel"),
     "no text in the column": ("f.jsonl", b'{"text": 3}\n', "no column"),
-    "broken JSON": ("f.jsonl", b'{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
-    "no objects": ("f.jsonl", b'"a"\n', "line 1 is not a JSON object"),
+    "broken JSON": ("f.jsonl", b'{"text": "a"}\n{"text": \n', "f.jsonl:2: not JSON"),
+    "no objects": ("f.jsonl", b'"a"\n', "f.jsonl:1: a JSON object is wanted"),
     "deep JSON": ("f.jsonl", b"[" * 100_000, "not JSON"),
-    "deep JSON in a row": ("f.jsonl", b'{"a":' * 100_000, "line 1 is not JSON"),
+    "deep JSON in a row": ("f.jsonl", b'{"a":' * 100_000, "f.jsonl:1: not JSON"),
     "no Parquet": ("f.parquet", b"PAR1 not really", "not a readable parquet"),
     "only Chinese": ("f.txt", "请用三句话回答这个关于天气的问题。".encode(), "no "),
     "another language": ("f.jsonl", b'{"text": "Sag etwas Langes dazu.", "lang": "de"}', "no "),
@@ -119,13 +120,13 @@ def test_queries_that_are_all_too_short(tmp_path: Path, capsys: Capture) -> None
     assert "queries.min_chars" in said
 
 
-def test_odd_files_that_will_do(tmp_path: Path) -> None:
+def test_odd_files_that_will_do(tmp_path: Path, here: Here) -> None:
     """Repeated, huge, or with NUL in it: each line has its fate in the books."""
     smoke = [row["text"] for row in rows(BUILTIN / "smoke" / "seeds.en.jsonl")]
     lines = [*smoke, smoke[0].upper(), "Use \x00 somewhere.", "Say " + "very " * 50_000 + "much."]
     (tmp_path / "s.txt").write_text("\n".join(lines))
     out = tmp_path / "run"
-    done = autoif(*synth(out, "--seeds", tmp_path / "s.txt", "--set", "instructions.rounds=0"))
+    done = here(*synth(out, "--seeds", tmp_path / "s.txt", "--set", "instructions.rounds=0"))
     assert (done.code, done.err) == (0, "")
     found = report(out)
     assert balanced(found)
@@ -162,7 +163,7 @@ WRONG = {
     ("--lang", ""): "langs",
     ("--model", "gpt-4"): "none of the kinds known",
     ("--model", "nonsense:x"): "none of the kinds known",
-    ("--model", "scripted:absent.jsonl"): "cannot read the script absent.jsonl",
+    ("--model", "scripted:absent.jsonl"): "absent.jsonl: no such file",
     ("--model", "openai:x", "--base-url", "localhost:8000"): "is no base URL",
     ("--budget", "much"): "say it like 5USD or 2Mtok",
     ("--set", 'prompts={nonsense="x"}'): "prompts.nonsense: no such prompt",
@@ -230,10 +231,10 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize("size", [20_000, 90_000, 200_000])
-def test_a_disk_that_is_full(size: int, tmp_path: Path) -> None:
+def test_a_disk_that_is_full(size: int, smoke: Path, tmp_path: Path) -> None:
     """No file may grow beyond `size`; then the disk is larger, and nothing has been lost."""
     assert resource.RLIMIT_FSIZE
-    out, whole = tmp_path / "run", tmp_path / "whole"
+    out = tmp_path / "run"
     args = [str(a) for a in synth(out)]
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(size), *args],
@@ -244,8 +245,7 @@ def test_a_disk_that_is_full(size: int, tmp_path: Path) -> None:
     (said,) = done.stderr.splitlines()
     assert said.startswith("autoif: ")
     assert main(args) == 0
-    assert main([str(a) for a in synth(whole)]) == 0
-    assert artefacts(out) == artefacts(whole)
+    assert artefacts(out) == artefacts(smoke)
 
 
 # ---- servers -----------------------------------------------------------------------------------
@@ -282,11 +282,11 @@ SERVERS: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("what", SERVERS)
-def test_a_server_that_will_not(what: str, server: Server, tmp_path: Path) -> None:
+def test_a_server_that_will_not(what: str, server: Server, tmp_path: Path, here: Here) -> None:
     chaos, wanted = SERVERS[what]
     server.chaos(**chaos)
     quick = ("--set", "models.patience=1.5", "--set", "models.timeout=1")
-    done = autoif(*remote(tmp_path / "run", server.url, *quick), env={"OPENAI_API_KEY": "sk-no"})
+    done = here(*remote(tmp_path / "run", server.url, *quick), OPENAI_API_KEY="sk-no")
     assert done.code == 1, done.err
     assert "Traceback" not in done.err
     assert "never retrieved" not in done.err
@@ -296,22 +296,24 @@ def test_a_server_that_will_not(what: str, server: Server, tmp_path: Path) -> No
     assert "sk-no" not in done.err
     # The way on is the way that was meant.
     server.chaos()
-    done = autoif(*remote(tmp_path / "run", server.url), env={"OPENAI_API_KEY": "sk-no"})
+    done = here(*remote(tmp_path / "run", server.url), OPENAI_API_KEY="sk-no")
     assert (done.code, done.err) == (0, "")
 
 
-def test_no_server_there(tmp_path: Path) -> None:
-    done = autoif(*remote(tmp_path / "run", "http://127.0.0.1:9/v1"))
+def test_no_server_there(tmp_path: Path, here: Here) -> None:
+    done = here(*remote(tmp_path / "run", "http://127.0.0.1:9/v1"))
     assert done.code == 1
     (said,) = done.err.splitlines()
     assert "no server at http://127.0.0.1:9/v1" in said
 
 
-def test_a_server_that_stops_answering_in_mid_run(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_stops_answering_in_mid_run(
+    smoke: Path, server: Server, tmp_path: Path, here: Here
+) -> None:
     server.chaos(dead_after=server.stats()["answered"] + 60)
     quick = ("--set", "models.patience=2", "--set", "models.timeout=1")
     out = tmp_path / "run"
-    done = autoif(*remote(out, server.url, *quick))
+    done = here(*remote(out, server.url, *quick))
     assert done.code == 1
     assert "Traceback" not in done.err
     assert "never retrieved" not in done.err
@@ -319,12 +321,10 @@ def test_a_server_that_stops_answering_in_mid_run(server: Server, tmp_path: Path
     asked = report(out)["calls"]["asked"]
     assert asked == 60
     server.chaos()
-    done = autoif(*remote(out, server.url))
+    done = here(*remote(out, server.url))
     assert done.code == 0, done.err
-    assert main([str(a) for a in synth(tmp_path / "whole")]) == 0
-    whole = report(tmp_path / "whole")["calls"]["asked"]
-    assert report(out)["calls"]["asked"] == whole - asked
-    assert artefacts(out, card=False) == artefacts(tmp_path / "whole", card=False)
+    assert report(out)["calls"]["asked"] == report(smoke)["calls"]["asked"] - asked
+    assert artefacts(out, card=False) == artefacts(smoke, card=False)
 
 
 @pytest.mark.parametrize("reply", ["colourless green ideas", "", "{" * 500, "10"])
@@ -342,26 +342,26 @@ def test_a_model_that_talks_nonsense(reply: str, tmp_path: Path, capsys: Capture
 
 
 @pytest.mark.parametrize("chaos", [{"status": 400, "says": "too long"}, {"status": 402}])
-def test_a_server_that_is_mended(chaos: dict[str, Any], server: Server, tmp_path: Path) -> None:
+def test_a_server_that_is_mended(
+    chaos: dict[str, Any], server: Server, tmp_path: Path, here: Here
+) -> None:
     """Whatever failed without an answer is asked again; finished work is not."""
     own = tmp_path / "own.txt"
     own.write_text("End every line of your reply with a semicolon.\n")
     args = remote(tmp_path / "run", server.url, "--instructions", own)
     server.chaos(**chaos)
-    done = autoif(*args, env={"OPENAI_API_KEY": "sk-no"})
+    done = here(*args, OPENAI_API_KEY="sk-no")
     assert done.code == 1, done.err
     assert "Traceback" not in done.err
     assert "never retrieved" not in done.err
     server.chaos()
-    done = autoif(*args, env={"OPENAI_API_KEY": "sk-no"})
+    done = here(*args, OPENAI_API_KEY="sk-no")
     assert (done.code, done.err) == (0, "")
     assert (tmp_path / "run/data/sft.jsonl").read_text()
 
 
-def test_an_output_that_is_the_input(tmp_path: Path, capsys: Capture) -> None:
-    assert main([str(a) for a in synth(tmp_path)]) == 0
-    capsys.readouterr()
-    rows = tmp_path / "data" / "sft.jsonl"
+def test_an_output_that_is_the_input(smoke_copy: Path, capsys: Capture) -> None:
+    rows = smoke_copy / "data" / "sft.jsonl"
     before = rows.read_bytes()
     assert "the file that is read" in line(capsys, "verify", "--rows", rows, "--out", rows)
     assert rows.read_bytes() == before

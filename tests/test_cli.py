@@ -18,13 +18,6 @@ from runs import SMOKE, Row, artefacts, balanced, command, rows, stages, write_r
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("cli") / "run"
-    assert main(["synth", "--preset", "smoke", "--out", str(out), "--quiet"]) == 0
-    return out
-
-
 def synth(*args: object) -> int:
     return main(["synth", "--preset", "smoke", "--quiet", *map(str, args)])
 
@@ -76,8 +69,10 @@ def test_a_directory_in_which_nothing_was_made_refuses_nothing(
     assert synth("--out", out) == 0
 
 
-def test_two_runs_share_one_store(smoke: Path, tmp_path: Path, capsys: Capture) -> None:
-    store = smoke / "calls.sqlite"
+def test_two_runs_share_one_store(
+    smoke: Path, smoke_copy: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    store = smoke_copy / "calls.sqlite"
     assert synth("--out", tmp_path / "b", "--calls", store) == 0
     assert told(capsys, "status", tmp_path / "b")["calls"]["asked"] == 0
     assert not (tmp_path / "b/calls.sqlite").exists()
@@ -137,9 +132,11 @@ def test_own_verifiers_cost_no_functions(smoke: Path, tmp_path: Path, capsys: Ca
     ]
 
 
-def test_a_runs_own_verifiers_can_be_brought_to_another(smoke: Path, tmp_path: Path) -> None:
+def test_a_runs_own_verifiers_can_be_brought_to_another(
+    smoke: Path, smoke_copy: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    own = ("--verifiers", smoke / "02-verifiers.jsonl", "--calls", smoke / "calls.sqlite")
+    own = ("--verifiers", smoke / "02-verifiers.jsonl", "--calls", smoke_copy / "calls.sqlite")
     assert synth("--out", out, *own) == 0
     for name in ("02-verifiers.jsonl", "03-samples.jsonl", "data/sft.jsonl", "data/dpo.jsonl"):
         assert (out / name).read_bytes() == (smoke / name).read_bytes(), name

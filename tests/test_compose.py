@@ -30,15 +30,14 @@ from autoif.base.records import (
 )
 from autoif.cli import main
 from autoif.models.batch import run_batches
-from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from autoif.synthesis import slots
 from autoif.synthesis.compositions import compose
-from autoif.synthesis.compositions.draw import Pool, draw
+from autoif.synthesis.compositions.draw import Pool, draw, possible
 from autoif.synthesis.context import Context
-from autoif.synthesis.instructions import propose as instructions
+from autoif.synthesis.instructions import propose
 from autoif.synthesis.prompts import examples
 from autoif.synthesis.prompts.parsing import parse_yes
 from autoif.synthesis.prompts.templates import PromptTemplates
@@ -46,11 +45,6 @@ from autoif.synthesis.responses import queries
 from autoif.verifier.verify import verify_rows
 from runs import SMOKE, Row, artefacts, balanced, report, rows, stages, write_rows
 from server import Server
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return autoif.synth("smoke", out=tmp_path_factory.mktemp("compose") / "run").path
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +170,16 @@ def test_too_few_verifiers_are_in_the_books(tmp_path: Path) -> None:
 
 def drawn(smoke: Path, parts: list[Path], **settings: object) -> list[Composition]:
     recipe = Recipe.load("smoke", None, {f"compose.{k}": v for k, v in settings.items()})
-    return list(draw(recipe, Pool(parts), queries.load(recipe), Funnel(), lambda name, text: True))
+    pool = Pool(parts)
+    kinds = possible(recipe, pool).kept
+
+    async def follows(name: str, text: str) -> bool:
+        return True
+
+    async def all_drawn() -> list[Composition]:
+        return [c async for c in draw(recipe, pool, queries.load(recipe), kinds, follows)]
+
+    return asyncio.run(all_drawn())
 
 
 def test_drawing_depends_on_content_alone(smoke: Path, tmp_path: Path) -> None:
@@ -240,7 +243,7 @@ def test_cases_tell_what_says_the_same_and_what_forbids_it(
     tagged = verifier("tag", "'#' in response", ["#a", "B #c"], ["a", "B c"])
 
     recipe = Recipe.load("strict", None, {"compose.judge": "off", "compose.levels": 2})
-    store = CallStore.open(tmp_path / "calls.sqlite")
+    store = open_store(tmp_path / "calls.sqlite")
     tools = Context(recipe, PromptTemplates(), {}, sandbox, store)
 
     def clash(*together: Verifier) -> str:
@@ -287,14 +290,12 @@ def edges(tmp_path: Path, sandbox: Sandbox, bound: str, condition: str) -> Count
     source = f"def evaluate(response, n):\n{COUNTING}    return {condition}"
     instruction = Instruction(f"{bound} 3", template=f"{bound} {{n}}", n=3, bound=bound)
     check = Check(slots.filled(source, 3) or "")
-    funnel = Funnel()
-
-    store = CallStore.open(tmp_path / "calls.sqlite")
+    store = open_store(tmp_path / "calls.sqlite")
     tools = Context(Recipe.load("strict"), PromptTemplates(), {}, sandbox, store)
     cases = [Case(text, True) for text in TEXTS]
-    kept = asyncio.run(slots.at_edges(tools, instruction, [check], cases, funnel))
-    store.close()
-    return Counter(funnel.counts["functions"].dropped) + Counter({"kept": len(kept)})
+    filtered = asyncio.run(slots.at_edges(tools, instruction, [check], cases))
+    asyncio.run(store.close())
+    return Counter(d.reason for d in filtered.dropped) + Counter({"kept": len(filtered.kept)})
 
 
 @pytest.mark.parametrize("bound", FUNCTIONS)
@@ -367,7 +368,7 @@ def test_a_number_is_filled_in_and_taken_out_again(sandbox: Sandbox) -> None:
 def seeds(tmp_path: Path, *lines: Row, **settings: object) -> list[Instruction]:
     file = write_rows(tmp_path / "seeds.jsonl", lines)
     settings = {"instructions.seeds": str(file), "instructions.numbers": 2, **settings}
-    return instructions.load(Recipe.load("strict", None, settings), Funnel())
+    return propose.load(Recipe.load("strict", None, settings)).kept
 
 
 STARS: Row = {"text": "Add {n} stars.", "params": {"n": [1, 2, 3, 4]}, "bound": "at_least"}

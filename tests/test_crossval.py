@@ -48,7 +48,7 @@ def test_it_is_well_formed(table: tuple[Table, list[Case]], rule: Crossval) -> N
     assert all(0 <= a <= 1 for a in found.accuracy)
     assert bool(found.reason) == (not found.checks)  # an instruction falls for a reason, or stands
     for f in found.checks:
-        assert found.accuracy[f] >= rule.accuracy
+        assert rule.accuracy.met(found.accuracy[f])
 
 
 @given(tables(), RULES, st.randoms(use_true_random=False))

@@ -12,11 +12,11 @@ import autoif
 from autoif.base.errors import UsageError
 from autoif.base.records import Case, Check, Instruction, Verifier
 from autoif.diagnosis import FLAGS, Diagnosis, diagnose, diagnose_file
-from autoif.diagnosis.core import LIMITS, PROGRAMS, facts_of, program
+from autoif.diagnosis.core import PROGRAMS, facts_of, program
 from autoif.diagnosis.flags import clusters
 from autoif.diagnosis.probes import pool
 from autoif.diagnosis.reading import read
-from autoif.sandbox import Sandbox
+from autoif.sandbox import CHECK_LIMITS, Sandbox
 from runs import autoif as command
 from runs import rows, write_rows
 
@@ -28,7 +28,7 @@ CASES = [Case("river by river", True), Case("The river, a River.", True),
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(limits=LIMITS) as sandbox:
+    with Sandbox(limits=CHECK_LIMITS) as sandbox:
         yield sandbox
 
 

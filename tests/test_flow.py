@@ -6,23 +6,30 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from autoif.run.funnel import FILES
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from autoif.verifier.verify import verify_rows
-from runs import SMOKE, Row, artefacts, autoif, balanced, marker, report, rows, stages, write_rows
+from runs import (
+    SMOKE,
+    Done,
+    Row,
+    artefacts,
+    autoif,
+    balanced,
+    marker,
+    report,
+    rows,
+    stages,
+    write_rows,
+)
 from server import Server
 
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("smoke") / "run"
-    done = autoif("synth", "--preset", "smoke", "--out", out)
-    assert done.code == 0, done.err
-    return out
+Here = Callable[..., Done]
 
 
 def drops(out: Path) -> Counter[tuple[str, str]]:
@@ -84,15 +91,16 @@ def test_ids_are_not_repeated(smoke: Path) -> None:
         assert len(set(ids)) == len(ids), name
 
 
-def test_a_second_start_asks_nothing_and_makes_the_same(smoke: Path) -> None:
-    before = artefacts(smoke)
-    done = autoif("synth", "--preset", "smoke", "--out", smoke, "--json")
+def test_a_second_start_asks_nothing_and_makes_the_same(
+    smoke: Path, smoke_copy: Path, here: Here
+) -> None:
+    done = here("synth", "--preset", "smoke", "--out", smoke_copy, "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["calls"]["asked"] == 0
-    assert artefacts(smoke) == before
+    assert artefacts(smoke_copy) == artefacts(smoke)
 
 
-def test_another_directory_gets_the_same(smoke: Path, tmp_path: Path) -> None:
+def test_another_directory_and_process_gets_the_same(smoke: Path, tmp_path: Path) -> None:
     assert autoif("synth", "--preset", "smoke", "--out", tmp_path / "b", "--quiet").code == 0
     assert artefacts(tmp_path / "b") == artefacts(smoke)
 
@@ -103,8 +111,8 @@ def test_artefacts_hold_no_times(smoke: Path) -> None:
         assert not stamp.search(content), name
 
 
-def test_shards_and_flight_change_nothing(smoke: Path, tmp_path: Path) -> None:
-    done = autoif(
+def test_shards_and_flight_change_nothing(smoke: Path, tmp_path: Path, here: Here) -> None:
+    done = here(
         "synth", "--preset", "smoke", "--out", tmp_path / "run", "--quiet",
         "--set", "engine.shard_size=2", "--set", "engine.in_flight=1",
     )  # fmt: skip
@@ -112,11 +120,13 @@ def test_shards_and_flight_change_nothing(smoke: Path, tmp_path: Path) -> None:
     assert artefacts(tmp_path / "run") == artefacts(smoke)
 
 
-def test_a_server_and_the_script_in_process_make_the_same(smoke: Path, tmp_path: Path) -> None:
+def test_a_server_and_the_script_in_process_make_the_same(
+    smoke: Path, tmp_path: Path, here: Here
+) -> None:
     out = tmp_path / "run"
     with Server(SMOKE) as server:
         model = ("--model", "openai:scripted", "--base-url", server.url)
-        done = autoif("synth", "--preset", "smoke", *model, "--out", out, "--quiet")
+        done = here("synth", "--preset", "smoke", *model, "--out", out, "--quiet")
         assert done.code == 0, done.err
         stats = server.stats()
     assert artefacts(out, card=False) == artefacts(smoke, card=False)
@@ -176,7 +186,7 @@ def published() -> list[Row]:
 
 
 @pytest.mark.parametrize("preset", ["paper", "reference"])
-def test_the_published_rules_run(preset: str, tmp_path: Path) -> None:
+def test_the_published_rules_run(preset: str, tmp_path: Path, here: Here) -> None:
     script = write_rows(tmp_path / "script.jsonl", published())
     (tmp_path / "seeds.txt").write_text("\n".join(SEEDS))
     (tmp_path / "queries.txt").write_text("Why is the sky blue at noon?\nHow do I boil an egg?\n")
@@ -184,7 +194,7 @@ def test_the_published_rules_run(preset: str, tmp_path: Path) -> None:
         "synth", "--preset", preset, "--model", f"scripted:{script}", "--out", tmp_path / "run",
         "--seeds", tmp_path / "seeds.txt", "--queries", tmp_path / "queries.txt", "--quiet",
     )  # fmt: skip
-    done = autoif(*args)
+    done = here(*args)
     assert done.code == 0, done.err
     found = report(tmp_path / "run")
     assert balanced(found)
@@ -196,14 +206,14 @@ def test_the_published_rules_run(preset: str, tmp_path: Path) -> None:
     assert stages(found)["functions"]["dropped"]["unparseable"] >= 3
     assert "NameError" in (tmp_path / "run/02-verifiers.dropped.jsonl").read_text()
     before = artefacts(tmp_path / "run")
-    done = autoif(*args, "--json")
+    done = here(*args, "--json")
     assert json.loads(done.out)["calls"]["asked"] == 0
     assert artefacts(tmp_path / "run") == before
 
 
-def test_every_call_lies_in_the_store_with_what_it_was_made_for(smoke: Path) -> None:
-    with CallStore.open(smoke / "calls.sqlite", read_only=True) as store:
+async def test_every_call_lies_in_the_store_with_what_it_was_made_for(smoke: Path) -> None:
+    async with open_store(smoke / "calls.sqlite", read_only=True) as store:
         for instruction in rows(smoke / "01-instructions.jsonl"):
-            made = Counter(call.stage for call in store.calls_for(instruction["id"]))
+            made = Counter(call.stage for call in await store.calls_for(instruction["id"]))
             assert made["functions"] >= 1
             assert made["programs"] >= 1

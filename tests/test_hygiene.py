@@ -236,8 +236,8 @@ def test_a_run_counts_what_its_last_step_took(tmp_path: Path) -> None:
     assert "No row shares a run of 13 words with a prompt of bench.jsonl" in card
 
 
-def test_queries_keep_their_source_in_every_file(tmp_path: Path) -> None:
-    made = autoif.synth("smoke", out=tmp_path / "run")
+def test_queries_keep_their_source_in_every_file(smoke: Path) -> None:
+    made = autoif.Result(smoke)
     for found in (made.sft_rows(), made.dpo_rows(), made.rlvr_rows()):
         assert all(r["source"] == ("autoif, Apache-2.0" if r["query"] else "") for r in found)
     assert any(r["query"] for r in made.dpo_rows())

@@ -3,6 +3,7 @@ nothing twice."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -14,28 +15,28 @@ from typing import Any
 
 import pytest
 
-from autoif.store.sqlite_file import reading
+from autoif.store import open_store
+from autoif.store.base import StoredCall
 from runs import SMOKE, artefacts, autoif, command, report, rows, write_rows
 from server import Server
 
 IN_FLIGHT = 24  # calls, at most
 
 
-def smoke(out: Path, *more: object) -> tuple[object, ...]:
+def synth(out: Path, *more: object) -> tuple[object, ...]:
     return ("synth", "--preset", "smoke", "--out", out, "--quiet", *more)
 
 
 def committed(out: Path) -> set[str]:
     """The answered calls in the store, as the server's log names them."""
-    if not (out / "calls.sqlite").exists():
-        return set()
-    with reading(out / "calls.sqlite") as db:
-        return {
-            f"{last}#{sample}"
-            for last, sample in db.execute(
-                "SELECT json_extract(body, '$.messages[#-1].content'), sample FROM calls"
-            )
-        }
+    path = out / "calls.sqlite"
+
+    async def names() -> set[str]:
+        async with open_store(path, read_only=True) as store:
+            calls = [row async for row in store.contents(print) if isinstance(row, StoredCall)]
+        return {f"{call.body['messages'][-1]['content']}#{call.index}" for call in calls}
+
+    return asyncio.run(names()) if path.exists() else set()
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -66,15 +67,14 @@ EVERY_FAULT: dict[str, Any] = {
     ],
 )
 def test_kill_9_loses_nothing_and_pays_nothing_twice(
-    kills: int, faults: dict[str, Any], tmp_path: Path
+    kills: int, faults: dict[str, Any], smoke: Path, tmp_path: Path
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     rng = random.Random(seed)
     out = tmp_path / "run"
-    assert autoif(*smoke(tmp_path / "undisturbed")).code == 0
     with Server(SMOKE, latency=0.02, spread=1.0, slots=IN_FLIGHT, full_is_busy=False) as server:
-        args = smoke(
+        args = synth(
             out, "--model", "openai:scripted", "--base-url", server.url,
             "--set", "engine.shard_size=1",
         )  # fmt: skip
@@ -97,34 +97,35 @@ def test_kill_9_loses_nothing_and_pays_nothing_twice(
         last = autoif(*args)
         assert last.code == 0, last.err
         asked = server.stats()["asked"]
-    assert artefacts(out, card=False) == artefacts(tmp_path / "undisturbed", card=False)
+    assert artefacts(out, card=False) == artefacts(smoke, card=False)
     assert {name: asked[name] for name in paid} == paid  # what was committed was not asked again
     if not faults:  # else what came broken was asked for again, as it should be
         # at each kill: what the server is at, and what it has answered that is not yet on disk
         assert sum(n - 1 for n in asked.values()) <= kills * 2 * IN_FLIGHT
     assert done < kills, "the kills came too late to mean anything"
-    assert len(asked) == len(committed(out)) == report(tmp_path / "undisturbed")["calls"]["asked"]
+    assert len(asked) == len(committed(out)) == report(smoke)["calls"]["asked"]
 
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.slow)])
-def test_kill_9_while_files_are_written(kills: int, tmp_path: Path) -> None:
+def test_kill_9_while_files_are_written(
+    kills: int, smoke: Path, smoke_copy: Path, tmp_path: Path
+) -> None:
     """All answers are there: every kill strikes the sandbox, the shards or the merge."""
     out = tmp_path / "run"
-    assert autoif(*smoke(tmp_path / "undisturbed")).code == 0
-    store = ("--calls", tmp_path / "undisturbed" / "calls.sqlite", "--set", "engine.shard_size=1")
+    store = ("--calls", smoke_copy / "calls.sqlite", "--set", "engine.shard_size=1")
     rng = random.Random(kills)
     for _ in range(kills):
-        process = command(*smoke(out, *store))
+        process = command(*synth(out, *store))
         parts, had = out / "parts", len(list((out / "parts").glob("*")))
         wanted = had + rng.randint(0, 3)
         while process.poll() is None and len(list(parts.glob("*"))) < wanted:
             time.sleep(0.001)
         kill(process)
-    last = autoif(*smoke(out, *store), "--json")
+    last = autoif(*synth(out, *store), "--json")
     assert last.code == 0, last.err
     assert report(out)["calls"]["asked"] == 0
-    assert artefacts(out) == artefacts(tmp_path / "undisturbed")
+    assert artefacts(out) == artefacts(smoke)
     assert not list(out.glob("*.tmp"))
 
 
@@ -150,7 +151,7 @@ def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(tmp_path: Path) 
     out, whole = tmp_path / "run", tmp_path / "whole"
     more = ("--model", f"scripted:{script}", "--set", "engine.shard_size=1",
             "--set", "engine.in_flight=2")  # fmt: skip
-    process = command(*smoke(out, *more))
+    process = command(*synth(out, *more))
     interrupted(process, out)
     said, err = process.communicate(timeout=30)
     assert process.returncode == 1, (said, err)
@@ -165,8 +166,8 @@ def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(tmp_path: Path) 
     assert (out / "data/sft.jsonl").exists()
     asked = found["calls"]["asked"]
 
-    assert autoif(*smoke(out, *more)).code == 0
-    assert autoif(*smoke(whole, *more)).code == 0
+    assert autoif(*synth(out, *more)).code == 0
+    assert autoif(*synth(whole, *more)).code == 0
     assert artefacts(out) == artefacts(whole)
     assert report(out)["state"] == "done"
     assert report(out)["calls"]["asked"] + asked == report(whole)["calls"]["asked"]
@@ -175,7 +176,7 @@ def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(tmp_path: Path) 
 def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with Server(SMOKE, dead_after=20) as server:
-        process = command(*smoke(out, "--model", "openai:scripted", "--base-url", server.url))
+        process = command(*synth(out, "--model", "openai:scripted", "--base-url", server.url))
         while len(committed(out)) < 20:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)

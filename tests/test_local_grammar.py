@@ -11,28 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoif.models.openvino.grammar import grammar
+from autoif.synthesis.verifiers.write import APART, TOGETHER
 
-CASES = {
-    "type": "object",
-    "properties": {
-        "func": {"type": "string"},
-        "cases": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 3,
-            "items": {
-                "type": "object",
-                "properties": {"input": {"type": "string"}, "output": {"type": "boolean"}},
-                "required": ["input", "output"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["func", "cases"],
-    "additionalProperties": False,
-}
-
-TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\w+|::=|\{[\d,]*\}|[()|*+?]')
+TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\w+|::=|[()|*]')
 
 
 def as_pattern(text: str) -> re.Pattern[str]:
@@ -65,24 +46,14 @@ def dumped(value: Any) -> str:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 leaves: st.SearchStrategy[tuple[dict[str, Any], st.SearchStrategy[Any]]] = st.one_of(
     st.just(({"type": "string"}, texts)),
-    st.just(({"type": "integer"}, st.integers())),
-    st.just(({"type": "number"}, st.floats(allow_nan=False, allow_infinity=False))),
     st.just(({"type": "boolean"}, st.booleans())),
-    st.just(({"type": ["string", "null"]}, texts | st.none())),
-    st.just(({"enum": ["a", 'q"\\', "é", 3]}, st.sampled_from(["a", 'q"\\', "é", 3]))),
-    st.just(({"const": None, "description": "nothing"}, st.none())),
 )
 
 
 def compound(inner: Any) -> Any:
     def array(items: Any) -> Any:
         schema, values = items
-        return st.tuples(st.integers(0, 2), st.integers(0, 2)).map(
-            lambda bounds: (
-                {"type": "array", "items": schema, "minItems": bounds[0], "maxItems": sum(bounds)},
-                st.lists(values, min_size=bounds[0], max_size=sum(bounds)),
-            )
-        )
+        return {"type": "array", "items": schema}, st.lists(values, max_size=3)
 
     def record(members: Any) -> Any:
         return (
@@ -97,8 +68,8 @@ def compound(inner: Any) -> Any:
             ),
         )
 
-    names = st.sampled_from(["a", "b c", 'd"', "é"])
-    return inner.flatmap(array) | st.dictionaries(names, inner, max_size=3).map(record)
+    names = st.sampled_from(["a", "b c", 'd"', "e\\"])
+    return inner.map(array) | st.dictionaries(names, inner, min_size=1, max_size=3).map(record)
 
 
 @given(st.recursive(leaves, compound, max_leaves=4), st.data())
@@ -114,19 +85,21 @@ def test_every_value_of_a_schema_is_accepted_as_json_dumps_writes_it(
     [
         {"func": "def f():\n  return 1", "cases": [{"input": "é \t\\", "output": True}]},
         {"func": "", "cases": [{"input": "", "output": False}] * 3},
+        {"follow": ["Yes.", 'a "b"'], "break": []},
     ],
 )
 def test_the_answers_we_want(value: Any) -> None:
-    assert accepts(CASES, dumped(value))
-    assert accepts(CASES, json.dumps(value))  # escapes are as good
-    assert not accepts(CASES, json.dumps(value, indent=1))
-    assert not accepts(CASES, dumped(value) + "\n")
+    schema = TOGETHER if "func" in value else APART
+    assert accepts(schema, dumped(value))
+    assert accepts(schema, json.dumps(value))  # escapes are as good
+    assert not accepts(schema, json.dumps(value, indent=1))
+    assert not accepts(schema, dumped(value) + "\n")
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        '{"func": "", "cases": []}',
+        '{"func": "", "cases": [] }',
         '{"cases": [{"input": "", "output": true}], "func": ""}',
         '{"func": "", "cases": [{"input": "", "output": "true"}]}',
         '{"func": "\n", "cases": [{"input": "", "output": true}]}',
@@ -134,7 +107,7 @@ def test_the_answers_we_want(value: Any) -> None:
     ],
 )
 def test_the_answers_we_do_not_want(text: str) -> None:
-    assert not accepts(CASES, text)
+    assert not accepts(TOGETHER, text)
 
 
 @pytest.mark.parametrize(
@@ -143,15 +116,15 @@ def test_the_answers_we_do_not_want(text: str) -> None:
         {"type": "nonsense"},
         {},
         {"type": "string", "pattern": "a"},
-        {"type": "string", "maxLength": 5},
         {"$ref": "#/x"},
         {"type": "array"},
-        {"type": "array", "items": {"type": "null"}, "minItems": 2, "maxItems": 1},
-        {"type": "object", "properties": {"a": {"type": "null"}}, "additionalProperties": False},
-        {"type": "object", "properties": {}, "required": []},
-        {"enum": []},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False},
+        {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+        {"type": ["string", "null"]},
+        {"enum": ["a"]},
     ],
 )
-def test_what_the_strict_subset_lacks_is_refused(schema: dict[str, Any]) -> None:
+def test_other_schemas_are_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         grammar(schema)

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoif.synthesis.prompts.parsing import (
-    parse_bool,
     parse_code,
     parse_json,
     parse_lines,
@@ -19,6 +18,7 @@ from autoif.synthesis.prompts.parsing import (
     parse_score,
 )
 from autoif.synthesis.verifiers.write import normalise
+from autoif.verifier.schema import parse_label
 
 FUNCTION = 'def evaluate(response):\n    return "#" in response'
 
@@ -108,7 +108,7 @@ def test_scores(answer: str, score: float | None) -> None:
     ],
 )  # fmt: skip
 def test_booleans(value: Any, expected: bool | None) -> None:
-    assert parse_bool(value) is expected
+    assert parse_label(value) is expected
 
 
 def test_lists_of_proposals() -> None:

@@ -27,6 +27,45 @@ def test_presets_differ() -> None:
     assert len({Recipe.load(p).hash for p in PRESETS}) == len(PRESETS)
 
 
+@pytest.mark.parametrize(
+    ("key", "preset", "least", "passes_itself"),
+    [
+        ("crossval.accuracy", "paper", 0.5, False),
+        ("crossval.accuracy", "reference", 0.8, True),
+        *[("crossval.accuracy", p, 0.8, True) for p in ("strict", "composed", "demo", "smoke")],
+        ("responses.accuracy", "paper", 0.5, False),
+        ("responses.accuracy", "reference", 0.0, False),
+        *[("responses.accuracy", p, 1.0, True) for p in ("strict", "composed", "demo", "smoke")],
+        ("judge.threshold", "paper", 8.0, True),
+        ("judge.threshold", "reference", 8.0, False),
+        *[("judge.threshold", p, 8.0, True) for p in ("strict", "composed", "smoke")],
+        ("judge.threshold", "demo", 7.0, True),
+    ],
+)
+def test_what_a_threshold_of_a_preset_lets_pass(
+    key: str, preset: str, least: float, passes_itself: bool
+) -> None:
+    section, _, name = key.partition(".")
+    recipe = Recipe.load(preset)
+    threshold = getattr(getattr(recipe, section), name)
+    assert not threshold.met(least - 0.001)
+    assert threshold.met(least) is passes_itself
+    assert threshold.met(least + 0.001)
+    value = least if passes_itself else f"above {least}"
+    assert recipe.identity()[section][name] == value
+    assert Recipe.load(preset, None, {key: value}) == recipe
+
+
+@pytest.mark.parametrize(
+    "value", ["above", "above ", "above 2", "below 0.5", -0.1, 1.1, True, None, [0.5], "above nan"]
+)
+def test_what_is_no_threshold_is_refused(value: object) -> None:
+    with pytest.raises(
+        UsageError, match=r'crossval\.accuracy: wants a number from 0 to 1, or "above'
+    ):
+        Recipe.load("paper", None, {"crossval.accuracy": value})
+
+
 def test_what_carries_the_calls_is_no_part_of_the_identity() -> None:
     one = Recipe.load("smoke")
     settings = {

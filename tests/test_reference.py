@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from autoif.base.records import Check, Instruction, Status
-from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox
 from autoif.synthesis.prompts.parsing import parse_score
@@ -27,8 +26,9 @@ async def survivors(data_dir: Path, sandbox: Sandbox, preset: str, tolerant: boo
     """Functions left for each of the five instructions."""
     left = []
     for row in read(data_dir / "autoif_reference" / "eval_func_rft.jsonl"):
-        instruction, funnel = Instruction(row["instruction"]), Funnel()
-        checks, cases = candidates(row["gpt-answer"], instruction, funnel, tolerant=tolerant)
+        instruction = Instruction(row["instruction"])
+        written = candidates(row["gpt-answer"], instruction, tolerant=tolerant)
+        checks, cases = written.checks.kept, written.cases.kept
         verdicts = await averify(checks, [c.text for c in cases], sandbox)
         said = [
             [
@@ -64,7 +64,7 @@ def test_the_judge_rule_keeps_16_of_20(data_dir: Path) -> None:
     kept = 0
     for row in read(data_dir / "autoif_reference" / "query_rft_score.jsonl"):
         scores = [s for s in map(parse_score, row["gen"]) if s is not None]
-        kept += sum(scores) / len(scores) > Recipe.load("reference").judge.threshold
+        kept += Recipe.load("reference").judge.threshold.met(sum(scores) / len(scores))
     assert kept == 16
 
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from autoif.base.records import Sample, Verdict
 from autoif.base.toml import flat
 from autoif.train import dataset as data
 from autoif.train import guards
-from autoif.train.config import METHODS, PRESETS, Guards, TrainConfig
+from autoif.train.config import PRESETS, Guards, Method, TrainConfig
 from autoif.train.selfplay import best_round, draw, split
 from autoif.verifier import reward
 
@@ -26,6 +26,7 @@ YES = "def evaluate(response):\n    return 'yes' in response"
 LONG = "def evaluate(response):\n    return len(response) > 10"
 RAISES = "def evaluate(response):\n    return 1 / 0"
 ENDLESS = "def evaluate(response):\n    while True:\n        pass"
+METHODS: tuple[Method, ...] = get_args(Method)
 BROKEN = "def evaluate(response:\n    return True"
 
 
@@ -154,7 +155,7 @@ def test_a_wrong_configuration_is_one_line(tmp_path: Path, text: str, said: str)
         ("sft", {"text": "a"}, "sft wants the column 'messages'; it has: text"),
         ("dpo", {"messages": []}, "dpo wants the column 'prompt'; it has: messages"),
         ("grpo", {"prompt": "a"}, "grpo wants the column 'verifiers'"),
-        ("grpo", {"prompt": "a", "verifiers": "b"}, '"verifiers" is a list'),
+        ("grpo", {"prompt": "a", "verifiers": "b"}, '"verifiers" has to be a list'),
         ("sft", {"messages": [{"role": "user"}]}, "messages are a list"),
         ("sft", {"messages": students.user("a")}, "nothing to train on: 0 rows, 1 left out"),
         ("sft", {"messages": students.user("a") + students.assistant(" ")}, r"left out \(empty\)"),

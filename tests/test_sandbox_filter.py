@@ -14,7 +14,7 @@ import pytest
 
 from autoif.base.records import Status
 from autoif.sandbox import Sandbox
-from autoif.sandbox.syscalls import ARCHITECTURES, ROFS, STRICT, Filter, assemble, numbers
+from autoif.sandbox.syscalls import ALLOWED, ARCHITECTURES, assemble, numbers
 
 KILL, ALLOW, EPERM, ENOSYS = 0x80000000, 0x7FFF0000, 0x00050001, 0x00050026
 HEADERS = {
@@ -26,8 +26,6 @@ HARMLESS = {
     "mmap": (0, 4096, 3, 0x22, 0xFFFFFFFF, 0),
     "mprotect": (0, 4096, 3),
     "madvise": (0, 4096, 4),
-    "openat": (0, 0, 0),
-    "fcntl": (0, 1),
 }
 
 
@@ -56,11 +54,10 @@ def run(program: bytes, arch: int, number: int, arguments: tuple[int, ...] = ())
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-@pytest.mark.parametrize(("which", "names"), [("strict", STRICT), ("rofs", ROFS)])
-def test_every_number(machine: str, which: Filter, names: tuple[str, ...]) -> None:
-    arch, program = ARCHITECTURES[machine][1], assemble(machine, which)
+def test_every_number(machine: str) -> None:
+    arch, program = ARCHITECTURES[machine][1], assemble(machine)
     name_of = {n: name for name, n in numbers(machine).items()}
-    allowed = {n for n, name in name_of.items() if name in names}
+    allowed = {n for n, name in name_of.items() if name in ALLOWED}
     reached = set()
     for n in range(1024):
         said = run(program, arch, n, HARMLESS.get(name_of.get(n, ""), ()))
@@ -71,7 +68,7 @@ def test_every_number(machine: str, which: Filter, names: tuple[str, ...]) -> No
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
 def test_foreign_architectures_are_killed(machine: str) -> None:
-    arch, program = ARCHITECTURES[machine][1], assemble(machine, "strict")
+    arch, program = ARCHITECTURES[machine][1], assemble(machine)
     for foreign in (0x40000003, 0x40000028, *(a for _, a in ARCHITECTURES.values() if a != arch)):
         assert run(program, foreign, numbers(machine)["getpid"]) == KILL
     if machine == "x86_64":
@@ -83,20 +80,16 @@ def test_foreign_architectures_are_killed(machine: str) -> None:
 def test_arguments(machine: str) -> None:
     arch, number = ARCHITECTURES[machine][1], numbers(machine)
 
-    def says(which: Filter, name: str, *arguments: int) -> bool:
-        return run(assemble(machine, which), arch, number[name], arguments) == ALLOW
+    def says(name: str, *arguments: int) -> bool:
+        return run(assemble(machine), arch, number[name], arguments) == ALLOW
 
-    assert says("strict", "mmap", 0, 4096, 3, 0x4022)
+    assert says("mmap", 0, 4096, 3, 0x4022)
     for protection, flags in ((3, 0x21), (3, 0x02), (7, 0x22), (4, 0x22), (3, 0x23), (3, 0x122)):
-        assert not says("strict", "mmap", 0, 4096, protection, flags)
-    assert says("strict", "mprotect", 0, 4096, 1)
-    assert not says("strict", "mprotect", 0, 4096, 5)
-    assert [a for a in range(30) if says("strict", "madvise", 0, 0, a)] == [4, 8]
-    assert not says("strict", "openat")
-    for flags in (1, 2, 0o100, 0o1000, 0o20000000 | 0o200000):  # write, create, truncate, tmpfile
-        assert not says("rofs", "openat", 0, 0, flags)
-    assert says("rofs", "openat", 0, 0, 0o2000000)
-    assert [c for c in range(2000) if says("rofs", "fcntl", 0, c)] == [1, 2, 3]
+        assert not says("mmap", 0, 4096, protection, flags)
+    assert says("mprotect", 0, 4096, 1)
+    assert not says("mprotect", 0, 4096, 5)
+    assert [a for a in range(30) if says("madvise", 0, 0, a)] == [4, 8]
+    assert not says("openat")
 
 
 @pytest.mark.parametrize("machine", ARCHITECTURES)
@@ -129,8 +122,7 @@ def comply(text):
 """
 
 
-@pytest.mark.parametrize(("which", "names"), [("strict", STRICT), ("rofs", ROFS)])
-def test_sweep_inside_the_jail(which: Filter, names: tuple[str, ...]) -> None:
+def test_sweep_inside_the_jail() -> None:
     """What a child can really reach equals the allowlist; clone3 answers ENOSYS."""
     number = numbers(platform.machine())
     harmless: dict[int, tuple[int, ...] | None] = {
@@ -142,12 +134,12 @@ def test_sweep_inside_the_jail(which: Filter, names: tuple[str, ...]) -> None:
         # uretprobe and uprobe: recent kernels let them past any filter, and end whoever calls them
         # from elsewhere than a kernel probe's trampoline
         harmless |= {335: None, 336: None}
-    with Sandbox(workers=1, filter=which) as sandbox:
+    with Sandbox(workers=1) as sandbox:
         (said,) = sandbox.transform(SWEEP, [json.dumps(harmless)])
         assert said.status is Status.TRUE, said.detail
         reached = set(json.loads(said.text))
         assert reached == {
-            n for name, n in number.items() if name in (*names, "clone3") and name not in ends
+            n for name, n in number.items() if name in (*ALLOWED, "clone3") and name not in ends
         }
         for name in ends:
             source = (

@@ -90,6 +90,6 @@ def test_any_bytes_are_rows_or_one_line(
 def test_rows_come_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "f.jsonl").write_text('{"text": "a"}\nbroken\n')
     found = read_rows(str(tmp_path / "f.jsonl"))
-    assert next(found) == {"text": "a"}
-    with pytest.raises(UsageError, match="line 2"):
+    assert next(found) == (f"{tmp_path}/f.jsonl:1", {"text": "a"})
+    with pytest.raises(UsageError, match=r"f\.jsonl:2: "):
         next(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from autoif.base.errors import UsageError
 from autoif.base.records import Check, Instruction, Outcome, Status, Verdict, Verifier
-from autoif.sandbox import Limits, Sandbox
+from autoif.sandbox import CHECK_LIMITS, Limits, Sandbox
+from autoif.verifier.reward import verifier_reward
 from autoif.verifier.verify import averify, verify, verify_files, verify_rows
 
 SHORT = Check("def evaluate(response):\n    return len(response) < 5\n")
@@ -38,8 +40,8 @@ class Memory:
     async def get_outcomes(self, key: bytes) -> bytes | None:
         return self.rows.get(key)
 
-    async def put_outcomes(self, key: bytes, value: bytes) -> None:
-        self.rows[key] = value
+    async def put_outcomes(self, key: bytes, value: bytes) -> bytes:
+        return self.rows.setdefault(key, value)
 
 
 def test_one_verdict_per_text_over_all_checks(sandbox: Sandbox) -> None:
@@ -49,6 +51,25 @@ def test_one_verdict_per_text_over_all_checks(sandbox: Sandbox) -> None:
     assert [v.outcomes[2].status for v in said] == [Status.ERROR] * 3
     verifier = Verifier(Instruction("short, in lower case"), (SHORT, LOWER))
     assert [v.fraction for v in verify(verifier, texts, sandbox=sandbox)] == [1.0, 0.5, 0.0]
+
+
+SLOW = Check("""import time
+def evaluate(response):
+    start = time.process_time()
+    while time.process_time() - start < 0.7: pass
+    return response == "yes"
+""")
+
+
+def test_a_slow_check_is_judged_alike_by_the_run_the_row_and_the_reward(tmp_path: Path) -> None:
+    with Sandbox(workers=1, limits=CHECK_LIMITS) as sandbox:  # as a run proves its rows
+        (proved,) = verify([SLOW], ["yes"], sandbox=sandbox)
+    assert proved.fraction == 1.0
+    carried = [{"checks": [SLOW.source], "min_fraction": 1.0}]
+    chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"}]
+    rows = lines(tmp_path / "rows.jsonl", {"messages": chat, "verifiers": carried})
+    assert verify_rows(rows).agreed == 1
+    assert asyncio.run(verifier_reward([""], ["yes"], [carried])) == [1.0]
 
 
 def test_unscored_is_not_zero(sandbox: Sandbox) -> None:
@@ -121,16 +142,16 @@ def test_files_joined_by_id_in_the_order_of_the_responses(tmp_path: Path, sandbo
     [
         ("", '{"id": "a", "responses": []}\n', "v.jsonl is empty"),
         ('{"id": "a", "checks": []}\n', "\n\n", "r.jsonl is empty"),
-        ('{"id": "a", "checks": []}\n\n{oops\n', "{}", "v.jsonl, line 3: not JSON"),
-        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl, line 1: a JSON object is wanted"),
-        ('{"id": "a"}\n', "{}", 'v.jsonl, line 1: column "checks"'),
-        ('{"id": 3, "checks": []}\n', "{}", 'v.jsonl, line 1: column "id"'),
-        ('{"id": "a", "checks": []}\n' * 2, "{}", "v.jsonl, line 2: the id 'a' has stood"),
-        ('{"id": "a", "checks": []}\n', '{"id": "a"}\n', 'r.jsonl, line 1: column "responses"'),
+        ('{"id": "a", "checks": []}\n\n{oops\n', "{}", "v.jsonl:3: not JSON"),
+        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl:1: a JSON object is wanted"),
+        ('{"id": "a"}\n', "{}", 'v.jsonl:1: "checks" has to be'),
+        ('{"id": 3, "checks": []}\n', "{}", 'v.jsonl:1: column "id"'),
+        ('{"id": "a", "checks": []}\n' * 2, "{}", "v.jsonl:2: the id 'a' has stood"),
+        ('{"id": "a", "checks": []}\n', '{"id": "a"}\n', 'r.jsonl:1: column "responses"'),
         (
             '{"id": "a", "checks": []}\n',
             '{"id": "a", "responses": []}\n{"id": "z", "responses": []}\n',
-            "r.jsonl, line 2: ",
+            "r.jsonl:2: ",
         ),
     ],
 )
@@ -146,7 +167,7 @@ def test_a_bad_file_is_one_line_that_says_where(
 
 
 def test_a_missing_file(tmp_path: Path, sandbox: Sandbox) -> None:
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError, match="no such file"):
         verify_files(tmp_path / "no", tmp_path / "no", lambda _: None, sandbox=sandbox)
 
 
@@ -172,5 +193,5 @@ def test_rows_are_derived_again_from_the_code_they_carry(tmp_path: Path, sandbox
     assert [json.loads(line)["agrees"] for line in out] == [True, False, True, False, True]
     assert (counts.rows, counts.agreed, counts.disagreed) == (5, 5, 2)
     assert json.loads(out[0])["texts"]["response"][0] == {"fraction": 1.0, "outcomes": ["TRUE"]}
-    with pytest.raises(UsageError, match="line 1"):
+    with pytest.raises(UsageError, match=r"bad\.jsonl:1: "):
         verify_rows(lines(tmp_path / "bad.jsonl", {"messages": []}), sandbox=sandbox)

@@ -9,21 +9,21 @@ from __future__ import annotations
 import ctypes
 import glob
 import os
+import re
 import secrets
 import signal
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 from autoif.base.records import Outcome, Status
 from autoif.sandbox import Limits, Sandbox
+from autoif.sandbox.allowlist import profile_of
 
 from .corpus import Attack
-
-Filter = Literal["strict", "rofs"]
 
 LIMITS = Limits(cpu_seconds=0.25, wall_seconds=1.0, total_seconds=3.0, memory_mb=128, strikes=1)
 BOUND_SECONDS = 15.0  # one attack, start of a fresh zygote included, on a machine with other work
@@ -46,8 +46,11 @@ def evaluate(response):
         return state
     return hash(state + string.ascii_letters) % 2 == 0
 """
-# What a function imports decides which zygote serves it: the neighbour lives beside each.
-BESIDE = ("", "import ast, statistics, difflib\n", "import regex, numpy\n")
+# What a function imports decides which zygote serves it: a neighbour lives beside each.
+BESIDE = {
+    "core": "", "stdlib": "import ast, statistics, difflib\n", "text": "import regex, numpy\n"
+}  # fmt: skip
+EVERYWHERE = 10  # so often all neighbours are asked, not only those whom the attack came near
 NEIGHBOUR_TEXTS = ("A quick brown fox", "raise the flag", "nonsense", "", "Straße 世界 @CANARY@")
 
 
@@ -81,6 +84,11 @@ def descendants(root: int) -> dict[int, tuple[int, bool]]:
     return {pid: processes[pid] for pid in below}
 
 
+def profiles_of(source: str) -> set[str]:
+    """Of the workers that may come to serve it: whichever has a module that it names anywhere."""
+    return {"core", *filter(None, map(profile_of, re.findall(r"\w+", source)))}
+
+
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -88,8 +96,7 @@ def open_descriptors() -> int:
 class Scene:
     """`with Scene(folder) as scene: scene.trial(attack).breaches`: empty where the sandbox held."""
 
-    def __init__(self, folder: Path, filter: Filter = "strict") -> None:
-        self.filter: Filter = filter
+    def __init__(self, folder: Path) -> None:
         self.canary = "CANARY-" + secrets.token_hex(16)
         self.neighbour = NEIGHBOUR.replace("@CANARY@", self.canary)
         self.texts = [text.replace("@CANARY@", self.canary) for text in NEIGHBOUR_TEXTS]
@@ -105,12 +112,16 @@ class Scene:
         self._reap_orphans(True)
         self._workers: set[int] = set()
         self._before = (self._family(), open_descriptors())
-        with Sandbox(workers=1, limits=LIMITS, filter=self.filter) as alone:
-            self._expected = [alone.evaluate(b + self.neighbour, self.texts) for b in BESIDE]
-        self.expected = self._expected[0]
+        with Sandbox(workers=1, limits=LIMITS) as alone:
+            self._expected = {
+                profile: alone.evaluate(beside + self.neighbour, self.texts)
+                for profile, beside in BESIDE.items()
+            }
+        self.expected = self._expected["core"]
         assert {o.status for o in self.expected} > {Status.ERROR}, self.expected
-        self.sandbox = Sandbox(workers=1, limits=LIMITS, filter=self.filter)
-        assert self._neighbours() == self._expected
+        self.sandbox = Sandbox(workers=1, limits=LIMITS)
+        assert self._neighbours(BESIDE) == self._expected
+        self._trials = 0
         self._size = len(self._family())
         self._descriptors = open_descriptors()
         self._host = self._host_state()
@@ -127,14 +138,16 @@ class Scene:
         os.environ.pop("AUTOIF_TEST_API_KEY", None)
 
     def trial(self, attack: Attack) -> Trial:
-        """Run the attack on the workers that the good neighbours were just served by, and then the
-        neighbours again (which are also those before the next attack)."""
+        """Run the attack on the worker that a good neighbour was just served by, and then the
+        neighbour again (who is also the one before the next attack there)."""
         trial = Trial(attack.name)
         start = time.monotonic()
         try:
             self._attack(trial, attack)
-            for outcomes, expected in zip(self._neighbours(), self._expected, strict=True):
-                if outcomes != expected:
+            self._trials += 1
+            near = BESIDE if self._trials % EVERYWHERE == 0 else profiles_of(attack.source)
+            for profile, outcomes in self._neighbours(near).items():
+                if outcomes != (expected := self._expected[profile]):
                     trial.breaches.append(f"the neighbour: {outcomes} is not {expected}")
         except Exception as error:
             trial.breaches.append(f"the sandbox raised {type(error).__name__}: {error}"[:500])
@@ -145,16 +158,20 @@ class Scene:
         return trial
 
     def leftovers(self) -> list[str]:
-        """Close the sandbox; what is still there afterwards, in words."""
+        """Ask all neighbours once more and close the sandbox; what is wrong then, in words."""
+        left = [] if self._neighbours(BESIDE) == self._expected else ["a neighbour who is changed"]
         self.sandbox.close()
         family, descriptors = self._before
-        left = [f"process {pid}" for pid in self._settled(len(family)) - family]
+        left += [f"process {pid}" for pid in self._settled(len(family)) - family]
         if open_descriptors() > descriptors:
             left.append(f"{open_descriptors() - descriptors} descriptors")
         return left
 
-    def _neighbours(self) -> list[list[Outcome]]:
-        return [self.sandbox.evaluate(beside + self.neighbour, self.texts) for beside in BESIDE]
+    def _neighbours(self, profiles: Iterable[str]) -> dict[str, list[Outcome]]:
+        return {
+            profile: self.sandbox.evaluate(BESIDE[profile] + self.neighbour, self.texts)
+            for profile in profiles
+        }
 
     def _attack(self, trial: Trial, attack: Attack) -> None:
         source = attack.armed(str(self.victim), os.getpid())

@@ -6,17 +6,16 @@ give their first user turn. Whatever is wrong with a file is one `UsageError` na
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from autoif.base import jsonl
 from autoif.base.errors import UsageError
-from autoif.base.language import CJK
+from autoif.base.jsonl import Row
+from autoif.base.language import CJK, clean_text
 
 BUILTIN = Path(__file__).parents[1] / "data"
 CHAT_COLUMNS = ("messages", "conversations", "conversation")
@@ -27,18 +26,17 @@ def builtin(source: str, name: str) -> str:
     return str(BUILTIN / source.partition(":")[2] / name)
 
 
-def read_texts(source: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+def read_texts(source: str, columns: tuple[str, ...]) -> list[Row]:
     """Rows with a `text`, taken from the first of `columns` (or a chat column) that is there."""
-    rows = list(read_rows(source, columns[0]))
     out = []
-    for row in rows:
+    for where, row in read_rows(source, columns[0]):
         text = _text(row, columns)
         if text is None:
             raise UsageError(
-                f"{source}: no column {' or '.join(columns)} (nor {', '.join(CHAT_COLUMNS)}); "
+                f"{where}: no column {' or '.join(columns)} (nor {', '.join(CHAT_COLUMNS)}); "
                 f"it has: {', '.join(map(str, row))}"
             )
-        text = text.encode("utf-8", "replace").decode()  # JSON can spell lone surrogates
+        text = clean_text(text)
         if text.strip():
             out.append(
                 {**row, "text": " ".join(text.split()) if "\n" not in text else text.strip()}
@@ -54,9 +52,13 @@ def language(row: Mapping[str, Any], text: str) -> str:
     return said if isinstance(said, str) and said else "zh" if CJK.search(text) else "en"
 
 
-def read_rows(source: str, column: str = "text") -> Iterator[dict[str, Any]]:
+def read_rows(source: str, column: str = "text") -> Iterator[tuple[str, Row]]:
+    """Each row with where it stands, for messages. A line of plain text is a row `{column: line}`.
+
+    Raises UsageError for what cannot be read.
+    """
     if source.startswith("hf:"):
-        yield from _hub(source, column)
+        yield from _numbered(source, _hub(source, column))
         return
     path = Path(source)
     if not path.is_file():
@@ -68,13 +70,13 @@ def read_rows(source: str, column: str = "text") -> Iterator[dict[str, Any]]:
             case "csv" | "tsv":
                 separator = "\t" if path.suffix.lower() == ".tsv" else ","
                 frame = pl.read_csv(path, separator=separator, infer_schema=False)
-                yield from frame.iter_rows(named=True)
+                yield from _numbered(source, frame.iter_rows(named=True))
             case "parquet":
-                yield from pl.read_parquet(path).iter_rows(named=True)
+                yield from _numbered(source, pl.read_parquet(path).iter_rows(named=True))
             case _:
-                for line in path.read_text("utf-8-sig").splitlines():
+                for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
                     if line.strip():
-                        yield {column: line.strip()}
+                        yield f"{source}:{number}", {column: line.strip()}
     except UnicodeDecodeError as error:
         raise UsageError(f"{source}: not UTF-8 text (byte {error.start})") from None
     except pl.exceptions.NoDataError:
@@ -82,39 +84,31 @@ def read_rows(source: str, column: str = "text") -> Iterator[dict[str, Any]]:
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{source}: not a readable {path.suffix[1:]} file: {reason}") from None
-    except (EOFError, zlib.error):
-        raise UsageError(f"{source}: a gzip file that is broken off") from None
     except OSError as error:
         raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """One object a line; a file that is one JSON list of objects does as well. May be gzipped."""
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            if number == 1 and line.lstrip().startswith("["):
-                yield from _json_list(path, line + file.read())
-                return
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"{path}: line {number} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise UsageError(f"{path}: line {number} is not a JSON object")
-            yield row
-
-
-def _json_list(path: Path, text: str) -> Iterable[dict[str, Any]]:
+def read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a file of JSON lines; a file that is one JSON list of objects does as well."""
+    with jsonl.open_bytes(path) as file:
+        is_list = file.readline().removeprefix(jsonl.BOM).lstrip().startswith(b"[")
+    if not is_list:
+        yield from ((str(place), row) for place, row in jsonl.read(path))
+        return
+    with jsonl.open_bytes(path) as file:
+        content = file.read().removeprefix(jsonl.BOM)
     try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        rows = jsonl.loads(content)
+    except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{path}: not a list of JSON objects")
-    return list(rows)
+    for where, row in _numbered(str(path), rows):
+        if not isinstance(row, dict):
+            raise UsageError(f"{where} is not a JSON object")
+        yield where, row
+
+
+def _numbered(source: str, rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    return ((f"{source}: row {number}", row) for number, row in enumerate(rows, 1))
 
 
 def _text(row: Mapping[str, Any], columns: tuple[str, ...]) -> str | None:
@@ -140,7 +134,7 @@ def _first_user_turn(turns: list[Any]) -> str:
     return ""
 
 
-def _hub(source: str, column: str) -> Iterator[dict[str, Any]]:
+def _hub(source: str, column: str) -> Iterator[Row]:
     name, _, rest = source[3:].partition(":")
     split, _, wanted = rest.partition(":")
     try:

@@ -1,12 +1,16 @@
-"""What several parts have to know of words: number words, and what a Chinese character is."""
+"""What several parts read in the words of a text: numbers, bounds, quotation marks, Chinese.
+
+A part that reads more, or less, says so beside its own pattern; what stands here is shared.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-CJK = re.compile(r"[\u3400-\u9fff]")
-_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
+CJK_RANGE = "\u3400-\u9fff"  # for a class of characters in a pattern
+CJK = re.compile(f"[{CJK_RANGE}]")
+_WORD = re.compile(rf"[{CJK_RANGE}]|[^\W_{CJK_RANGE}]+")
 
 # Counts above one, as instructions name them.
 NUMBER_WORDS = {
@@ -28,6 +32,78 @@ NUMBER_WORDS = {
     "fifty": 50,
     "hundred": 100,
 }
+
+
+# The words of `number_value` beside them.
+_MORE_NUMBER_WORDS = {
+    word: n
+    for words, n in {
+        "one once single": 1,
+        "pair both double several multiple": 2,
+        "thrice triple": 3,
+        "dozen": 12,
+        "thirteen": 13,
+        "fourteen": 14,
+        "fifteen": 15,
+        "sixteen": 16,
+        "seventeen": 17,
+        "eighteen": 18,
+        "nineteen": 19,
+        "sixty": 60,
+        "seventy": 70,
+        "eighty": 80,
+        "ninety": 90,
+        "thousand": 1000,
+    }.items()
+    for word in words.split()
+}
+_ALL_NUMBER_WORDS = NUMBER_WORDS | _MORE_NUMBER_WORDS
+_ZH_DIGITS, _ZH_TENS = "零一二三四五六七八九两", {"十": 10, "百": 100, "千": 1000}
+_ONE = rf"(?:{'|'.join(_ALL_NUMBER_WORDS)})"
+_BELOW = rf"(?:\w+ty-{_ONE}|{_ONE})"  # a hundred
+# Patterns of what `number_value` reads, but for digits.
+NUMBERS_EN = rf"(?:{_ONE} (?:hundred|thousand)(?: and {_BELOW})?|{_BELOW})"
+NUMBERS_ZH = rf"[{_ZH_DIGITS}{''.join(_ZH_TENS)}]+"
+
+# Alternatives of a pattern: the words of a bound, before its number.
+AT_MOST_EN = "at most|no more than|not more than|fewer than|less than|up to"
+AT_LEAST_EN = "at least|no fewer than|no less than"
+EXACTLY_EN = "exactly|precisely"
+AT_MOST_ZH = "不超过|不得超过|不能超过|不多于|最多|至多"
+AT_LEAST_ZH = "至少|不少于|不低于"
+EXACTLY_ZH = "恰好|正好|刚好"
+
+QUOTATION_MARKS = ('""', "“”", "「」", "``")
+
+
+def quoted_pattern(marks: tuple[str, ...] = QUOTATION_MARKS) -> str:
+    """Up to 60 characters of a line in any of these pairs of marks; a group for each pair."""
+    return "|".join(rf"{pair[0]}([^{pair[1]}\n]{{1,60}}){pair[1]}" for pair in marks)
+
+
+def number_value(word: str) -> int | None:
+    """A number in digits, in English words or in Chinese numerals (up to 9,999)."""
+    if word.replace(",", "").isdecimal():
+        return int(word.replace(",", ""))
+    parts = [_ALL_NUMBER_WORDS.get(w) for w in re.split("[- ]", word.lower()) if w != "and"]
+    total = digit = 0
+    if None not in parts:
+        for n in parts:
+            total = (total or 1) * n if n in (100, 1000) else total + (n or 0)
+        return total
+    for char in word:
+        if char in _ZH_DIGITS:
+            digit = _ZH_DIGITS.index(char) if char != "两" else 2
+        elif char in _ZH_TENS:
+            total, digit = total + (digit or 1) * _ZH_TENS[char], 0
+        else:
+            return None
+    return total + digit
+
+
+def clean_text(text: str) -> str:
+    """Each lone surrogate as "?": JSON and models can emit them, UTF-8 cannot hold them."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def words(text: str) -> list[str]:

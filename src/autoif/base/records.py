@@ -1,7 +1,7 @@
 """The nouns. Frozen, slotted, JSON in and out; every id is a hash of the content it names.
 
     Instruction ──< Verifier (Checks + Cases) ──< Sample (query, response, verdicts) ──> Pair
-    anything that falls out of a filter ──> Drop
+    a stage: what it is given ──> Filtered (what it kept, and a Drop for each of the rest)
 
 `to_json` gives plain dictionaries (enums as their names); `from_json` is its inverse.
 """
@@ -13,9 +13,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import orjson
+
+from autoif.base.language import clean_text
+
+T = TypeVar("T")
+
+DETAIL = 400  # characters of a drop's detail
 
 
 def content_id(*parts: object) -> str:
@@ -271,6 +277,49 @@ class Drop:
     detail: str = ""
     parent: str = ""  # id of the instruction it belonged to, where there is one
 
+    @classmethod
+    def of(
+        cls,
+        stage: str,
+        record: str | tuple[object, ...],
+        reason: str,
+        detail: str = "",
+        parent: str = "",
+    ) -> Drop:
+        """record: its id, or, of what came to no record, the content that names it. `detail` is cut
+        to what a reader looks at."""
+        record_id = record if isinstance(record, str) else content_id(*record)
+        return cls(stage, record_id, reason, detail[:DETAIL], parent)
+
+
+@dataclass(frozen=True)
+class Filtered(Generic[T]):
+    """What one stage made of what it was given: what it kept, in order, and a Drop for each of the
+    rest. What was given is what was kept and dropped, so nothing leaves without a reason."""
+
+    stage: str
+    kept: list[T]
+    dropped: list[Drop] = field(default_factory=list)
+
+    @property
+    def entered(self) -> int:
+        return len(self.kept) + len(self.dropped)
+
+    def __rshift__(self, later: Filtered[T]) -> Filtered[T]:
+        """One after the other: a later step of the stage was given what this one kept.
+        Raises AssertionError where it was given something else."""
+        if later.stage != self.stage or later.entered != len(self.kept):
+            raise AssertionError(
+                f"{self.stage}: {len(self.kept)} kept, then {later.entered} in {later.stage}"
+            )
+        return Filtered(self.stage, later.kept, self.dropped + later.dropped)
+
+    def __add__(self, other: Filtered[T]) -> Filtered[T]:
+        """Side by side: two steps of one stage, each with its own candidates."""
+        if other.stage != self.stage:
+            raise AssertionError(f"{self.stage} and {other.stage} are two stages")
+        return Filtered(self.stage, self.kept + other.kept, self.dropped + other.dropped)
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -420,7 +469,7 @@ def dump_line(record: Any) -> bytes:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return clean_text(value)
     if isinstance(value, Sequence):
         return [_clean(v) for v in value]
     if isinstance(value, Mapping):

@@ -31,11 +31,11 @@ def decontaminate(
     runs = {name: Runs.of_files([name]) for name in benchmarks}
     counts = Counter(dict.fromkeys(benchmarks, 0))
     number = 0
-    for number, row in enumerate(read_rows(source), 1):
+    for number, (where, row) in enumerate(read_rows(source), 1):
         texts = [text for column in TEXTS for text in _texts(row.get(column))]
         if not texts and not row.keys() & set(TEXTS):
             raise UsageError(
-                f"{source}: row {number} has none of the columns {', '.join(TEXTS)}; it has: "
+                f"{where} has none of the columns {', '.join(TEXTS)}; it has: "
                 f"{', '.join(map(str, row))}"
             )
         shared = ((name, runs[name].shared(text)) for name in benchmarks for text in texts)

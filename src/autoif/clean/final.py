@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import orjson
 import polars as pl
 
+from autoif.base import jsonl
+from autoif.base.jsonl import Place, Row
 from autoif.base.records import Drop, dump_line, seed_from
 from autoif.clean.ngrams import BANDS, Runs, alike, bands
 from autoif.run.directory import DATA, RunDir
@@ -28,8 +29,6 @@ from autoif.run.recipe import Recipe
 STAGE = "data"
 FILE = "05-data.dropped"
 MOST = 64  # rows of one band that a row is compared with: more share what is common to all
-
-Row = dict[str, Any]
 
 
 def refine(parts: Sequence[Path], out: RunDir, recipe: Recipe, benchmarks: Runs) -> Funnel:
@@ -41,7 +40,6 @@ def refine(parts: Sequence[Path], out: RunDir, recipe: Recipe, benchmarks: Runs)
             why = _looked_at(rows, recipe, benchmarks)
             with out.replacing(name) as kept:
                 _write(rows, why, benchmarks, funnel, name.removeprefix("data/"), kept, dropped)
-    funnel.check()
     return funnel
 
 
@@ -50,21 +48,15 @@ class _Rows:
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
-        self._starts: list[tuple[int, int]] = []
 
-    def __iter__(self) -> Iterator[tuple[tuple[int, int], bytes]]:
-        """Each line with its place: number of the file, first byte."""
+    def __iter__(self) -> Iterator[tuple[int, Place, bytes]]:
+        """Each line with the number of its file and its place."""
         for n, path in enumerate(self.files):
-            at = 0
-            with path.open("rb") as lines:
-                for line in lines:
-                    yield (n, at), line
-                    at += len(line)
+            for place, line in jsonl.lines(path):
+                yield n, place, line
 
-    def at(self, place: tuple[int, int]) -> Row:
-        with self.files[place[0]].open("rb") as file:
-            file.seek(place[1])
-            return dict(orjson.loads(file.readline()))
+    def at(self, file: int, start: int) -> Row:
+        return jsonl.read_at(self.files[file], start)
 
 
 @dataclass
@@ -83,11 +75,11 @@ def _looked_at(rows: _Rows, recipe: Recipe, benchmarks: Runs) -> dict[int, tuple
     """Reason and detail by the number of each row that goes."""
     part, known = recipe.hygiene, _Known()
     why: dict[int, tuple[str, str]] = {}
-    for number, (place, line) in enumerate(rows):
-        row = orjson.loads(line)
+    for number, (file, place, line) in enumerate(rows):
+        row = jsonl.parse(line, place)
         known.ids.append(int(row["id"], 16))
-        known.files.append(place[0])
-        known.starts.append(place[1])
+        known.files.append(file)
+        known.starts.append(place.at)
         family = row["family"] or row["benchmark_type"]
         known.families.append(known.names.setdefault(family, len(known.names)))
         known.bands.extend(bands("\n".join(_parts(row))))
@@ -123,9 +115,9 @@ def _doubles(
             continue
         keys = list(enumerate(known.bands[number * BANDS : (number + 1) * BANDS]))
         others = {other: None for key in keys for other in heads.get(key, ())}
-        mine = _parts(rows.at((known.files[number], known.starts[number]))) if others else []
+        mine = _parts(rows.at(known.files[number], known.starts[number])) if others else []
         for other in others:
-            row = rows.at((known.files[other], known.starts[other]))
+            row = rows.at(known.files[other], known.starts[other])
             theirs = _parts(row)
             if len(mine) == len(theirs) and all(
                 alike(a, b) >= threshold for a, b in zip(mine, theirs, strict=True)
@@ -197,14 +189,14 @@ def _write(
     dropped: IO[bytes],
 ) -> None:
     count = funnel.counts[STAGE]
-    for number, (_, line) in enumerate(rows):
+    for number, (_, place, line) in enumerate(rows):
         count.entered += 1
         if number not in why:
             count.kept += 1
             kept.write(line)
             continue
         reason, detail = why[number]
-        row = orjson.loads(line)
+        row = jsonl.parse(line, place)
         parent = next(iter(row["instruction_ids"]), "")
         count.dropped[reason] += 1
         dropped.write(dump_line(Drop(STAGE, row["id"], reason, f"{name}: {detail}", parent)))

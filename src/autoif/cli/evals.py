@@ -10,6 +10,7 @@ from autoif.cli.common import (
     command,
     note,
     output_options,
+    own_process,
     say,
     say_json,
     server_options,
@@ -79,6 +80,7 @@ def add(commands: Any) -> None:
 def _eval(args: argparse.Namespace) -> int:
     from autoif.evals.evaluation import evaluate
 
+    own_process()
     scores = evaluate(
         args.benchmark,
         responses=args.responses,

@@ -7,12 +7,13 @@ import asyncio
 import os
 import shlex
 import signal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.console import Console
 
+from autoif.base import jsonl
 from autoif.base.errors import RunFailed
 from autoif.base.loop import asyncio_run
 from autoif.cli.common import (
@@ -22,6 +23,7 @@ from autoif.cli.common import (
     note,
     output,
     output_options,
+    own_process,
     say,
     say_json,
     server_options,
@@ -101,6 +103,7 @@ def _synth(args: argparse.Namespace) -> int:
         plan = dry_run.plan(recipe)
         say_json(plan) if args.json else say(dry_run.render(plan))
         return 0
+    own_process()
     out = RunDir(Path(args.out or Path("runs") / (recipe.preset or "defaults")))
     with out.locked():
         out.claim(recipe, update=args.update)
@@ -112,13 +115,13 @@ def _synth(args: argparse.Namespace) -> int:
 def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     """Writes the batch file; returns the number of calls in it."""
     from autoif.engine.local import Run
-    from autoif.models.batch import batch_lines
+    from autoif.models.batch import write_batch
 
     run = Run(recipe, out, Path(args.calls) if args.calls else None)
     noted = asyncio_run(run.collect())
     if noted:
         with output(args.batch, run.store_path) as file:
-            file.writelines(batch_lines(run.store_path))
+            asyncio_run(write_batch(run.store_path, file))
         note(
             f"{noted:,} calls in {args.batch}. When they are answered: autoif calls import "
             f"{run.store_path} RESULTS, then this command again"
@@ -202,8 +205,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _first_rows(path: Path, n: int) -> list[dict[str, Any]]:
-    with path.open("rb") as lines:
-        return [orjson.loads(line) for line, _ in zip(lines, range(n), strict=False)]
+    return [row for _, row in islice(jsonl.read(path), n)]
 
 
 def _lines(path: Path) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from autoif.base.errors import RunFailed
 from autoif.base.toml import parse_settings
-from autoif.cli.common import command, note, output_options, say, say_json
+from autoif.cli.common import command, note, output_options, own_process, say, say_json
 
 
 def add(commands: Any) -> None:
@@ -41,13 +41,18 @@ def add(commands: Any) -> None:
 def _train(args: argparse.Namespace) -> int:
     from autoif.engine.train_and_evaluate import train
     from autoif.train.config import TrainConfig
+    from autoif.train.model_files import need_extra
     from autoif.train.plots import read
+    from autoif.train.process import own_training_process
 
     flags = {"model": args.model, "out": args.out}
     settings = parse_settings(args.set) | {k: v for k, v in flags.items() if v is not None}
     config = TrainConfig.load(args.method, Path(args.config), settings)
+    need_extra()
+    own_process()
     with warnings.catch_warnings():  # of the libraries, about one another
         warnings.simplefilter("ignore")
+        own_training_process()
         try:
             model = train(config, (lambda line: None) if args.quiet else note)
         except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.inputs import BUILTIN, read_rows
-from autoif.base.language import CJK
+from autoif.base.language import CJK, CJK_RANGE
 
 COLUMNS = ("text", "instruction", "constraint", "prompt")
 GAPS = {False: 70, True: 14}  # characters between two concepts of a rule: Latin, Chinese
@@ -64,12 +64,12 @@ def typed(source: str) -> Iterator[dict[str, Any]]:
     UsageError for a file without rows, and for a row without such a text.
     """
     number = 0
-    for number, row in enumerate(read_rows(source, COLUMNS[0]), 1):
+    for number, (where, row) in enumerate(read_rows(source, COLUMNS[0]), 1):
         if not row.keys() & set(COLUMNS):
-            raise UsageError(f"{source}: row {number} has no {' or '.join(COLUMNS)}")
+            raise UsageError(f"{where}: no {' or '.join(COLUMNS)}")
         texts = [row[name] for name in COLUMNS if row.get(name) is not None]
         if texts and not isinstance(texts[0], str):
-            raise UsageError(f"{source}: row {number}: its text is {texts[0]!r}, no text")
+            raise UsageError(f"{where}: its text is {texts[0]!r}, no text")
         found = constraint_type(texts[0]) if texts and texts[0].strip() else ""
         yield {"id": row.get("id", number), "type": found or None}
     if not number:
@@ -82,7 +82,7 @@ _MARKS = {**dict.fromkeys(map(ord, "«「『"), "“"), **dict.fromkeys(map(ord,
 _MARKS |= {**dict.fromkeys(map(ord, "‘’‚`´"), "'"), **dict.fromkeys(map(ord, "–—−‐‑"), "-")}
 _MARKS |= {ord("„"): '"', ord("、"): ","}
 _QUOTED = re.compile(r"""["“][^"”]{1,120}["”]|(?<![\w'])'[^']{1,80}'(?!\w)""")
-_SAID = re.compile(r"[^\W\d_]{2}|[\u3400-\u9fff]")
+_SAID = re.compile(rf"[^\W\d_]{{2}}|[{CJK_RANGE}]")
 # ", and write at least two lines": said so that there is something to check, and no constraint.
 _ASIDE = re.compile(
     r"(?<=.{15})(?:[,;.:]| -|) (?:and )?(?:write|use|with|give|have) at least (?:two|three|one)"
@@ -109,7 +109,7 @@ _REQUEST = re.compile(
     r"[^，。；,;]{4,}"
 )
 _SENTENCE = re.compile(r"(?<=[.!?;]) |(?<=。)")
-_SEAM = re.compile(r"(?<=[a-z])(?=[\u3400-\u9fff])|(?<=[\u3400-\u9fff])(?=[a-z])")
+_SEAM = re.compile(rf"(?<=[a-z])(?=[{CJK_RANGE}])|(?<=[{CJK_RANGE}])(?=[a-z])")
 _THROUGH = re.compile(r"from the (?:very )?first(?: \w+)? to the (?:very )?last(?: \w+)?")
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from autoif.diagnosis.reading import NUMBERS_ZH, Reading, value
+from autoif.base.language import AT_LEAST_ZH, AT_MOST_ZH, EXACTLY_ZH, NUMBERS_ZH, number_value
+from autoif.diagnosis.reading import Reading
 
 _PARTIAL = re.compile(
     r"[每第首末各任前后比]|标题|括|除|以外|英文|半角|字母|单词|拼音|其中|一句|一段|一行"
 )
 _MARKS = {"逗号": "，", "句号": "。", "问号": "？", "感叹号": "！", "叹号": "！", "冒号": "：",
           "分号": "；", "顿号": "、"}  # fmt: skip
+_AT_MOST = f"{AT_MOST_ZH}|少于|控制在|限制在"
 _BOUND = re.compile(
-    r"(?P<before>不超过|最多|至多|不多于|少于|控制在|限制在|不得超过|不能超过|至少|不少于|不低于|多于|超过|"
-    rf"恰好|正好|刚好)?(?:使用|用|写|有|出现)?(?P<n>\d{{1,4}}|{NUMBERS_ZH})(?:到|至|-|~|—)?"
+    rf"(?P<before>{_AT_MOST}|{AT_LEAST_ZH}|多于|超过|{EXACTLY_ZH})?(?:使用|用|写|有|出现)?(?P<n>\d{{1,4}}|{NUMBERS_ZH})(?:到|至|-|~|—)?"
     rf"(?P<m>\d{{1,4}}|{NUMBERS_ZH})?个?(?P<unit>汉字|字|句|逗号|句号|问号|感叹号|叹号|冒号|分号)"
     r"(?:符)?(?P<after>以内|以下|之内|以上|以外)?"
 )
@@ -43,16 +44,14 @@ def expected(reading: Reading) -> Iterator[tuple[str, bool]]:
     if len(bounds) != 1:
         return
     found = bounds[0]
-    low, high = value(found["n"]), value(found["m"]) if found["m"] else None
+    low, high = number_value(found["n"]), number_value(found["m"]) if found["m"] else None
     if low is None:
         return
     before, after, unit = found["before"] or "", found["after"] or "", found["unit"]
     if high is None:
-        if after in ("以内", "以下", "之内") or before in (
-            "不超过", "最多", "至多", "不多于", "少于", "控制在", "限制在", "不得超过", "不能超过",
-        ):  # fmt: skip
+        if after in ("以内", "以下", "之内") or before in _AT_MOST.split("|"):
             low, high = 0, low
-        elif before in ("恰好", "正好", "刚好"):
+        elif before in EXACTLY_ZH.split("|"):
             high = low
         elif before or after == "以上":
             high = 10**6

@@ -4,20 +4,22 @@
     trials = plan + outcomes     every function on every text, in two orders
     diagnosis = rules(trials)    flags and scores
 
-`diagnose` does it all for one verifier. The flow of synthesis does the same steps with its own
-stored outcomes, so that a run stays a function of its answers; it does without the clock.
+`diagnose` does it all for one verifier; `examine` does the same within a run, where outcomes are
+stored, and without the clock.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from typing import Protocol
 
-from autoif.base.records import Case, Check, Outcome, Status, Verifier
+from autoif.base.records import Case, Check, Instruction, Outcome, Status, Verdict, Verifier
 from autoif.diagnosis.flags import (
     FLAGS,
     Facts,
@@ -30,11 +32,10 @@ from autoif.diagnosis.flags import (
 from autoif.diagnosis.plain import plain
 from autoif.diagnosis.probes import Probes, plan
 from autoif.diagnosis.reading import Reading, read
-from autoif.sandbox import Limits, Sandbox, Transformed
+from autoif.sandbox import CHECK_LIMITS, Sandbox, Transformed
 
 PROGRAMS = ("shape", "habits")
 AGAIN = 3  # runs in a fresh child each
-LIMITS = Limits(cpu_seconds=0.5, wall_seconds=2.0, total_seconds=10.0, strikes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def diagnose(
         checks = verifier
     sources = [c.source if isinstance(c, Check) else c for c in checks]
     if sandbox is None:
-        with Sandbox(limits=LIMITS) as own:
+        with Sandbox(limits=CHECK_LIMITS) as own:
             return _diagnose(sources, instruction, lang, cases, replies, own)
     return _diagnose(sources, instruction, lang, cases, replies, sandbox)
 
@@ -149,6 +150,38 @@ def _again(
 def program(name: str) -> str:
     """One of our programs that read sources, `shape` or `habits`, for `Sandbox.transform`."""
     return (files("autoif.diagnosis") / f"{name}.py").read_text("utf-8")
+
+
+class FunctionRunner(Protocol):
+    """Where functions run, with what depends on the machine remembered."""
+
+    async def verdicts(
+        self, checks: Sequence[Check], texts: list[str], *, check_order: bool = False
+    ) -> list[Verdict]: ...
+
+    async def transformed(self, program: str, texts: list[str]) -> list[Transformed]: ...
+
+
+async def examine(
+    runner: FunctionRunner,
+    checks: Sequence[Check],
+    instruction: Instruction,
+    cases: Sequence[Case],
+    replies: Sequence[str],
+) -> Diagnosis:
+    """`diagnose` in a run. Only outcomes decide, so that the run stays a function of its answers:
+    how long a call took is not looked at. cases: with labels that are believed."""
+    sources = [check.source for check in checks]
+    facts = facts_of(*[await runner.transformed(program(name), sources) for name in PROGRAMS])
+    reading, texts = prepare(instruction.text, instruction.lang, cases, facts, replies)
+    columns, slow = [
+        [[verdict.outcomes[f] for verdict in verdicts] for f in range(len(checks))]
+        for verdicts in await asyncio.gather(
+            runner.verdicts(checks, texts.texts, check_order=True),
+            runner.verdicts(checks, texts.slow),
+        )
+    ]
+    return conclude(trials_of(reading, texts, facts, columns, slow), texts)
 
 
 def facts_of(shapes: Sequence[Transformed], habits: Sequence[Transformed]) -> list[Facts]:

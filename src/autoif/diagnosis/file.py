@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from autoif.base import jsonl
 from autoif.base.errors import UsageError
-from autoif.base.records import Case, dump_line
-from autoif.diagnosis.core import LIMITS, diagnose
-from autoif.sandbox import Sandbox
+from autoif.base.records import dump_line
+from autoif.diagnosis.core import diagnose
+from autoif.sandbox import CHECK_LIMITS, Sandbox
+from autoif.verifier.schema import parse_verifier
 
 Write = Callable[[bytes], object]
 
@@ -28,73 +29,20 @@ def diagnose_file(
     """
     write = out if callable(out) else out.write
     if sandbox is None:
-        with Sandbox(limits=LIMITS) as own:
+        with Sandbox(limits=CHECK_LIMITS) as own:
             return diagnose_file(verifiers, write, sandbox=own)
     counts: Counter[str] = Counter()
-    for where, row in _rows(verifiers):
+    for place, row in jsonl.read(verifiers, required=True):
         name = row.get("id")
         if not isinstance(name, str):
-            raise UsageError(f'{where}: "id" must be there and hold a string')
-        instruction, lang = _instruction(row, where)
-        found = diagnose(
-            _checks(row, where), instruction, lang=lang, cases=_cases(row, where), sandbox=sandbox
+            raise UsageError(f'{place}: "id" must be there and hold a string')
+        parsed = parse_verifier(row, place)
+        if not parsed.checks:
+            raise UsageError(f'{place}: "checks" is empty: there is nothing to diagnose')
+        text = parsed.instruction.text if parsed.instruction else ""
+        diagnosis = diagnose(
+            parsed.checks, text, lang=parsed.lang, cases=parsed.cases, sandbox=sandbox
         )
-        counts.update(found.flags or ("",))
-        write(dump_line({"id": name, **asdict(found)}))
+        counts.update(diagnosis.flags or ("",))
+        write(dump_line({"id": name, **asdict(diagnosis)}))
     return counts
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Where each row stands, and the row."""
-    empty = True
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                empty = False
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    raise UsageError(f"{path}:{number}: not JSON; one object per line") from None
-                if not isinstance(row, dict):
-                    raise UsageError(f"{path}:{number}: a JSON object is wanted")
-                yield f"{path}:{number}", row
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    if empty:
-        raise UsageError(f"{path} is empty: it should hold one JSON object per line")
-
-
-def _instruction(row: Mapping[str, Any], where: str) -> tuple[str, str]:
-    given = row.get("instruction") or ""
-    text, lang = given, row.get("lang") or ""
-    if isinstance(given, dict):
-        text, lang = given.get("text") or "", lang or given.get("lang") or ""
-    if not isinstance(text, str) or not isinstance(lang, str):
-        raise UsageError(f'{where}: "instruction" has to be a text, or {{"text", "lang"}}')
-    return text, lang
-
-
-def _checks(row: Mapping[str, Any], where: str) -> list[str]:
-    checks = row.get("checks")
-    if isinstance(checks, list) and checks:
-        sources = [c.get("source") if isinstance(c, dict) else c for c in checks]
-        if all(isinstance(s, str) for s in sources):
-            return [str(s) for s in sources]
-    raise UsageError(f'{where}: "checks" has to be a list of function sources')
-
-
-def _cases(row: Mapping[str, Any], where: str) -> list[Case]:
-    cases = row.get("cases") or []
-    if not isinstance(cases, list):
-        raise UsageError(f'{where}: "cases" has to be a list')
-    found = []
-    for case in cases:
-        given: Mapping[str, Any] = case if isinstance(case, dict) else {}
-        text, expected = given.get("text", given.get("input")), given.get("expected")
-        expected = given.get("output") if expected is None else expected
-        if not isinstance(text, str) or not isinstance(expected, bool):
-            raise UsageError(f'{where}: a case is {{"text": ..., "expected": true or false}}')
-        found.append(Case(text, expected))
-    return found

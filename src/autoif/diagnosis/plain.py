@@ -14,18 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from autoif.base.language import CJK
-from autoif.diagnosis.reading import NUMBERS_ZH, Reading, upper, value
+from autoif.base.language import AT_LEAST_EN, AT_MOST_EN, CJK, NUMBERS_ZH, number_value
+from autoif.diagnosis.reading import Reading, upper
 
 Rule = Callable[[str], bool | None]
 
 _N = r"(?P<n>\d{1,4}|[a-z]+)"
 _UNIT = r"(?P<unit>words?|sentences?|lines?|paragraphs?|characters?|bullet points|bullets)"
 _AT_MOST = (
-    r"(?:at most|no more than|not more than|fewer than|less than|under|below|within|up to|"
+    rf"(?:{AT_MOST_EN}|under|below|within|"
     r"(?:a )?maximum of|not exceed(?:ing)?)"
 )
-_AT_LEAST = r"(?:at least|no fewer than|no less than|more than|over|(?:a )?minimum of)"
+_AT_LEAST = rf"(?:{AT_LEAST_EN}|more than|over|(?:a )?minimum of)"
 FILLER = re.compile(
     r"\b(?:please|your|the|a|an|in|of|reply|response|answer|text|whole|entire|anywhere|at all|use|"
     r"write|keep|do|any|make|sure|should|must|be|to|contain|include|it|that|is|with|and|long|stay|"
@@ -85,16 +85,16 @@ Found = tuple[Rule, tuple[int, int]]
 
 def _extent(text: str, reading: Reading) -> Found | None:
     match = re.search(rf"(?:{_AT_MOST}) {_N} {_UNIT}", text)
-    if match and (n := value(match["n"])):
+    if match and (n := number_value(match["n"])):
         return _within(match["unit"], 0, n), match.span()
     match = re.search(rf"(?:{_AT_LEAST}) {_N} {_UNIT}", text)
-    if match and (n := value(match["n"])):
+    if match and (n := number_value(match["n"])):
         return _within(match["unit"], n, 10**9), match.span()
     match = re.search(rf"exactly {_N} {_UNIT}", text)
-    if match and (n := value(match["n"])):
+    if match and (n := number_value(match["n"])):
         return _within(match["unit"], n, n), match.span()
     match = re.search(rf"between {_N} and (?P<m>\d+|[a-z]+) {_UNIT}", text)
-    if match and (n := value(match["n"])) and (m := value(match["m"])):
+    if match and (n := number_value(match["n"])) and (m := number_value(match["m"])):
         return _within(match["unit"], n, m), match.span()
     return None
 
@@ -103,10 +103,10 @@ def _extent_zh(text: str, reading: Reading) -> Found | None:
     number = rf"(?P<n>\d{{1,4}}|{NUMBERS_ZH})个?(?P<unit>汉?字|句话?)"
     most = r"(?:不|勿|别)[得能可要应宜许]?(?:超过|多于|大于)|最多|至多|(?<!不)少于|在"
     match = re.search(rf"(?:{most}){number}(?:以内|之内)?", text)
-    if match and (n := value(match["n"])):
+    if match and (n := number_value(match["n"])):
         return _within(match["unit"], 0, n), match.span()
     match = re.search(rf"(?:至少|不少于|超过|多于){number}", text)
-    if match and (n := value(match["n"])):
+    if match and (n := number_value(match["n"])):
         return _within(match["unit"], n, 10**9), match.span()
     return None
 
@@ -257,7 +257,7 @@ def _lower_bounds(reading: Reading) -> list[tuple[str, int]]:
         return []
     found = []
     for match in re.finditer(rf"(?<![\w.])(\d{{1,4}}|[a-z]+|{NUMBERS_ZH})", reading.text.lower()):
-        n = value(match[1])
+        n = number_value(match[1])
         unit = _UNITS.match(reading.text.lower(), match.end())
         if n is None or n < 2 or unit is None or upper(reading.text, match):
             continue

@@ -11,45 +11,32 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from autoif.base.language import CJK, NUMBER_WORDS
+from autoif.base.language import (
+    AT_LEAST_EN,
+    AT_LEAST_ZH,
+    AT_MOST_EN,
+    AT_MOST_ZH,
+    CJK,
+    EXACTLY_EN,
+    EXACTLY_ZH,
+    NUMBERS_EN,
+    NUMBERS_ZH,
+    QUOTATION_MARKS,
+    number_value,
+    quoted_pattern,
+)
 
-_NUMBERS = NUMBER_WORDS | {
-    word: n
-    for words, n in {
-        "one once single": 1,
-        "pair both double several multiple": 2,
-        "thrice triple": 3,
-        "dozen": 12,
-        "thirteen": 13,
-        "fourteen": 14,
-        "fifteen": 15,
-        "sixteen": 16,
-        "seventeen": 17,
-        "eighteen": 18,
-        "nineteen": 19,
-        "sixty": 60,
-        "seventy": 70,
-        "eighty": 80,
-        "ninety": 90,
-        "thousand": 1000,
-    }.items()
-    for word in words.split()
-}
-_DIGITS, _TENS = "零一二三四五六七八九两", {"十": 10, "百": 100, "千": 1000}
-_ONE = rf"(?:{'|'.join(_NUMBERS)})"
-_BELOW = rf"(?:\w+ty-{_ONE}|{_ONE})"  # a hundred
-NUMBERS_EN = rf"(?:{_ONE} (?:hundred|thousand)(?: and {_BELOW})?|{_BELOW})"
-NUMBERS_ZH = rf"[{_DIGITS}{''.join(_TENS)}]+"
 _NUMBER = re.compile(
     rf"(?<![\w.#])(\d{{1,3}},\d{{3}}|\d{{1,4}}|{NUMBERS_EN})\b|(\d{{1,4}}|{NUMBERS_ZH})"
     r"(?=个|字|词|句|行|段|条|次|处|种|项|点|位|名|本|对|遍|组|部|首|张|列|步|则|汉字)",
     re.IGNORECASE,
 )
 _UPPER = re.compile(
-    r"(?:at most|no more than|not more than|fewer than|less than|up to|under|below|within|"
+    rf"(?:{AT_MOST_EN}|under|below|within|"
     r"max(?:imum)?(?: of)?|exceed\w*|longer than|limit\w*(?: \w+){0,5} to|no \w+(?: \w+)* than|"
     r"(?:not|n't|never)(?: \w+){1,3} than|between \w+ and|"
-    r"(?:不|别|勿)[要得能可应许宜]?以?(?:超过|多于|大于|长于)|不超过|最多|至多|不多于|少于|不到|不得超过|不能超过|不可超过|控制在|限制在|最长|短于|不大于)"
+    r"(?:不|别|勿)[要得能可应许宜]?以?(?:超过|多于|大于|长于)|"
+    rf"{AT_MOST_ZH}|少于|不到|不可超过|控制在|限制在|最长|短于|不大于)"
     r"\s*(?:of |the |a |any )?$",
     re.IGNORECASE,
 )
@@ -58,8 +45,8 @@ _UPPER_AFTER = re.compile(
     r"|[^，。]{0,4}(?:以内|以下|之内)"
 )
 _LOWER = re.compile(
-    r"(?:at least|no fewer than|no less than|not less than|minimum(?: of)?|more than|over|exactly|"
-    r"precisely|between|至少|不少于|不低于|多于|超过|恰好|正好|刚好|只有|共|分|列出|写出)"
+    rf"(?:{AT_LEAST_EN}|not less than|minimum(?: of)?|more than|over|{EXACTLY_EN}|between|"
+    rf"{AT_LEAST_ZH}|多于|超过|{EXACTLY_ZH}|只有|共|分|列出|写出)"
     r"\s*(?:of |the |a )?$",
     re.IGNORECASE,
 )
@@ -169,8 +156,9 @@ _NARROW = re.compile(
     re.IGNORECASE,
 )
 QUOTED = re.compile(
-    r"\"([^\"\n]{1,60})\"|“([^”\n]{1,60})”|「([^」\n]{1,60})」|『([^』\n]{1,60})』|`([^`\n]{1,60})`"
-    r"|(?<![A-Za-z0-9])'([^\n]{1,60}?)'(?![A-Za-z0-9])|(</?[A-Za-z]\w*>)|‘([^’\n]{1,60})’|《([^》\n]{1,40})》|【([^】\n]{1,40})】"
+    quoted_pattern((*QUOTATION_MARKS, "『』"))
+    + r"|(?<![A-Za-z0-9])'([^\n]{1,60}?)'(?![A-Za-z0-9])|(</?[A-Za-z]\w*>)"
+    r"|‘([^’\n]{1,60})’|《([^》\n]{1,40})》|【([^】\n]{1,40})】"
 )
 _TIMES = re.compile(r"\btimes\b|\btwice\b|\bthrice\b|次|遍", re.IGNORECASE)
 _EXTENT_UNIT = re.compile(
@@ -231,7 +219,7 @@ def read(text: str, lang: str = "", texts: tuple[str, ...] = ()) -> Reading:
         demands = True
     elif _EACH.search(bare) and not _MARKER.search(bare) and not ordered:
         demands = False
-    exact = re.search(r"exactly|precisely|恰好|正好|刚好", bare, re.IGNORECASE)
+    exact = re.search(f"{EXACTLY_EN}|{EXACTLY_ZH}", bare, re.IGNORECASE)
     exact_extent = bool(exact and _EXACT_EXTENT.search(bare))
     return Reading(
         text=text,
@@ -270,32 +258,12 @@ def upper(text: str, number: re.Match[str]) -> bool:
 
 
 def _found(text: str) -> list[re.Match[str]]:
-    return [m for m in _NUMBER.finditer(text) if value(m[0]) is not None]
+    return [m for m in _NUMBER.finditer(text) if number_value(m[0]) is not None]
 
 
 def in_order(text: str) -> list[int]:
     """The numbers that a text names, in its order, repeated ones too."""
-    return [n for m in _found(QUOTED.sub(" ", text)) if (n := value(m[0]))]
-
-
-def value(word: str) -> int | None:
-    """A number in digits, in English words or in Chinese numerals (up to 9,999)."""
-    if word.replace(",", "").isdecimal():
-        return int(word.replace(",", ""))
-    parts = [_NUMBERS.get(part) for part in re.split("[- ]", word.lower()) if part != "and"]
-    total = digit = 0
-    if None not in parts:
-        for n in parts:
-            total = (total or 1) * n if n in (100, 1000) else total + (n or 0)
-        return total
-    for char in word:
-        if char in _DIGITS:
-            digit = _DIGITS.index(char) if char != "两" else 2
-        elif char in _TENS:
-            total, digit = total + (digit or 1) * _TENS[char], 0
-        else:
-            return None
-    return total + digit
+    return [n for m in _found(QUOTED.sub(" ", text)) if (n := number_value(m[0]))]
 
 
 def _least(text: str) -> tuple[int, bool, tuple[int, ...]]:
@@ -303,7 +271,7 @@ def _least(text: str) -> tuple[int, bool, tuple[int, ...]]:
     numbers that the text names."""
     least, extent, numbers = 0, False, []
     for match in _found(text):
-        n = value(match[0]) or 0
+        n = number_value(match[0]) or 0
         numbers.append(n)
         if upper(text, match):
             continue

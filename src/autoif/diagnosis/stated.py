@@ -13,8 +13,20 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 
+from autoif.base.language import (
+    AT_LEAST_EN,
+    AT_LEAST_ZH,
+    AT_MOST_EN,
+    AT_MOST_ZH,
+    CJK_RANGE,
+    EXACTLY_EN,
+    EXACTLY_ZH,
+    NUMBERS_EN,
+    NUMBERS_ZH,
+    number_value,
+)
 from autoif.diagnosis.plain import FILLER
-from autoif.diagnosis.reading import NUMBERS_EN, NUMBERS_ZH, QUOTED, Reading, value
+from autoif.diagnosis.reading import QUOTED, Reading
 
 Texts = tuple[tuple[int, int], list[str], list[str]]  # where it is said, what breaks, what follows
 
@@ -64,8 +76,11 @@ def stated(reading: Reading) -> Iterator[tuple[str, bool]]:
             yield from ((text, True) for text in follows)
 
 
+_PLAIN = re.compile(rf"[A-Za-z]{{2,}}(?:[ '-][A-Za-z]+)*|[{CJK_RANGE}]+")
+
+
 def _plain(words: Iterable[str]) -> bool:
-    return all(re.fullmatch(r"[A-Za-z]{2,}(?:[ '-][A-Za-z]+)*|[\u3400-\u9fff]+", w) for w in words)
+    return all(_PLAIN.fullmatch(word) for word in words)
 
 
 def _clause(text: str, at: int) -> str:
@@ -79,10 +94,10 @@ def _clause(text: str, at: int) -> str:
 
 _N = rf"(?:\d{{1,4}}|{NUMBERS_EN})"
 _MOST = (
-    r"at most|no more than|not more than|up to|a maximum of|not exceed(?:ing)?|fewer than|"
-    r"less than|(?:not|n't|never)(?: \w+){1,2} (?:more than|exceed)"
+    rf"{AT_MOST_EN}|a maximum of|not exceed(?:ing)?|"
+    r"(?:not|n't|never)(?: \w+){1,2} (?:more than|exceed)"
 )
-_LEAST = r"at least|no fewer than|no less than|a minimum of|more than"
+_LEAST = rf"{AT_LEAST_EN}|a minimum of|more than"
 _UNIT = (
     r"words? (?:written |set )?(?:entirely |wholly )?in (?:all )?(?:capital letters|capitals|"
     r"uppercase|caps)|uppercase words|sentences?|lines?|paragraphs?|words?|bullet points?|bullets|"
@@ -94,9 +109,9 @@ _SPECIAL = (  # "three lines of verse", "ten words that rhyme"
     r"in\b(?! (?:your|the|all|total))"
 )
 _COUNTED = re.compile(
-    rf"\b(?:(?P<most>{_MOST})|(?P<least>{_LEAST})|(?P<exact>exactly|precisely)|"
+    rf"\b(?:(?P<most>{_MOST})|(?P<least>{_LEAST})|(?P<exact>{EXACTLY_EN})|"
     rf"between (?P<low>{_N}) and) (?P<n>{_N}) ?(?P<unit>{_UNIT})\b(?! (?:{_SPECIAL}))"
-    r"|(?P<zmost>不超过|不得超过|不能超过|不多于|最多|至多)|(?P<zleast>至少|不少于|不低于)|(?P<zexact>恰好|正好|刚好)",
+    rf"|(?P<zmost>{AT_MOST_ZH})|(?P<zleast>{AT_LEAST_ZH})|(?P<zexact>{EXACTLY_ZH})",
 )
 _ZH = re.compile(
     rf"(?:地|要|应|须|再)?(?:出现|使用|用|写|列出|包含|提到|有|分)*(?P<n>\d{{1,4}}|{NUMBERS_ZH})个?"
@@ -123,7 +138,7 @@ def _counted(text: str, quoted: list[str], zh: bool) -> Texts | None:
             if after is None:
                 continue
             numbers, span = after, (found.start(), after.end())
-        n = value(numbers["n"])
+        n = number_value(numbers["n"])
         if n is None or not 1 <= n <= 300:
             continue
         said = found[0]
@@ -135,7 +150,7 @@ def _counted(text: str, quoted: list[str], zh: bool) -> Texts | None:
         elif found["least"] or found["zleast"]:
             low, high = n + said.startswith("more"), 0
         elif found["low"]:
-            low = value(found["low"]) or n
+            low = number_value(found["low"]) or n
         unit = numbers["unit"] or "times"
         if unit in ("times", "次") and (len(quoted) != 1 or not _plain(quoted)):
             continue
@@ -292,7 +307,7 @@ _LENGTH = re.compile(
 
 def _sentence_length(text: str, quoted: list[str], zh: bool) -> Texts | None:
     found = _LENGTH.search(text)
-    n = value(found["n"] or found["zn"]) if found else None
+    n = number_value(found["n"] or found["zn"]) if found else None
     if not found or n is None or _OPEN.search(text):
         return None
     words = [ABOUT[zh].format(word) for word in quoted if _plain([word])]

@@ -10,11 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from autoif.engine.late_files import late_files
-from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
 from autoif.synthesis.compositions import compose
-from autoif.synthesis.instructions import propose as propose
-from autoif.synthesis.instructions import user_files as user_files
+from autoif.synthesis.instructions import propose, user_files
 from autoif.synthesis.prompts import examples
 from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.synthesis.responses import queries
@@ -33,14 +31,14 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 
     Raises UsageError for a file of the recipe that the run could not read.
     """
-    part, funnel = recipe.instructions, Funnel()
+    part = recipe.instructions
     late_files(recipe)
     own = bool(recipe.verifiers.own)
     if own:
-        first = len(user_files.verifiers(recipe, funnel))
+        first = len(user_files.verifiers(recipe).kept)
         asks = 0
     else:
-        first = len(propose.load(recipe, funnel))
+        first = len(propose.load(recipe).kept)
         asks = 0 if part.own else part.rounds * part.asks * len(recipe.langs)
     most = first + asks * part.per_ask
     likely = first + round(asks * part.per_ask * YIELD["proposals"])
@@ -72,8 +70,8 @@ def _rows(
     most, likely = (0, 0) if own else found
     prompts, lang = PromptTemplates(recipe.prompts), recipe.langs[0]
 
-    def size(prompt: str, **values: object) -> float:
-        holes: dict[str, object] = dict.fromkeys(_HOLES, "") | values
+    def size(prompt: str) -> float:
+        holes: dict[str, object] = dict.fromkeys(_HOLES, "")
         holes |= examples.shown(lang, "evaluate", 0)
         text = "".join(m.content for m in prompts.messages(prompt, lang, **holes))
         return len(text) / CHARS_PER_TOKEN[lang]

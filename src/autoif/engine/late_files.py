@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from autoif.clean.ngrams import Runs
-from autoif.report import dataset_card as dataset_card
+from autoif.report import dataset_card
 from autoif.run.recipe import Recipe
-from autoif.synthesis.compositions import draw as draw
+from autoif.synthesis.compositions import draw
 
 
 def late_files(recipe: Recipe) -> tuple[str, Runs]:

@@ -19,38 +19,29 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import AutoIFError, CallPending, RunFailed
-from autoif.base.inputs import builtin
-from autoif.base.records import Usage, Verifier
+from autoif.base.records import Filtered, Usage, Verifier
 from autoif.base.version import __version__
 from autoif.clean.final import refine
 from autoif.engine.late_files import late_files
-from autoif.engine.shards import WorkPlan, trim
+from autoif.engine.opening import open_context
+from autoif.engine.shards import WorkPlan, commit, process
 from autoif.models import Backend
-from autoif.models.batch import PendingBackend, forget_pending
+from autoif.models.batch import PendingBackend
 from autoif.models.budget import Budget, BudgetGuard
-from autoif.models.cached import CachedChat
-from autoif.models.open import open_backend
-from autoif.report import dataset_card as dataset_card
-from autoif.run.directory import RunDir, ShardFiles, write_json, write_whole
+from autoif.report import dataset_card
+from autoif.run.directory import RunDir, write_json, write_whole
 from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
-from autoif.sandbox import Limits, Sandbox
-from autoif.store.admin import used_by
-from autoif.store.sqlite import CallStore
-from autoif.synthesis.compositions import draw as draw
-from autoif.synthesis.context import Context, Relate
-from autoif.synthesis.instructions import propose as propose
-from autoif.synthesis.instructions import user_files as user_files
+from autoif.store import open_store
+from autoif.store.base import Store
+from autoif.synthesis.compositions import draw
+from autoif.synthesis.context import Context
+from autoif.synthesis.instructions import propose, user_files
 from autoif.synthesis.product import Product
-from autoif.synthesis.prompts.templates import PromptTemplates
-from autoif.synthesis.responses import queries
-from autoif.synthesis.responses import sample as sample
 from autoif.synthesis.verifiers import evidence
+from autoif.verifier.verify import accepts
 
-ROLES = ("propose", "code", "respond", "judge")
-# A function that a model wrote gets this much for one text. Honest ones need a thousandth of it.
-LIMITS = Limits(cpu_seconds=1.0, wall_seconds=10.0, total_seconds=60.0, memory_mb=256, strikes=2)
 AHEAD = 4  # products begun or waiting to be committed, per one in flight
 
 
@@ -104,56 +95,47 @@ class Run:
         store, every call that it would make. Returns how many; 0: `execute` needs no model."""
         await asyncio.to_thread(late_files, self.recipe)
         async with self._open(pending=True) as context:
-            async with _Plain(context, Funnel()):
-                with suppress(CallPending):
-                    plan = await self._todo(context, Funnel())
-                    async for _ in self._in_order(context, plan):
+            with suppress(CallPending):
+                plan = await self._instructions(context, Funnel())
+                async for _ in self._in_order(context, plan):
+                    pass
+                if self.recipe.compose.on and not any(b.noted for b in self._notes):
+                    shards = await self._work(context, plan)
+                    drawn = await self._compositions(context, shards, Funnel())
+                    async for _ in self._in_order(context, drawn):
                         pass
-                    if self.recipe.compose.on and not any(b.noted for b in self._notes):
-                        drawn = await self._compose(
-                            context, await self._work(context, plan), Funnel()
-                        )
-                        async for _ in self._in_order(context, drawn):
-                            pass
-            # A pending call ends its instruction; what was asked beside it has to be noted too.
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            await asyncio.gather(*others, return_exceptions=True)
             return sum(b.noted for b in self._notes)
 
     @asynccontextmanager
     async def _open(self, *, pending: bool = False) -> AsyncGenerator[Context, None]:
-        """Store, sandbox and models, closed again whatever happens."""
-        if pending and self.store_path.exists():
-            forget_pending(self.store_path)
-        store = CallStore.open(self.store_path)
-        chats: dict[str, CachedChat] = {}
+        """The store and all else, closed again whatever happens."""
+
+        def wrap(model: str, backend: Backend) -> Backend:
+            if pending:
+                backend = PendingBackend(backend, store)
+                self._notes.append(backend)
+            self._models[backend.namespace] = model
+            return self.guard.before(model, backend)
+
+        store = open_store(self.store_path)
         try:
-            with Sandbox(self.recipe.engine.sandbox_workers or None, LIMITS) as sandbox:
-                for model in sorted({self.recipe.models.role(role) for role in ROLES}):
-                    backend = self.backends.get(model) or _open(self.recipe, model, self.on_notice)
-                    if pending:
-                        backend = PendingBackend(backend, store)
-                        self._notes.append(backend)
-                    chats[model] = CachedChat(self.guard.before(model, backend), store)
-                    self.progress.counts[model] = chats[model].counts
-                    self._models[backend.namespace] = model
+            if pending:
+                await store.forget_pending()  # of an earlier round, maybe of another recipe
+            async with open_context(
+                self.recipe,
+                store,
+                backends=self.backends,
+                wrap=wrap,
+                counts=self.progress.counts,
+                on_notice=self.on_notice,
+            ) as context:
                 if self.budget:
                     prices = self.recipe.models.prices
-                    used = self._used().items()
+                    used = (await self._used(store)).items()
                     self.guard.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
-                yield Context(
-                    self.recipe,
-                    PromptTemplates(self.recipe.prompts),
-                    {role: chats[self.recipe.models.role(role)] for role in ROLES},
-                    sandbox,
-                    store,
-                    _nli(self.recipe),
-                    queries.load(self.recipe),
-                )
+                yield context
         finally:
-            for chat in chats.values():
-                await chat.close()
-            store.close()
+            await store.close()
 
     async def _tick(self) -> None:
         while True:
@@ -169,18 +151,17 @@ class Run:
         progress = self.progress
         head = Funnel()
         progress.at_work.append(head)
-        async with _Plain(context, head):
-            progress.phase = "instructions"
-            plan = await self._todo(context, head)
-            progress.instructions = plan.total
-            progress.phase = "synthesis"
-            parts = await self._work(context, plan)
-            if self.recipe.compose.on:
-                progress.phase = "composition"
-                drawn = await self._compose(context, parts, head)
-                progress.compositions = drawn.total
-                parts += await self._work(context, drawn)
-        head.check()
+        progress.phase = "instructions"
+        plan = await self._instructions(context, head)
+        progress.instructions = plan.total
+        progress.phase = "synthesis"
+        shards = await self._work(context, plan)
+        if self.recipe.compose.on:
+            progress.phase = "composition"
+            drawn = await self._compositions(context, shards, head)
+            progress.compositions = drawn.total
+            shards += await self._work(context, drawn)
+        await self._book_shared(context, head)
         progress.settle(head)
         progress.at_work.clear()  # what a target left behind is in no artefact
         self.out.write_lines("01-instructions.dropped", head.drops_in("01-instructions"))
@@ -188,22 +169,28 @@ class Run:
         shared = sorted(head.drops_in("02-verifiers"), key=lambda d: d.record_id)
         undrawn = head.drops_in("04-compositions")
         heads = {"02-verifiers.dropped": shared, "04-compositions.dropped": undrawn}
-        self.out.merge(parts, heads)
-        self.progress.funnel.add(
-            await asyncio.to_thread(refine, parts, self.out, self.recipe, benchmarks)
+        self.out.merge(shards, heads)
+        progress.funnel.add(
+            await asyncio.to_thread(refine, shards, self.out, self.recipe, benchmarks)
         )
         return await self._finish(context, fidelity)
 
-    def _used(self) -> dict[str, Usage]:
+    async def _book_shared(self, context: Context, head: Funnel) -> None:
+        """Plain replies serve all instructions; those that failed are booked once."""
+        for lang in self.recipe.langs:
+            if replies := context.shared.get(evidence.plain(lang)):
+                head.book(Filtered(evidence.CASES, [], (await replies).dropped))
+
+    async def _used(self, store: Store) -> dict[str, Usage]:
         """Tokens by model, of all starts of this run up to its last mark."""
-        used = used_by(self.store_path, self._name).items()
+        used = (await store.used(self._name)).items()
         return {self._models[name]: usage for name, usage in used if name in self._models}
 
     async def _finish(self, context: Context, fidelity: str) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""
         cut = bool(self.guard.refused) and self.guard.reason != "target"
         await context.store.mark(self._name)
-        report = self.progress.report("stopped" if cut else "done", self._used())
+        report = self.progress.report("stopped" if cut else "done", await self._used(context.store))
         text = dataset_card.render(self.recipe, report, self.out.path / "data", fidelity)
         write_whole(self.out.path / "data" / "README.md", text.encode())
         if cut:
@@ -223,63 +210,75 @@ class Run:
             )
         return manifest
 
-    async def _todo(self, context: Context, head: Funnel) -> WorkPlan:
+    async def _instructions(self, context: Context, head: Funnel) -> WorkPlan:
         """Every instruction, in the order of their ids; on disk, so that memory stays flat."""
         own: dict[str, Verifier] = {}
         if self.recipe.verifiers.own:
-            own = {v.instruction.id: v for v in user_files.verifiers(self.recipe, head)}
-            found = [v.instruction for v in own.values()]
+            brought = user_files.verifiers(self.recipe)
+            head.book(brought)
+            own = {v.instruction.id: v for v in brought.kept}
+            instructions = [v.instruction for v in brought.kept]
         else:
-            seeds = propose.load(self.recipe, head)
-            found = await propose.augment(context, seeds, head)
-        found.sort(key=lambda i: i.id)
-        self.out.write_lines("01-instructions", found)
-        return WorkPlan.of(self.out, context, found, own)
+            seeds = propose.load(self.recipe)
+            proposals = await propose.augment(context, seeds.kept)
+            head.book(seeds, proposals)
+            instructions = seeds.kept + proposals.kept
+        instructions.sort(key=lambda i: i.id)
+        self.out.write_lines("01-instructions", instructions)
+        return WorkPlan.of(self.out, context, instructions, own)
 
-    async def _compose(self, context: Context, parts: list[Path], head: Funnel) -> WorkPlan:
-        """What is drawn from the verifiers of these parts. Samples of compositions come on top of a
-        target."""
+    async def _compositions(self, context: Context, shards: list[Path], head: Funnel) -> WorkPlan:
+        """What is drawn from the verifiers of these shards. Samples of compositions come on top of
+        a target."""
         if self.guard.reason == "target":
             self.guard.reopen()
-        found = await asyncio.to_thread(draw.Pool, parts)
-        loop = asyncio.get_running_loop()
+        pool = await asyncio.to_thread(draw.Pool, shards)
 
-        def follows(name: str, text: str) -> bool:
-            asked = context.verdicts(found.verifier(name).checks, [text])
-            (verdict,) = asyncio.run_coroutine_threadsafe(asked, loop).result()
-            return sample.passes(verdict.fraction, self.recipe.responses)
+        async def follows(name: str, text: str) -> bool:
+            checks = pool.verifier(name).checks
+            verdicts = await context.verdicts(checks, [text])
+            return accepts(verdicts, [self.recipe.responses.accuracy.share(len(checks))])
 
-        drawn = draw.draw(self.recipe, found, context.queries, head, follows)
-        return await asyncio.to_thread(WorkPlan.composed, self.out, context, found, drawn)
+        possible = draw.possible(self.recipe, pool)
+        head.book(Filtered(draw.STAGE, [], possible.dropped))
+        drawn = draw.draw(self.recipe, pool, context.queries, possible.kept, follows)
+        return await WorkPlan.composed(self.out, context, pool, drawn)
 
     async def _work(self, context: Context, plan: WorkPlan) -> list[Path]:
         """Works through the shards in order; the directories to merge."""
-        self.out.drop_parts(plan.under, plan.stamp)
+        self.out.drop_shards(plan.under, plan.stamp)
+        shared = {query.id for pool in context.queries.values() for query in pool}
         merged: list[Path] = []
         kept = 0
         async with aclosing(self._in_order(context, plan)) as products:
             for n in range(plan.shards):
-                part = plan.part(n)
-                if part.finished():
-                    self.progress.funnel.add(part.funnel)
-                    self.progress.through(plan.stage, part.funnel.counts[plan.stage].entered)
-                    merged.append(part.path)
+                shard = plan.files(n)
+                if shard.finished():
+                    self.progress.funnel.add(shard.funnel)
+                    self.progress.through(plan.stage, shard.funnel.counts[plan.stage].entered)
+                    merged.append(shard.path)
                 else:
-                    with part.begun():
+                    asked_for = set(shared)
+                    with shard.begun():
                         for _ in range(plan.length(n)):
                             product = await anext(products, None)
                             if product is None:
                                 break
-                            self._commit(part, product, plan.target and plan.target - kept)
-                            if self._full(plan, kept + part.funnel.counts["samples"].kept):
+                            asked_for.add(product.unit.id)
+                            here = kept + shard.funnel.counts["samples"].kept
+                            commit(product, shard, plan.target and plan.target - here)
+                            self.progress.settle(product.funnel)
+                            product.forget()
+                            if self._full(plan, kept + shard.funnel.counts["samples"].kept):
                                 break
                     # A shard that was cut short, or some of whose calls got no answer, is not
                     # finished; one that the target ended is: it will always end there.
-                    cut = self.guard.failed or self.guard.reason not in ("", "target")
+                    cut = self.guard.reason not in ("", "target")
+                    cut = cut or not asked_for.isdisjoint(self.guard.unanswered)
                     if not cut:
                         await context.store.mark(self._name)
-                    merged.append(part.end() if cut else part.finish())
-                kept += part.funnel.counts["samples"].kept
+                    merged.append(shard.end() if cut else shard.finish())
+                kept += shard.funnel.counts["samples"].kept
                 if self._full(plan, kept) or self.guard.refused:
                     break
         return merged
@@ -290,29 +289,13 @@ class Run:
             self.guard.shut("target")
         return full
 
-    def _commit(self, part: ShardFiles, product: Product, room: int) -> None:
-        """The product's records go to its shard. `room`: samples that a target leaves to the shard;
-        0 = there is none."""
-        if room:
-            trim(product, room - part.funnel.counts["samples"].kept)
-        part.write("02-verifiers", [product.verifier] if product.verifier else [])
-        part.write("04-compositions", [product.composition] if product.composition else [])
-        part.write("03-samples", product.samples)
-        for name in ("sft", "dpo", "rlvr"):
-            part.write(f"data/{name}", getattr(product, name))
-        for name in ("02-verifiers", "03-samples", "04-compositions"):
-            part.write(f"{name}.dropped", product.funnel.drops_in(name))
-        part.funnel.add(product.funnel)
-        self.progress.settle(product.funnel)
-        product.forget()
-
     async def _in_order(self, context: Context, plan: WorkPlan) -> AsyncGenerator[Product, None]:
         """Works on `in_flight` units at a time and gives them back in their order.
 
         Once the gate is shut nothing more begins, and the jobs that had begun come back with what
         they have. Left early, it waits until what is in flight has ended and is stored.
         """
-        jobs = plan.products()
+        jobs = (product for spec in plan.unfinished() for product in spec.products())
         slots = asyncio.Semaphore(self.recipe.engine.in_flight)
         waiting: deque[tuple[Product, asyncio.Task[bool]]] = deque()
 
@@ -323,7 +306,7 @@ class Run:
                     return False
                 self.progress.at_work.append(job.funnel)
                 with suppress(CallPending):
-                    await plan.process(context, job)
+                    await process(context, job)
                 self.progress.through(plan.stage)
                 return True
 
@@ -341,44 +324,3 @@ class Run:
             if waiting:
                 self.guard.shut("stopped")
                 await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
-
-
-class _Plain:
-    """The plain replies of each language, begun at once; awaited by whoever needs them first."""
-
-    def __init__(self, context: Context, funnel: Funnel) -> None:
-        self.context, self.funnel = context, funnel
-
-    async def __aenter__(self) -> None:
-        recipe = self.context.recipe
-        if recipe.verifiers.plain and not recipe.verifiers.own:
-            self.context.plain = {
-                lang: asyncio.ensure_future(evidence.plain_replies(self.context, lang, self.funnel))
-                for lang in recipe.langs
-            }
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*self.context.plain.values(), return_exceptions=True)
-
-
-def _open(recipe: Recipe, model: str, on_notice: Callable[[str], None]) -> Backend:
-    part = recipe.models
-    if model.startswith("scripted:builtin"):
-        model = f"scripted:{builtin(model.partition(':')[2], 'script.jsonl')}"
-    return open_backend(
-        model,
-        base_url=part.base_url,
-        api_key_env=part.api_key_env,
-        extra_body=part.extra_body,
-        timeout=part.timeout,
-        patience=part.patience,
-        on_notice=on_notice,
-    )
-
-
-def _nli(recipe: Recipe) -> Relate | None:
-    if recipe.backtranslate.judge != "nli":
-        return None
-    from autoif.synthesis.verifiers.nli import CrossEncoder
-
-    return CrossEncoder(recipe.backtranslate.nli_model)

@@ -6,8 +6,6 @@ the rows come from the Hugging Face hub, which is asked for nothing else.
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,18 +40,7 @@ def load_rows(benchmark: str, data: Path | None) -> Iterable[Mapping[str, Any]]:
 
 def read_file(path: Path) -> list[dict[str, Any]]:
     """Rows of a JSON or JSON-lines file, gzipped or not."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    if path.suffix != ".gz":
-        try:
-            return list(read_jsonl(path))
-        except UnicodeDecodeError as wrong:
-            raise UsageError(f"{path}: not UTF-8 text (byte {wrong.start})") from None
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return [json.loads(line) for line in file if line.strip()]
-    except (ValueError, OSError) as wrong:
-        raise UsageError(f"{path}: not gzipped JSON lines: {wrong}") from None
+    return [row for _, row in read_jsonl(path)]
 
 
 def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) -> JoinedAnswers:

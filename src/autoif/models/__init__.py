@@ -1,6 +1,6 @@
-"""One verb for models: `Chat(request) -> Reply`. HTTP, embedded, transformers and scripted.
+"""One verb for models, `Chat(request) -> Reply`: HTTP, embedded, transformers, scripted; weights.
 
-A `Backend` really asks a model; `StoredChat` (cached.py) wraps one so that no answered call is ever
+A `Backend` really asks a model; `CachedChat` (cached.py) wraps one so that no answered call is ever
 asked again. Everything above this package sees only `Chat`.
 """
 

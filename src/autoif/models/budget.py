@@ -68,7 +68,8 @@ class BudgetGuard:
         self.prices, self.budget, self.spent = prices, budget, spent
         self.reason = ""  # why it is shut
         self.refused = 0  # calls that found it shut
-        self.failed = 0  # calls that the server gave no answer to: another start asks them again
+        # Records whose calls the server gave no answer to: another start asks them again.
+        self.unanswered: set[str] = set()
         self._reserved = 0.0
 
     def shut(self, reason: str) -> None:
@@ -106,7 +107,7 @@ class BudgetGuard:
         try:
             return await backend(request)
         except CallFailed:
-            self.failed += 1
+            self.unanswered.add(request.record)
             raise
 
     def _enter(self) -> None:

@@ -14,7 +14,7 @@ from autoif.models.cached import CachedChat
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.scripted import ScriptedBackend
 from autoif.models.weights import WEIGHTS
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 
 KINDS = {
     "local": "local:NAME or local:FILE.gguf, the embedded model",
@@ -79,7 +79,7 @@ async def open_chats(
     """A chat for each spec, all through the call store `calls`, so that an answered call is never
     asked again. Everything is closed at the end. `options` and errors: see `open_backend`."""
     calls.parent.mkdir(parents=True, exist_ok=True)
-    store = CallStore.open(calls)
+    store = open_store(calls)
     chats: dict[str, CachedChat] = {}
     try:
         for spec in specs:
@@ -88,7 +88,7 @@ async def open_chats(
     finally:
         for chat in chats.values():
             await chat.close()
-        store.close()
+        await store.close()
 
 
 def _nearest(spec: str) -> str:

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.records import Reply, Request, Usage
 from autoif.models.openai.protocol import request_body
@@ -97,17 +96,12 @@ class ScriptedBackend:
 
 
 def _read_script(path: Path) -> tuple[list[ScriptRow], str]:
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise UsageError(f"cannot read the script {path}: {e.strerror}") from e
+    with jsonl.open_bytes(path) as file:
+        digest = hashlib.blake2b(file.read(), digest_size=8).hexdigest()
     rows: list[ScriptRow] = []
     latency = 0.0
-    for number, line in enumerate(data.splitlines(), 1):
-        if not line.strip():
-            continue
+    for place, row in jsonl.read(path):
         try:
-            row = orjson.loads(line)
             own = float(row.get("latency_ms", latency * 1000)) / 1000
             if row.keys() == {"latency_ms"}:
                 latency = own
@@ -116,13 +110,11 @@ def _read_script(path: Path) -> tuple[list[ScriptRow], str]:
             if not replies or isinstance(row["contains"], str):
                 raise ValueError("`contains` and `replies` are lists, and there is a reply")
             rows.append(ScriptRow(tuple(row["contains"]), replies, own))
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as e:
-            raise UsageError(
-                f'{path}, line {number}: not {{"contains": [...], "replies": [...]}} ({e})'
-            ) from e
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise UsageError(f'{place}: not {{"contains": [...], "replies": [...]}} ({e})') from e
     if not rows:
         raise UsageError(f"the script {path} has no rows")
-    return rows, hashlib.blake2b(data, digest_size=8).hexdigest()
+    return rows, digest
 
 
 def _reply(reply: str | Mapping[str, str]) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
 import importlib.util
@@ -31,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoif.base.errors import ModelUnavailable, one_line
+from autoif.base.files import InUseError, take_lock
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -244,15 +244,17 @@ def _size(path: Path) -> int:
 @contextlib.contextmanager
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """One downloader per file, across processes. `waiting` is called while another holds it."""
-    with path.with_name(path.name + ".lock").open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                waiting()
-                time.sleep(0.2)
-        yield  # closing the file lets go
+    while True:
+        try:
+            lock = take_lock(path.with_name(path.name + ".lock"))
+            break
+        except InUseError:
+            waiting()
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _require_room(weights: Weights, partial: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.language import words
 from autoif.base.records import seed_from
@@ -118,8 +119,7 @@ def _composed(recipe: Recipe) -> str:
 
 
 def _rows(data: Path, name: str) -> Iterator[Row]:
-    with (data / f"{name}.jsonl").open("rb") as lines:
-        yield from map(orjson.loads, lines)
+    return (row for _, row in jsonl.read(data / f"{name}.jsonl"))
 
 
 def _list(items: tuple[str, ...]) -> str:

@@ -15,7 +15,6 @@ comes after a kill, finds a whole file or none.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +25,8 @@ from typing import IO, Any
 import orjson
 
 from autoif.base.errors import SetupError, UsageError
-from autoif.base.lock import alone
+from autoif.base.files import alone, remove_temporaries, replacing
+from autoif.base.files import write_whole as write_whole
 from autoif.base.records import dump_line
 from autoif.base.toml import read_toml
 from autoif.run.funnel import FILES, Funnel
@@ -39,7 +39,8 @@ ARTEFACTS = (*RECORDS, *DROPS, *DATA)
 DRAWN = "parts/compositions/drawn"  # every composition, as the shards work through them
 # What is made of the whole run; shards have a part of everything else.
 WHOLE = ("01-instructions", "01-instructions.dropped", "05-data.dropped")
-IN_PARTS = tuple(name for name in ARTEFACTS if name not in WHOLE)
+IN_SHARDS = tuple(name for name in ARTEFACTS if name not in WHOLE)
+REPORTS = ("recipe.toml", "progress.json", "manifest.json", "data/README.md")
 STALE = 30.0  # seconds; a run at work writes progress.json every second
 
 
@@ -54,6 +55,9 @@ class RunDir:
     def locked(self) -> Iterator[None]:
         """One run at a time. Raises SetupError where another is at work, or nothing can be made."""
         with alone(self.path, "choose another --out"):
+            reports = (self.path / name for name in REPORTS)
+            for path in (*reports, *map(self.artefact, (*ARTEFACTS, DRAWN))):
+                remove_temporaries(path)
             yield
 
     def claim(self, recipe: Recipe, *, update: bool = False) -> None:
@@ -78,8 +82,8 @@ class RunDir:
         file = self.path / "recipe.toml"
         return Recipe.of(read_toml(file), where=str(file)) if file.exists() else None
 
-    def part(self, under: str, shard: int, stamp: str) -> ShardFiles:
-        return ShardFiles(self.path / "parts" / under / f"{shard:05d}-{stamp}")
+    def shard(self, under: str, number: int, stamp: str) -> ShardFiles:
+        return ShardFiles(self.path / "parts" / under / f"{number:05d}-{stamp}")
 
     def artefact(self, name: str) -> Path:
         return self.path / f"{name}.jsonl"
@@ -93,17 +97,15 @@ class RunDir:
         """The artefact, written anew; it gets its name when it is whole."""
         target = self.artefact(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_suffix(".tmp")
-        with fresh.open("wb") as file:
+        with replacing(target) as file:
             yield file
-        fresh.replace(target)
 
     def merge(self, parts: Iterable[Path], heads: Mapping[str, Iterable[Any]]) -> None:
         """Artefacts from parts, which come in order. `heads`: what stands before them, by artefact:
         drops of what all shards share. The data files are not merged: clean/final.py writes what
         is to stay in them."""
         parts = list(parts)
-        for name in IN_PARTS:
+        for name in IN_SHARDS:
             if name in DATA:
                 continue
             with self.replacing(name) as out:
@@ -112,7 +114,7 @@ class RunDir:
                     with (part / f"{name}.jsonl").open("rb") as lines:
                         shutil.copyfileobj(lines, out)
 
-    def drop_parts(self, under: str, stamp: str) -> None:
+    def drop_shards(self, under: str, stamp: str) -> None:
         """Parts that another recipe left: they would never be read again."""
         for part in (self.path / "parts" / under).glob("*-*"):
             if not part.name.endswith(f"-{stamp}"):
@@ -148,7 +150,7 @@ class ShardFiles:
         if not self.path.is_dir():
             return False
         try:
-            left = orjson.loads((self.path / "ledger.json").read_bytes())
+            left = orjson.loads((self.path / "funnel.json").read_bytes())
             if left["bytes"] == self._sizes(self.path):
                 self.funnel = Funnel.from_json(left["stages"])
                 return True
@@ -159,7 +161,7 @@ class ShardFiles:
 
     @staticmethod
     def _sizes(path: Path) -> dict[str, int]:
-        return {name: (path / f"{name}.jsonl").stat().st_size for name in IN_PARTS}
+        return {name: (path / f"{name}.jsonl").stat().st_size for name in IN_SHARDS}
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -167,7 +169,7 @@ class ShardFiles:
         shutil.rmtree(self._open, ignore_errors=True)
         (self._open / "data").mkdir(parents=True)
         try:
-            for name in IN_PARTS:
+            for name in IN_SHARDS:
                 self._files[name] = (self._open / f"{name}.jsonl").open("wb")
             yield
         except BaseException:
@@ -185,22 +187,12 @@ class ShardFiles:
             file.close()
         self._files = {}
         left = {"stages": self.funnel.to_json(), "bytes": self._sizes(self._open)}
-        (self._open / "ledger.json").write_bytes(orjson.dumps(left))
+        (self._open / "funnel.json").write_bytes(orjson.dumps(left))
         return self._open
 
     def finish(self) -> Path:
         self.end().rename(self.path)
         return self.path
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """All of it under its name, or nothing."""
-    fresh = path.with_name(f"{path.name}.tmp")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,6 @@
-"""The books: what went into each stage, what was kept, and why the rest was dropped.
+"""The funnel: what went into each stage, what was kept, and why the rest was dropped.
 
-in = kept + dropped, at every stage, always; `check()` says so and the flow calls it.
+Stages return `Filtered`; the flow books it here. So in = kept + dropped, at every stage, always.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoif.base.records import Drop
+from autoif.base.records import Drop, Filtered
 
 # The stages in the order of the flow, each with what is counted there.
 STAGES: Mapping[str, str] = {
@@ -50,27 +50,29 @@ class Count:
 
 
 class Funnel:
-    """Counts and drops of one unit of work; ledgers add up."""
+    """Counts and drops of one unit of work; funnels add up."""
 
     def __init__(self) -> None:
         self.counts = {stage: Count() for stage in STAGES}
         self.drops: list[Drop] = []
 
-    def enter(self, stage: str, n: int = 1) -> None:
-        self.counts[stage].entered += n
+    def book(self, *stages: Filtered[Any]) -> None:
+        """What these stages kept and dropped."""
+        for filtered in stages:
+            count = self.counts[filtered.stage]
+            count.entered += filtered.entered
+            count.kept += len(filtered.kept)
+            count.dropped.update(drop.reason for drop in filtered.dropped)
+            self.drops += filtered.dropped
 
-    def keep(self, stage: str, n: int = 1) -> None:
-        self.counts[stage].kept += n
-
-    def drop(
-        self, stage: str, record_id: str, reason: str, detail: str = "", parent: str = ""
-    ) -> None:
-        self.counts[stage].dropped[reason] += 1
-        self.drops.append(Drop(stage, record_id, reason, detail[:400], parent))
+    def withdraw(self, drop: Drop) -> None:
+        """A record that was kept is dropped after all."""
+        self.counts[drop.stage].kept -= 1
+        self.counts[drop.stage].dropped[drop.reason] += 1
+        self.drops.append(drop)
 
     def drops_in(self, file: str) -> list[Drop]:
-        """What belongs in `FILE.dropped.jsonl`, stage by stage: steps that ran side by side booked
-        in the order of their answers, which must not show."""
+        """What belongs in `FILE.dropped.jsonl`, stage by stage."""
         stages = FILES[file]
         return sorted(
             (d for d in self.drops if d.stage in stages), key=lambda d: stages.index(d.stage)

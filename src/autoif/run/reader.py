@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
-
+from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.records import (
     Composition,
@@ -24,7 +22,7 @@ from autoif.base.records import (
 )
 from autoif.run.directory import DROPS, RunDir
 
-Row = dict[str, Any]
+Row = jsonl.Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +92,4 @@ def read_rows(path: Path) -> Iterator[Row]:
             f"{path}: no such file; a run writes it when it ends: `autoif synth` with the same "
             "--out makes it"
         )
-    return _lines(path)
-
-
-def _lines(path: Path) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                raise UsageError(
-                    f"{path}: line {number} is broken; the run's own command makes the file again"
-                ) from None
+    return (row for _, row in jsonl.read(path))

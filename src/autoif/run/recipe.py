@@ -12,12 +12,14 @@ describes each key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from autoif.base.errors import UsageError, did_you_mean
 from autoif.base.records import content_id
@@ -34,6 +36,51 @@ from autoif.base.toml import (
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Lang = Literal["en", "zh"]
 MOST_ASKS = 1024  # of one kind for one instruction or prompt: more is a slip of the finger
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The least value that passes, written 0.8; or, written "above 0.5", the largest that fails."""
+
+    value: float
+    above: bool = False
+
+    def met(self, value: float) -> bool:
+        return value > self.value if self.above else value >= self.value
+
+    def share(self, checks: int) -> float:
+        """The smallest share of so many checks that meets it, or all of them."""
+        return next((k / checks for k in range(checks) if self.met(k / checks)), 1.0)
+
+    def written(self) -> float | str:
+        """As it stands in a recipe."""
+        return f"above {self.value}" if self.above else self.value
+
+
+def _threshold(most: float) -> Callable[[object], Threshold]:
+    def read(value: object) -> Threshold:
+        if isinstance(value, Threshold):
+            return value
+        above = isinstance(value, str) and value.startswith("above ")
+        number = value.removeprefix("above ") if isinstance(value, str) else value
+        try:
+            least = float("nan" if isinstance(number, bool) else number)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            least = float("nan")
+        if not 0 <= least <= most:
+            raise PydanticCustomError(
+                "threshold",
+                'wants a number from 0 to {most}, or "above NUMBER"',
+                {"most": f"{most:g}"},
+            )
+        return Threshold(least, above)
+
+    return read
+
+
+_WRITTEN = PlainSerializer(Threshold.written)
+ShareThreshold = Annotated[Threshold, BeforeValidator(_threshold(1)), _WRITTEN]
+ScoreThreshold = Annotated[Threshold, BeforeValidator(_threshold(10)), _WRITTEN]
 
 
 class Models(Section):
@@ -94,7 +141,6 @@ class Instructions(Section):
     asks: int = Field(4, ge=1, description="requests for proposals in a round")
     per_ask: int = Field(25, ge=1, le=100, description="proposals wanted from one request")
     shown: int = Field(8, ge=1, description="seeds shown as examples in one request")
-    temperature: float = Field(0.9, ge=0, description="of the proposals")
     max_tokens: int = Field(1024, ge=16, description="longest list of proposals")
     near_duplicate: Share = Field(
         0.88, description="similarity (token sort ratio) from which two are the same; 1 = exact"
@@ -150,8 +196,10 @@ class Crossval(Section):
     )
     min_candidates: int = Field(1, ge=1, description="distinct functions needed to begin with")
     min_cases: int = Field(1, ge=0, description="distinct cases needed to begin with")
-    accuracy: Share = Field(0.5, description="a function needs this accuracy over the kept cases")
-    inclusive: bool = Field(False, description="true: accuracy >= the threshold; false: above it")
+    accuracy: ShareThreshold = Field(
+        Threshold(0.5, above=True),
+        description="a function needs this accuracy over the kept cases",
+    )
     balanced: bool = Field(False, description="needs a kept True case and a kept False case")
     deterministic: bool = Field(False, description="functions are run in both orders")
     max_plain: Share = Field(
@@ -186,10 +234,6 @@ class Backtranslate(Section):
     require: Literal["no_contradiction", "entailment"] = Field(
         "no_contradiction", description="what a function's own words must be to the instruction"
     )
-    nli_model: str = Field(
-        "MoritzLaurer/mDeBERTa-v3-base-xnli-multilingual-nli-2mil7",
-        description="the cross-encoder, where the judge is nli",
-    )
     max_tokens: int = Field(96, ge=16, description="longest back-translation")
 
 
@@ -220,8 +264,9 @@ class Responses(Section):
     top_p: float = Field(1.0, gt=0, le=1, description="of the responses")
     max_tokens: int = Field(1024, ge=16, description="a longer response is dropped")
     max_words: int = Field(0, ge=0, description="asks for short answers; 0 = no such hint")
-    accuracy: Share = Field(0.5, description="a response needs this share of its checks")
-    inclusive: bool = Field(False, description="true: share >= the threshold; false: above it")
+    accuracy: ShareThreshold = Field(
+        Threshold(0.5, above=True), description="a response needs this share of its checks"
+    )
 
 
 class Judge(Section):
@@ -230,8 +275,7 @@ class Judge(Section):
     style: Literal["analysis", "number", "off"] = Field(
         "analysis", description="analysis first, or the number alone (ten times fewer tokens)"
     )
-    threshold: float = Field(8.0, ge=0, le=10, description="a sample needs this score")
-    inclusive: bool = Field(True, description="true: score >= the threshold; false: above it")
+    threshold: ScoreThreshold = Field(Threshold(8.0), description="a sample needs this score")
     per_prompt: int = Field(0, ge=0, description="passed responses judged per prompt; 0 = all")
     votes: int = Field(1, ge=1, description="scores asked for per response; the mean counts")
     max_tokens: int = Field(512, ge=4, description="longest judgement")
@@ -410,7 +454,6 @@ STRICT: dict[str, Any] = {
         "min_checks": 2,
         "min_witnesses": 3,
         "accuracy": 0.8,
-        "inclusive": True,
         "balanced": True,
         "deterministic": True,
         "max_plain": 0.6,
@@ -422,7 +465,6 @@ STRICT: dict[str, Any] = {
         "enough": 2,
         "hopeless": 24,
         "accuracy": 1.0,
-        "inclusive": True,
     },
 }
 
@@ -438,11 +480,10 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "min_candidates": 3,
                 "min_cases": 10,
                 "accuracy": 0.8,
-                "inclusive": True,
             },
             "backtranslate": {"drop": "instruction"},
-            "responses": {"waves": (16,), "accuracy": 0.0},
-            "judge": {"threshold": 8.0, "inclusive": False},
+            "responses": {"waves": (16,), "accuracy": "above 0.0"},
+            "judge": {"threshold": "above 8.0"},
             "pairs": {"instruction_level": 0},
         },
     ),
@@ -537,6 +578,9 @@ def describe() -> list[tuple[str, str, str, str]]:
 
 def _row(name: str, info: Any) -> tuple[str, str, str, str]:
     annotation = info.annotation
-    kind = annotation.__name__ if annotation in (int, str, float, bool) else str(annotation)
+    plain = (int, str, float, bool, Threshold)
+    kind = annotation.__name__ if annotation in plain else str(annotation)
     default = info.get_default(call_default_factory=True)
+    if isinstance(default, Threshold):
+        default = default.written()
     return name, kind.replace("typing.", ""), repr(default), info.description or ""

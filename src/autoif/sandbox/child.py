@@ -187,22 +187,18 @@ class Runner:
         return code
 
 
-def prepare(imports: bool) -> None:
-    """Make this process a place where honest code finds what it expects, and no files.
-
-    imports: leave importing as it is (`rofs`).
-    """
+def prepare() -> None:
+    """Make this process a place where honest code finds what it expects, and no files."""
     for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
         setattr(sys, name, Silence())
     sys.stdin = io.StringIO()
     setattr(sys, "__stdin__", sys.stdin)  # noqa: B010  (it is final to a type checker)
     sys.argv = [MODULE]
     sys.tracebacklimit = 0
-    if not imports:
-        sys.meta_path[:] = []
-        sys.path[:] = []
-        sys.path_hooks[:] = []
-        sys.path_importer_cache.clear()
+    sys.meta_path[:] = []
+    sys.path[:] = []
+    sys.path_hooks[:] = []
+    sys.path_importer_cache.clear()
     os.environ.clear()
 
 

@@ -37,11 +37,17 @@ class Limits:
     A function that only loops costs strikes x cpu_seconds; honest calls take well under 50 ms.
     """
 
-    cpu_seconds: float = 0.5
-    wall_seconds: float = 5.0
-    total_seconds: float = 30.0
+    cpu_seconds: float = 1.0
+    wall_seconds: float = 10.0
+    total_seconds: float = 60.0
     memory_mb: int = 256
     strikes: int = 2
+
+
+# Wherever a check is judged: synthesis, `verify`, `diagnose`. So a row can be proved again.
+CHECK_LIMITS = Limits()
+# The same for one call; a trainer does not wait as long for a batch.
+REWARD_LIMITS = Limits(total_seconds=20.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +109,11 @@ class Sandbox:
     cannot contain hostile code; there is no way around it.
     """
 
-    def __init__(
-        self,
-        workers: int | None = None,
-        limits: Limits = Limits(),
-        *,
-        filter: syscalls.Filter = "strict",
-    ) -> None:
+    def __init__(self, workers: int | None = None, limits: Limits = CHECK_LIMITS) -> None:
         if why := syscalls.unsupported():
             raise SandboxUnavailable(why)
         self.limits = limits
         self.workers = workers or len(os.sched_getaffinity(0))
-        self._filter = filter
         self._free = threading.BoundedSemaphore(self.workers)
         self._lock = threading.Lock()
         self._idle: dict[str, list[Worker]] = {p: [] for p in PROFILES}
@@ -265,7 +264,7 @@ class Sandbox:
     def _start(self, profile: str) -> Worker:
         if self._closed:
             raise SandboxUnavailable("this sandbox has been closed; make a new one")
-        worker = Worker(profile, self._filter)
+        worker = Worker(profile)
         with self._lock:
             self._all.add(worker)
         return worker

@@ -1,8 +1,7 @@
 """What hostile code may ask of the kernel: syscall numbers and a seccomp filter, assembled by hand.
 
-Two filters. `strict` has no way to open, read or write anything: about thirty calls for memory,
-time and exit. `rofs` adds read-only file access for lazy imports and is used only where Landlock
-says which files. Everything else fails with EPERM; a foreign or x32 ABI kills the process.
+About thirty calls for memory, time and exit; none can open, read or write anything. Everything else
+fails with EPERM; a foreign or x32 ABI kills the process.
 
 Numbers: Linux arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 """
@@ -12,13 +11,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from typing import Literal
-
-Filter = Literal["strict", "rofs"]
 
 # name: (x86-64, aarch64); None where the architecture has no such call
 SYSCALLS: dict[str, tuple[int | None, int | None]] = {
-    # allowed by `strict`
+    # allowed
     "futex": (202, 98),
     "munmap": (11, 215),
     "brk": (12, 214),
@@ -47,23 +43,8 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "mmap": (9, 222),
     "mprotect": (10, 226),
     "madvise": (28, 233),
-    # added by `rofs`
-    "openat": (257, 56),
-    "read": (0, 63),
-    "fstat": (5, 80),
-    "newfstatat": (262, 79),
-    "lseek": (8, 62),
-    "getdents64": (217, 61),
-    "pread64": (17, 67),
-    "stat": (4, None),
-    "lstat": (6, None),
-    "getcwd": (79, 17),
-    "readlink": (89, None),
-    "readlinkat": (267, 78),
-    "access": (21, None),
-    "statx": (332, 291),
-    "fcntl": (72, 25),
     # used by the jail while it is built, or attempted by its canary; never allowed
+    "openat": (257, 56),
     "clone": (56, 220),
     "clone3": (435, 435),
     "execve": (59, 221),
@@ -75,15 +56,12 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "capset": (126, 91),
     "close_range": (436, 436),
     "landlock_create_ruleset": (444, 444),
-    "landlock_add_rule": (445, 445),
     "landlock_restrict_self": (446, 446),
 }
 
-STRICT = tuple(SYSCALLS)[: tuple(SYSCALLS).index("openat")]
-ROFS = tuple(SYSCALLS)[: tuple(SYSCALLS).index("clone")]
+ALLOWED = tuple(SYSCALLS)[: tuple(SYSCALLS).index("openat")]
 
 PROT_EXEC, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE = 0x4, 0x02, 0x20, 0x4000
-_O_HARMLESS = 0o2000000 | 0o4000 | 0o100000 | 0o200000 | 0o400000 | 0o40000 | 0o1000000
 
 # (argument, mask, allowed values): allowed where (argument & mask) is one of the values. A shared
 # mapping would escape RLIMIT_DATA, an executable one would let code be made out of data.
@@ -94,8 +72,6 @@ RULES: dict[str, tuple[tuple[int, int, tuple[int, ...]], ...]] = {
     ),
     "mprotect": ((2, PROT_EXEC, (0,)),),
     "madvise": ((2, 0xFFFFFFFF, (4, 8)),),  # MADV_DONTNEED, MADV_FREE
-    "openat": ((2, 0xFFFFFFFF & ~_O_HARMLESS, (0,)),),  # O_RDONLY; neither creates nor truncates
-    "fcntl": ((1, 0xFFFFFFFF, (1, 2, 3)),),  # F_GETFD, F_SETFD, F_GETFL
 }
 
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_*
@@ -122,14 +98,14 @@ def numbers(machine: str) -> dict[str, int]:
     return {name: n for name, row in SYSCALLS.items() if (n := row[column]) is not None}
 
 
-def assemble(machine: str, which: Filter) -> bytes:
+def assemble(machine: str) -> bytes:
     """The filter as an array of `struct sock_filter`.
 
     Offsets in `struct seccomp_data`: number 0, architecture 4, low word of argument i 16 + 8i.
     """
     number = numbers(machine)
     bodies = {number["clone3"]: [(_RETURN, 0, 0, _ERRNO | _ENOSYS)]}  # so that libc tries clone
-    for name in STRICT if which == "strict" else ROFS:
+    for name in ALLOWED:
         if name in number:
             bodies[number[name]] = _body(name)
     program: list[_Step] = [

@@ -21,7 +21,6 @@ from autoif.base.errors import SandboxUnavailable
 from autoif.base.records import Outcome, Status
 from autoif.sandbox import allowlist
 from autoif.sandbox import frames as frames
-from autoif.sandbox import syscalls as syscalls
 
 
 class Lost(Exception):
@@ -75,7 +74,7 @@ ROOM = frames.PAYLOAD - (1 << 20)  # bytes of texts in one job; the rest is head
 class Worker:
     """One zygote process and the memory shared with it. Used by one thread at a time."""
 
-    def __init__(self, profile: str, which: syscalls.Filter) -> None:
+    def __init__(self, profile: str) -> None:
         self.profile = profile
         self.jobs = 0
         self.used = 0
@@ -91,11 +90,10 @@ class Worker:
             "parent": os.getpid(),
             "control": theirs.fileno(),
             **dict(zip(("payload", "results", "outputs"), files, strict=True)),
-            "filter": which,
             "profile": profile,
             # looked up here: the module that knows them would add to the cost of every fork
             "opcodes": [opcode.opmap["IMPORT_NAME"], opcode.opmap["EXTENDED_ARG"]],
-            "path": _libraries() if profile == "text" or which == "rofs" else [],
+            "path": _libraries() if profile == "text" else [],
         }
         try:
             self.process = subprocess.Popen(

@@ -21,14 +21,12 @@ from typing import Any
 
 from autoif.sandbox import allowlist, child, jail
 from autoif.sandbox import frames as frames
-from autoif.sandbox import syscalls as syscalls
 
 
 class Zygote:
     def __init__(self, options: dict[str, Any]) -> None:
-        """options: parent, control, payload, results, outputs (pid, descriptors), filter, profile,
+        """options: parent, control, payload, results, outputs (pid, descriptors), profile,
         path (of the text profile's modules), opcodes (of imports, see `allowlist`)."""
-        self.filter: syscalls.Filter = options["filter"]
         self.profile: str = options["profile"]
         self.path: list[str] = options["path"]
         self.opcodes: tuple[int, int] = tuple(options["opcodes"])
@@ -58,26 +56,20 @@ class Zygote:
         sys.path += self.path
         warnings.simplefilter("ignore")
         allowlist.warm(self.profile)
-        child.prepare(imports=self.filter == "rofs")
+        child.prepare()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # taken by `_ended`
-        self.lockdown = jail.Lockdown(self.filter)
+        self.lockdown = jail.Lockdown()
         jail.drop_bounding_set()
-        # `rofs` needs its files to stay where they are; Landlock alone hides the others
-        readable = [p for p in sys.path if os.path.isdir(p)] if self.filter == "rofs" else []
-        layers["empty root"] = (
-            jail.empty_root() if "mount" in achieved and self.filter == "strict" else False
-        )
+        layers["empty root"] = "mount" in achieved and jail.empty_root()
         layers["identity"] = jail.become_nobody()
         if "pid" in achieved:
             jail.die_with_parent()  # again: a change of identity has disarmed it
         layers["no_new_privs"] = jail.no_new_privileges()
-        version = jail.landlock(readable)
-        layers["landlock"] = f"v{version}" if version and jail.landlock_holds(readable) else False
+        version = jail.landlock()
+        layers["landlock"] = f"v{version}" if version and jail.landlock_holds() else False
         layers["no capabilities"] = jail.drop_capabilities()
         jail.undumpable()
-        if self.filter == "rofs" and not layers["landlock"]:
-            raise RuntimeError("landlock is missing, which the rofs filter needs")
         if not layers["no_new_privs"]:
             raise RuntimeError("no_new_privs is missing (prctl was refused)")
 
@@ -104,7 +96,7 @@ class Zygote:
 
     def canary(self) -> None:
         """Raise RuntimeError unless a child, locked down as for a job, fails at everything."""
-        attempts = jail.attempts(self.filter)
+        attempts = jail.attempts()
         results, first = self.results, frames.HEADER
         me = os.getpid()
         self.lockdown.limit(64 << 20, 5)
@@ -129,7 +121,7 @@ class Zygote:
                 raise RuntimeError(f"seccomp does not hold: code in the jail could {what}")
         if status:
             raise RuntimeError(f"seccomp does not hold: the canary died (wait status {status})")
-        self.layers["seccomp"] = self.filter
+        self.layers["seccomp"] = "strict"
 
     # ---- jobs ----------------------------------------------------------------------------------
 

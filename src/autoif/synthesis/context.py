@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
 from autoif.base.errors import CallFailed
+from autoif.base.language import clean_text
 from autoif.base.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
 from autoif.models import Chat
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox, Transformed
-from autoif.store.sqlite import CallStore
+from autoif.store.base import Store
 from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.verifier.verify import averify, momentary, steady
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+T = TypeVar("T")
 Role = Literal["propose", "code", "respond", "judge"]
 Relate = Callable[[str, str], Awaitable[str]]  # premise, hypothesis -> entailment | ...
 
@@ -28,10 +34,10 @@ class Context:
     prompts: PromptTemplates
     chats: Mapping[str, Chat]
     sandbox: Sandbox
-    store: CallStore
+    store: Store
     nli: Relate | None = None  # a cross-encoder; None: the judge model compares
     queries: Mapping[str, list[Query]] = field(default_factory=dict)  # by language, sorted by id
-    plain: Mapping[str, Awaitable[list[tuple[Query, str]]]] = field(default_factory=dict)
+    shared: dict[str, asyncio.Future[Any]] = field(default_factory=dict)  # see `once`
 
     async def ask(
         self,
@@ -76,22 +82,56 @@ class Context:
         """What a `comply` program makes of each text; the same whenever it is asked again."""
         parts = "comply", program, texts, asdict(self.sandbox.limits)
         key = bytes.fromhex(content_id(*parts))
-        if (known := await self.store.get_outcomes(key)) is not None:
-            return [Transformed(Status(s), text, detail) for s, text, detail in json.loads(known)]
+        stored = await self.store.get_outcomes(key)
+        if stored is not None:
+            return _transformed(stored)
         done = [
-            Transformed(r.status, steady(_utf8(r.text)), steady(r.detail))
+            Transformed(r.status, steady(clean_text(r.text)), steady(r.detail))
             for r in await self.sandbox.atransform(program, texts)
         ]
         if momentary(program) or any(r.status.machine_dependent for r in done):
             rows = [(r.status.value, r.text, r.detail) for r in done]
-            await self.store.put_outcomes(key, json.dumps(rows).encode())
+            return _transformed(await self.store.put_outcomes(key, json.dumps(rows).encode()))
         return done
 
-    async def plain_replies(self, lang: str) -> list[tuple[Query, str]]:
-        """Answers to queries without any instruction: made once, shared by all instructions."""
-        return await self.plain[lang]
+    async def once(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What is made once and shared by all units."""
+        if name not in self.shared:
+            self.shared[name] = asyncio.ensure_future(make())
+        result: T = await self.shared[name]
+        return result
 
 
-def _utf8(text: str) -> str:
-    """Lone surrogates, which a program can make, are no text."""
-    return text.encode("utf-8", "replace").decode()
+def _transformed(stored: bytes) -> list[Transformed]:
+    return [Transformed(Status(s), text, detail) for s, text, detail in json.loads(stored)]
+
+
+@overload
+async def together(a: Awaitable[A], b: Awaitable[B], /) -> tuple[A, B]: ...
+
+
+@overload
+async def together(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> tuple[A, B, C]: ...
+
+
+@overload
+async def together(*awaitables: Awaitable[T]) -> Sequence[T]: ...
+
+
+async def together(*awaitables: Awaitable[Any]) -> Sequence[Any]:
+    """The results, in order. Where one fails the others end first, so that no task is left behind;
+    then the first failure is raised."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    if not tasks:
+        return ()
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+    failures = [failure for task in tasks if (failure := task.exception())]
+    if failures:
+        raise failures[0]
+    return tuple(task.result() for task in tasks)

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.base.records import Case, Check, Instruction, Status, seed_from
-from autoif.run.funnel import Funnel
+from autoif.base.records import Case, Check, Drop, Filtered, Instruction, Status, seed_from
 from autoif.run.recipe import Recipe
 from autoif.synthesis.context import Context
 
+FUNCTIONS = "functions"  # the stage
 SLOT = "{n}"
 BOUNDS = ("at_least", "at_most", "exactly")
 MOST = 200  # a larger number is not counted out
@@ -74,30 +74,26 @@ def opened(source: str) -> str:
 
 
 async def at_edges(
-    context: Context,
-    instruction: Instruction,
-    checks: list[Check],
-    cases: list[Case],
-    funnel: Funnel,
-) -> list[Check]:
+    context: Context, instruction: Instruction, checks: list[Check], cases: list[Case]
+) -> Filtered[Check]:
     """The functions that treat every number alike; the others are dropped with a reason."""
     if not instruction.n or not checks or not cases:
-        return checks
+        return Filtered(FUNCTIONS, checks)
     texts = [c.text for c in sorted(cases, key=lambda c: c.id)[:TEXTS]]
     numbers = range(1, 2 * instruction.n + 2)
     trial = [f"{n} {text}" for text in texts for n in numbers]
     whole = [Check(opened(check.source) + _ANY) for check in checks]
     verdicts = await context.verdicts(whole, trial)
-    kept = []
+    filtered: Filtered[Check] = Filtered(FUNCTIONS, [])
     for f, check in enumerate(checks):
-        said = [v.outcomes[f].status for v in verdicts]
-        by_text = [said[i : i + len(numbers)] for i in range(0, len(said), len(numbers))]
-        reason = _flaw(instruction.bound, by_text)
-        if reason:
-            funnel.drop("functions", check.id, reason, check.source, instruction.id)
+        column = [v.outcomes[f].status for v in verdicts]
+        by_text = [column[i : i + len(numbers)] for i in range(0, len(column), len(numbers))]
+        if reason := _flaw(instruction.bound, by_text):
+            drop = Drop.of(FUNCTIONS, check.id, reason, check.source, instruction.id)
+            filtered.dropped.append(drop)
         else:
-            kept.append(check)
-    return kept
+            filtered.kept.append(check)
+    return filtered
 
 
 def _flaw(bound: str, by_text: Sequence[Sequence[Status]]) -> str:

@@ -18,7 +18,6 @@ from autoif.base.errors import UsageError, did_you_mean
 from autoif.base.toml import Section, differences, merge, problem, read_toml, with_settings
 
 Method = Literal["sft", "dpo", "selfplay", "grpo"]
-METHODS: tuple[Method, ...] = ("sft", "dpo", "selfplay", "grpo")
 
 
 class Optimiser(Section):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from autoif.base.inputs import read_jsonl
 from autoif.base.records import content_id, dump_line
 from autoif.sandbox import Sandbox
 from autoif.train.config import Method
+from autoif.verifier.schema import parse_verifiers
 from autoif.verifier.verify import shared_sandbox
 
 Row = dict[str, Any]
@@ -62,8 +63,8 @@ def load(method: Method, data: Sequence[str], *, sandbox: Sandbox | None = None)
         if not path.is_file():
             raise UsageError(f"{path}: no such file; `data` names files of rows or run directories")
         found.sources.append(str(path))
-        for number, row in enumerate(_lines(path), 1):
-            shaped = _shape(method, row, f"{path}: row {number}")
+        for where, row in read_jsonl(path):
+            shaped = _shape(method, row, where)
             if isinstance(shaped, str):
                 found.dropped[shaped] += 1
             else:
@@ -83,13 +84,6 @@ def keep_short(found: Rows, tokens: Callable[[Row], int], limit: int) -> None:
     if not short:
         raise UsageError(f"every row has more than {limit} tokens: raise train.max_length")
     found.rows = short
-
-
-def _lines(path: Path) -> Iterator[Row]:
-    try:
-        yield from read_jsonl(path)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
 def _shape(method: Method, row: Mapping[str, Any], where: str) -> Row | str:
@@ -114,7 +108,11 @@ def _shape(method: Method, row: Mapping[str, Any], where: str) -> Row | str:
         if chosen == rejected:
             return "chosen is rejected"
         return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-    verifiers = _verifiers(row["verifiers"], where)
+    verifiers = [
+        {"checks": [c.source for c in v.checks], "min_fraction": v.min_fraction}
+        for v in parse_verifiers(row, where)
+        if v.checks
+    ]
     if not _full(prompt) or not verifiers:
         return "empty"
     name = row.get("id") or content_id("prompt", prompt)
@@ -135,22 +133,6 @@ def _messages(value: Any, role: str, where: str) -> list[Row]:
 
 def _full(messages: Sequence[Row]) -> bool:
     return bool(messages) and all(m["content"].strip() for m in messages)
-
-
-def _verifiers(value: Any, where: str) -> list[Row]:
-    if not isinstance(value, list):
-        raise UsageError(f'{where}: "verifiers" is a list of {{"checks": [source, ...]}}')
-    rows = []
-    for verifier in value:
-        checks = verifier.get("checks") if isinstance(verifier, dict) else None
-        if not isinstance(checks, list) or not all(isinstance(c, str) for c in checks):
-            raise UsageError(f'{where}: a verifier is {{"checks": [source, ...], "min_fraction"}}')
-        least = verifier.get("min_fraction", 0.5)
-        if not isinstance(least, (int, float)):
-            raise UsageError(f'{where}: "min_fraction" is a number')
-        if checks:
-            rows.append({"checks": checks, "min_fraction": float(least)})
-    return rows
 
 
 def _drop_broken(found: Rows, sandbox: Sandbox) -> None:

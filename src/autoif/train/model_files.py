@@ -154,6 +154,7 @@ def _unpacked(gguf: Path) -> Path:
     stat = gguf.stat()
     mark = hashlib.sha256(f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
     folder = models.cache_dir() / f"{gguf.stem}-hf-{mark.hexdigest()[:8]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with models.locked(folder, lambda: None):
         if not folder.is_dir():
             _unpack(gguf, folder)

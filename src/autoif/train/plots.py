@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import orjson
+from autoif.base import jsonl
+from autoif.base.errors import UsageError
 
 History = list[dict[str, Any]]
 # File name -> the metrics it shows, those that there are.
@@ -27,11 +29,9 @@ def read(path: Path) -> History:
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_bytes().splitlines():
-        try:
-            rows.append(orjson.loads(line))
-        except orjson.JSONDecodeError:
-            break
+    with suppress(UsageError):
+        for _, row in jsonl.read(path):
+            rows.append(row)
     return rows
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import RunFailed, SetupError, UsageError
-from autoif.base.lock import alone
+from autoif.base.files import alone
 from autoif.base.records import dump_line
 from autoif.train import dataset as dataset
 from autoif.train import model_card as model_card
@@ -36,7 +36,6 @@ from autoif.train.dataset import Row, Rows
 from autoif.train.guards import Diverged, Guard
 
 Notice = Callable[[str], None]
-PLENTY = 16 * 10**9  # bytes of memory
 
 
 class TrainingRun:
@@ -44,7 +43,10 @@ class TrainingRun:
 
     def __init__(self, config: TrainConfig, notice: Notice) -> None:
         model_files.need_extra()
-        prepare(config)
+        if config.train.threads:
+            import torch
+
+            torch.set_num_threads(config.train.threads)
         self.config = config
         self.out = Path(config.out)
         self.notice = notice
@@ -238,39 +240,8 @@ def _need_tracker(name: str) -> None:
         raise SetupError(f'train.report_to = "{name}" needs `pip install {name}`')
 
 
-def prepare(config: TrainConfig) -> None:
-    """The process, for torch: without the libraries' bars and advice, threads as asked for, and on
-    a CPU memory that is kept."""
-    import datasets
-    import torch
-    import transformers
-
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
-    if not torch.cuda.is_available():
-        keep_memory()
-
-
-def keep_memory() -> None:
-    """Tell malloc to keep what is freed. By itself glibc's maps every large tensor anew and gives
-    it back, and the kernel's zeroing of those pages is up to half of a step's time on a CPU
-    (`benchmarks/train.py`, step). In return the process is about twice as large while it trains,
-    so this is done only where there is plenty."""
-    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < PLENTY:
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
-    with contextlib.suppress(AttributeError):  # other C libraries have no such call
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, -1)
-        mallopt(top_pad, 256 * 2**20)
-
-
 def give_memory_back() -> None:
-    """What `keep_memory` kept, before something else begins."""
+    """To the system, before something else begins."""
     gc.collect()
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -14,11 +14,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autoif.base.records import Check
-from autoif.sandbox import Limits, Sandbox
-from autoif.verifier.verify import averify
+from autoif.sandbox import REWARD_LIMITS, Sandbox
+from autoif.verifier.schema import parse_verifier
+from autoif.verifier.verify import accepts, averify
 
 DEADLINE = 20.0
 Verifiers = Sequence[Mapping[str, Any]]  # rows {"checks": [source, ...], "min_fraction": float}
@@ -96,23 +98,21 @@ async def holds(
 
     Texts of one verifier, such as those of a GRPO group, are judged together.
     """
-    groups: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-    for row, several in enumerate(verifiers):
+    groups: dict[tuple[Check, ...], list[tuple[int, int]]] = defaultdict(list)
+    parsed = [[parse_verifier(v, f"row {n}") for v in row] for n, row in enumerate(verifiers, 1)]
+    for row, several in enumerate(parsed):
         for place, verifier in enumerate(several):
-            groups[tuple(verifier["checks"])].append((row, place))
+            groups[verifier.checks].append((row, place))
     held: list[list[bool | None]] = [[None] * len(several) for several in verifiers]
     sandbox = _sandbox(deadline)
 
-    async def judge(checks: tuple[str, ...], places: list[tuple[int, int]]) -> None:
+    async def judge(checks: tuple[Check, ...], places: list[tuple[int, int]]) -> None:
         distinct = list(dict.fromkeys(texts[row] for row, _ in places))
-        verdicts = dict(
-            zip(distinct, await averify([*map(Check, checks)], distinct, sandbox), strict=True)
-        )
+        verdicts = dict(zip(distinct, await averify(checks, distinct, sandbox), strict=True))
         for row, place in places:
-            fraction = verdicts[texts[row]].fraction
-            if fraction is not None:
-                least = verifiers[row][place].get("min_fraction")
-                held[row][place] = fraction >= (0.5 if least is None else least)
+            verdict = verdicts[texts[row]]
+            if verdict.fraction is not None:
+                held[row][place] = accepts([verdict], [parsed[row][place].min_fraction])
 
     tasks = [asyncio.create_task(judge(*group)) for group in groups.items()]
     if tasks:
@@ -156,6 +156,7 @@ def _sandbox(deadline: float) -> Sandbox:
     with _lock:
         sandbox = _sandboxes.get(deadline)
         if sandbox is None or sandbox.closed:
-            limits = Limits(total_seconds=min(Limits().total_seconds, deadline))
+            total = min(REWARD_LIMITS.total_seconds, deadline)
+            limits = replace(REWARD_LIMITS, total_seconds=total)
             sandbox = _sandboxes[deadline] = Sandbox(limits=limits)
         return sandbox

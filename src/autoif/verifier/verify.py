@@ -12,15 +12,17 @@ import json
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO
 
 import orjson
 
+from autoif.base import jsonl
 from autoif.base.errors import UsageError
+from autoif.base.jsonl import Place, Row
 from autoif.base.records import (
     Check,
     Outcome,
@@ -32,20 +34,15 @@ from autoif.base.records import (
     to_json,
 )
 from autoif.sandbox import Sandbox
+from autoif.store.base import OutcomeStore
+from autoif.verifier.schema import parse_verifier, parse_verifiers
 
 Write = Callable[[bytes], object]
+Job = tuple[str, list[tuple[Check, ...]], list[str]]  # name, per verifier its checks, texts
 
 # What a function reads there is another tomorrow, or in the next process.
 _MOMENTARY = re.compile(r"\b(?:time|datetime|calendar|date|uuid|secrets|urandom|id)\b")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")
-
-
-class OutcomeStore(Protocol):
-    """Where outcomes that depend on the machine are kept, so that a replay says the same."""
-
-    async def get_outcomes(self, key: bytes) -> bytes | None: ...
-
-    async def put_outcomes(self, key: bytes, value: bytes) -> None: ...
 
 
 def verify(
@@ -76,14 +73,16 @@ async def averify(
 
     async def one(check: Check) -> list[Outcome]:
         key = _key(check, texts, sandbox, check_order) if store else b""
-        if store and (known := await store.get_outcomes(key)) is not None:
-            return [outcome_from_json(row) for row in orjson.loads(known)]
+        stored = await store.get_outcomes(key) if store else None
+        if stored is not None:
+            return [outcome_from_json(row) for row in orjson.loads(stored)]
         outcomes = [
             Outcome(o.status, steady(o.detail))
             for o in await sandbox.aevaluate(check.source, texts, check_order=check_order)
         ]
         if store and (momentary(check.source) or any(o.status.machine_dependent for o in outcomes)):
-            await store.put_outcomes(key, orjson.dumps(to_json(outcomes)))
+            stored = await store.put_outcomes(key, orjson.dumps(to_json(outcomes)))
+            return [outcome_from_json(row) for row in orjson.loads(stored)]
         return outcomes
 
     return _verdicts(await asyncio.gather(*map(one, checks)), len(texts))
@@ -165,24 +164,23 @@ def verify_files(
     """
     write = out if callable(out) else out.write
     sandbox = sandbox or shared_sandbox()
-    places = _places(verifiers)
+    starts = _starts(verifiers)
     counts = VerifyCounts()
 
-    with verifiers.open("rb") as source:
+    def jobs() -> Iterator[Job]:
+        for place, row in jsonl.read(responses, required=True):
+            name, texts = _id(row, place), row.get("responses")
+            if name not in starts:
+                raise UsageError(f"{place}: {verifiers} has no verifier {name!r}")
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise UsageError(f'{place}: column "responses" must be there and hold texts')
+            verifier = parse_verifier(jsonl.read_at(verifiers, starts[name]), verifiers)
+            yield name, [verifier.checks], texts
 
-        def jobs() -> Iterator[tuple[str, list[list[str]], list[str]]]:
-            for row in _rows(responses):
-                name = row.string("id")
-                if name not in places:
-                    raise UsageError(f"{row.where}: {verifiers} has no verifier {name!r}")
-                source.seek(places[name])
-                verifier = _parse(source.readline(), str(verifiers))
-                yield name, [verifier["checks"]], row.strings("responses")
-
-        for name, (verdicts,) in _in_order(sandbox, jobs()):
-            counts.rows += 1
-            counts.add(verdicts)
-            write(dump_line({"id": name, "verdicts": [_plain(v) for v in verdicts]}))
+    for name, (verdicts,) in _in_order(sandbox, jobs()):
+        counts.rows += 1
+        counts.add(verdicts)
+        write(dump_line({"id": name, "verdicts": [_plain(v) for v in verdicts]}))
     return counts
 
 
@@ -204,14 +202,16 @@ def verify_rows(
     counts = VerifyCounts()
     wanted: deque[tuple[int, object, list[str], list[float]]] = deque()
 
-    def jobs() -> Iterator[tuple[str, list[list[str]], list[str]]]:
-        for row in _rows(rows):
-            checks, least = _carried(row)
-            texts = _claims(row)
-            wanted.append((row.line, row.data.get("level", len(least)), list(texts), least))
-            if (turns := row.data.get("turns")) is not None and turns != _turns(row.data):
-                raise UsageError(f"{row.where}: it says {turns} turns and has {_turns(row.data)}")
-            yield row.where, checks, list(texts.values())
+    def jobs() -> Iterator[Job]:
+        for place, row in jsonl.read(rows, required=True):
+            verifiers = parse_verifiers(row, place)
+            if not verifiers:
+                raise UsageError(f'{place}: column "verifiers" is empty: there is no code to run')
+            texts, least = _claims(row, place), [v.min_fraction for v in verifiers]
+            wanted.append((place.line, row.get("level", len(least)), list(texts), least))
+            if (turns := row.get("turns")) is not None and turns != _turns(row):
+                raise UsageError(f"{place}: it says {turns} turns and has {_turns(row)}")
+            yield str(place), [v.checks for v in verifiers], list(texts.values())
 
     for _, by_verifier in _in_order(sandbox or shared_sandbox(), jobs()):
         line, level, names, least = wanted.popleft()
@@ -237,15 +237,12 @@ def verify_rows(
     return counts
 
 
-def _in_order(
-    sandbox: Sandbox, jobs: Iterator[tuple[str, list[list[str]], list[str]]]
-) -> Iterator[tuple[str, list[list[Verdict]]]]:
-    """(name, per verifier its checks, texts) -> (name, per verifier its verdicts), in order, a few
-    rows at once."""
+def _in_order(sandbox: Sandbox, jobs: Iterator[Job]) -> Iterator[tuple[str, list[list[Verdict]]]]:
+    """Jobs to (name, per verifier its verdicts), in order, a few rows at once."""
 
-    def run(verifiers: list[list[str]], texts: list[str]) -> list[list[Verdict]]:
+    def run(verifiers: list[tuple[Check, ...]], texts: list[str]) -> list[list[Verdict]]:
         return [
-            _verdicts([sandbox.evaluate(source, texts) for source in checks], len(texts))
+            _verdicts([sandbox.evaluate(check.source, texts) for check in checks], len(texts))
             for checks in verifiers
         ]
 
@@ -267,108 +264,44 @@ def _plain(verdict: Verdict) -> dict[str, object]:
     }
 
 
-class _Row(NamedTuple):
-    where: str  # file and line, for messages
-    line: int
-    at: int  # byte offset of the line
-    data: Mapping[str, Any]
-
-    def string(self, column: str) -> str:
-        value = self.data.get(column)
-        if not isinstance(value, str):
-            raise UsageError(f'{self.where}: column "{column}" must be there and hold a string')
-        return value
-
-    def strings(self, column: str) -> list[str]:
-        return _strings(self.data, column, self.where)
+def _id(row: Row, place: Place) -> str:
+    name = row.get("id")
+    if not isinstance(name, str):
+        raise UsageError(f'{place}: column "id" must be there and hold a string')
+    return name
 
 
-def _rows(path: Path) -> Iterator[_Row]:
-    """Each line that is not blank. UsageError for a file that is missing, empty or broken."""
-    at, empty = 0, True
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    empty = False
-                    where = f"{path}, line {number}"
-                    yield _Row(where, number, at, _parse(line, where))
-                at += len(line)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    if empty:
-        raise UsageError(f"{path} is empty: it should hold one JSON object per line")
+def _starts(verifiers: Path) -> dict[str, int]:
+    """Where each verifier's line begins. Every row is checked on the way."""
+    starts: dict[str, int] = {}
+    for place, row in jsonl.read(verifiers, required=True):
+        name = _id(row, place)
+        parse_verifier(row, place)
+        if name in starts:
+            raise UsageError(f"{place}: the id {name!r} has stood in this file before")
+        starts[name] = place.at
+    return starts
 
 
-def _parse(line: bytes, where: str) -> Mapping[str, Any]:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        try:
-            row = json.loads(line)  # takes lone surrogates, which a model can emit
-        except (ValueError, RecursionError):
-            raise UsageError(f"{where}: not JSON; each line must hold one object") from None
-    if not isinstance(row, dict):
-        raise UsageError(f"{where}: a JSON object is wanted, not {type(row).__name__}")
-    return row
-
-
-def _strings(data: Mapping[str, Any], column: str, where: str) -> list[str]:
-    value = data.get(column)
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise UsageError(f'{where}: column "{column}" must be there and hold a list of strings')
-    return value
-
-
-def _places(path: Path) -> dict[str, int]:
-    """Where in the file each verifier's row begins. Every row is checked on the way."""
-    places: dict[str, int] = {}
-    for row in _rows(path):
-        name = row.string("id")
-        row.strings("checks")
-        if name in places:
-            raise UsageError(f"{row.where}: the id {name!r} has stood in this file before")
-        places[name] = row.at
-    return places
-
-
-def _carried(row: _Row) -> tuple[list[list[str]], list[float]]:
-    """The verifiers that a data row carries: the checks of each, and its least fraction."""
-    verifiers = row.data.get("verifiers")
-    if not isinstance(verifiers, list) or not verifiers:
-        raise UsageError(f'{row.where}: column "verifiers" must be there and hold a list of them')
-    checks, least = [], []
-    for verifier in verifiers:
-        if not isinstance(verifier, dict):
-            raise UsageError(f"{row.where}: a verifier must be an object with checks")
-        checks.append(_strings(verifier, "checks", row.where))
-        minimum = verifier.get("min_fraction", 0.5)
-        if not isinstance(minimum, (int, float)):
-            raise UsageError(f'{row.where}: "min_fraction" must be a number')
-        least.append(float(minimum))
-    return checks, least
-
-
-def _claims(row: _Row) -> dict[str, str]:
+def _claims(row: Row, place: Place) -> dict[str, str]:
     """The texts whose verdicts a row claims: response, or chosen and rejected, or none."""
-    data = row.data
-    if "messages" in data:
-        return {"response": _last(data["messages"], row.where)}
-    if "chosen" in data:
-        return {name: _last(data.get(name), row.where) for name in ("chosen", "rejected")}
-    if "prompt" in data:
+    if "messages" in row:
+        return {"response": _last(row["messages"], place)}
+    if "chosen" in row:
+        return {name: _last(row.get(name), place) for name in ("chosen", "rejected")}
+    if "prompt" in row:
         return {"prompt": ""}
-    raise UsageError(f'{row.where}: neither "messages" nor "chosen" nor "prompt" is there')
+    raise UsageError(f'{place}: neither "messages" nor "chosen" nor "prompt" is there')
 
 
-def _turns(data: Mapping[str, Any]) -> int:
-    messages = data.get("messages", data.get("prompt"))
+def _turns(row: Row) -> int:
+    messages = row.get("messages", row.get("prompt"))
     if not isinstance(messages, list):
         return 1
     return sum(isinstance(m, dict) and m.get("role") == "user" for m in messages)
 
 
-def _last(value: object, where: str) -> str:
+def _last(value: object, where: object) -> str:
     """The text of a string, or of the last of a list of messages, which has to be the model's."""
     if isinstance(value, list) and value and isinstance(value[-1], dict):
         if value[-1].get("role", "assistant") != "assistant":

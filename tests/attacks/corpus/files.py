@@ -28,7 +28,6 @@ ATTACKS = [
     file("read-host-environ", "return b'=' in open('/proc/@HOST@/environ', 'rb').read()"),
     file("read-mem", "return bool(open('/proc/self/mem', 'rb'))"),
     file("read-maps", "return bool(open('/proc/self/maps').read())"),
-    # rofs may read the libraries, and only read
     file("write-this-module", "return bool(open(re.__file__, 'r+'))"),
     file("read-io-open", "import io\nreturn bool(io.open_code('/etc/hostname').read())"),
     file("read-linecache", "return bool(grab('linecache').getlines('/etc/passwd'))"),

@@ -12,7 +12,6 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +19,7 @@ import aiohttp
 
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.records import Reply, Request
-from autoif.models.openai.connector import Connector, allow_connections, spare_collector
+from autoif.models.openai.connector import Connector, most_connections
 from autoif.models.openai.limiter import CallResult, Entrance, Limiter, Retry
 from autoif.models.openai.prefix_leaders import LONG, Lead, Leaders
 from autoif.models.openai.protocol import (
@@ -32,7 +31,7 @@ from autoif.models.openai.protocol import (
     retry_after,
 )
 from autoif.models.openai.stream import STREAM, Pieces
-from autoif.store.sqlite import canonical
+from autoif.store.base import canonical
 
 ATTEMPTS = 24  # of one call, apart from 429s and from what an outage took
 TIMEOUTS = 8  # of one call: each may have been paid for
@@ -42,18 +41,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ABOUT_SCHEMAS = ("response_format", "json_schema", "structured output", "guided", "grammar")
 SAMPLING = {"temperature", "top_p"}
 STORED = "every answer so far is stored; run the same command again"
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """A snapshot for progress lines. `resent`: retries of attempts that may have been paid for."""
-
-    in_flight: int
-    limit: int
-    waiting: int
-    paused: bool
-    retried: int
-    resent: int
 
 
 class HttpBackend:
@@ -87,7 +74,7 @@ class HttpBackend:
         self._key_env = api_key_env
         self._extra = dict(extra_body or {})
         self._notice = on_notice
-        self._entrance = Entrance(
+        self.entrance = Entrance(
             [Limiter(url, deadline=timeout) for url in self.urls], patience, on_notice
         )
         self._session: aiohttp.ClientSession | None = None
@@ -98,21 +85,10 @@ class HttpBackend:
         self._leaders = Leaders()
         self._streams: bool | None = None  # whether the server does; not known at first
         self._id = secrets.token_hex(8)
-        self._attempts = self._no_completions = self._retried = self._resent = 0
+        self._attempts = self._no_completions = 0
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(self.model, request, self._extra)
-
-    def load(self) -> Load:
-        limiters = self._entrance.limiters
-        return Load(
-            in_flight=sum(x.in_flight for x in limiters),
-            limit=sum(int(x.limit) for x in limiters),
-            waiting=self._entrance.waiting,
-            paused=all(x.is_open for x in limiters),
-            retried=self._retried,
-            resent=self._resent,
-        )
 
     async def __call__(self, request: Request) -> Reply:
         if sum(len(m.content) for m in request.messages) < LONG:
@@ -133,7 +109,7 @@ class HttpBackend:
         group = hash(request.messages[:-1])  # calls that share all but their last message
         counted = timeouts = 0
         while True:
-            permit = await self._entrance.enter(group, warm=warm)
+            permit = await self.entrance.enter(group, warm=warm)
             outcome, failure = CallResult.ABANDONED, None
             pieces = None
             if lead is not None and lead.sent() and self._streams is not False:
@@ -146,16 +122,14 @@ class HttpBackend:
                 outcome = CallResult.ANSWERED
                 raise
             except ModelUnavailable as e:
-                self._entrance.give_up(e)
+                self.entrance.give_up(e)
                 raise
             except Retry as e:
                 outcome, failure = e.outcome, e
             finally:
-                self._entrance.leave(permit, outcome, failure)
-            if self._entrance.fatal is not None:
-                raise self._entrance.fatal
-            self._retried += 1
-            self._resent += failure.paid
+                self.entrance.leave(permit, outcome, failure)
+            if self.entrance.fatal is not None:
+                raise self.entrance.fatal
             if failure.outcome is CallResult.FAILED and not permit.limiter.is_open:
                 counted += 1
                 timeouts += failure.paid and failure.overload
@@ -200,7 +174,7 @@ class HttpBackend:
         except aiohttp.ClientSSLError as e:
             raise ModelUnavailable(f"{url}: {one_line(e, self._key)}: check its certificate") from e
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            others = [x for x in self._entrance.limiters if x.name != url]
+            others = [x for x in self.entrance.limiters if x.name != url]
             if not self._worked and all(x.is_open for x in others):
                 why = one_line(getattr(e, "os_error", None) or e, self._key)
                 raise ModelUnavailable(
@@ -260,7 +234,7 @@ class HttpBackend:
     ) -> Exception:
         """What an error status means."""
         after = retry_after(headers)
-        patience = self._entrance.patience
+        patience = self.entrance.patience
         if status == 401 or (status == 403 and url not in self._worked):
             how = "check" if self._key else "set"
             return ModelUnavailable(
@@ -316,13 +290,11 @@ class HttpBackend:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            allow_connections()
-            spare_collector()
             headers = {"Content-Type": "application/json"}
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
             self._session = aiohttp.ClientSession(
-                connector=Connector(limit=0, ttl_dns_cache=300),
+                connector=Connector(limit=most_connections(), ttl_dns_cache=300),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -336,16 +308,16 @@ class HttpBackend:
         has given up, let no call wait for its own deadline."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(self.silence, self._entrance.patience) / 4)
-            for limiter in self._entrance.limiters:
+            await asyncio.sleep(min(self.silence, self.entrance.patience) / 4)
+            for limiter in self.entrance.limiters:
                 silent = loop.time() - limiter.last_heard
                 if not limiter.in_flight or limiter.is_open or silent < self.silence:
                     continue
                 if not await self._is_there(limiter.name) and not limiter.is_open:
                     limiter.open(loop.time())
-                    self._entrance.tell_open(limiter, f"silent for {silent:.0f} s")
-            self._entrance.look()
-            if self._entrance.fatal is not None and self._entrance.outlived:
+                    self.entrance.tell_open(limiter, f"silent for {silent:.0f} s")
+            self.entrance.look()
+            if self.entrance.fatal is not None and self.entrance.outlived:
                 for scope in self._scopes:
                     scope.reschedule(loop.time())
 

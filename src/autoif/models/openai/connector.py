@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import resource
 import select
 from typing import Any
@@ -12,7 +11,8 @@ import aiohttp
 from aiohttp.connector import Connection
 
 # Not select.poll, which lets go of the interpreter's lock: the store's writer takes it, and this
-# thread has to wait for it (a twelfth of a call's time, benchmarks/calls.py).
+# thread has to wait for it. That is a twelfth of a call's time: `store_on_vs_bare` of
+# benchmarks/calls.py would miss its floor.
 _poll = ctypes.PyDLL(None).poll
 
 
@@ -33,19 +33,11 @@ class Connector(aiohttp.TCPConnector):
             connection.close()
 
 
-def allow_connections() -> None:
-    """Lift this process's own limit on open files, often 1,024, to what the system lets it have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def spare_collector() -> None:
-    """Let Python look for reference cycles more rarely. Calls leave next to none, and with a
-    thousand in flight the default rhythm costs a fifth of all CPU time (benchmarks/calls.py)."""
-    if 0 < gc.get_threshold()[0] < 20_000:
-        gc.set_threshold(20_000, 20, 20)
+def most_connections() -> int:
+    """Half of the files that this process may open; 0 where there is no limit. `autoif` lifts the
+    limit for itself (`cli.common.own_process`); a program that calls this library decides alone."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 0 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
 
 
 def _has_unread(connection: Connection) -> bool:

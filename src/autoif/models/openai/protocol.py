@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
+from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.records import Reply, Request, Usage
 from autoif.models.reasoning import count_thinking, strip_thinking
@@ -33,14 +31,11 @@ def request_body(model: str, request: Request, extra: dict[str, Any]) -> dict[st
 
 
 def parse_json(data: bytes) -> Any:
-    """The document, or None. Lone surrogates, which orjson refuses, are let in."""
+    """The document, or None. Lone surrogates are let in."""
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            return json.loads(data)
-        except ValueError:
-            return None
+        return jsonl.loads(data)
+    except ValueError:
+        return None
 
 
 def parse_reply(document: Any) -> Reply:

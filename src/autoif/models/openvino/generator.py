@@ -23,6 +23,7 @@ from typing import Any
 
 import openvino_genai as engine
 
+from autoif.base.language import clean_text
 from autoif.models.openvino.grammar import grammar
 from autoif.models.openvino.prefix_queue import BLOCK, PrefixQueue
 from autoif.models.weights import locked
@@ -74,7 +75,8 @@ class Generator:
         try:
             config = self._config(body, seed)
             config.validate()
-            messages = [{k: _utf8(v) for k, v in message.items()} for message in body["messages"]]
+            # the tokenizer takes no lone surrogates
+            messages = [{k: clean_text(v) for k, v in m.items()} for m in body["messages"]]
             prompt = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True)
             tokens = self._tokenizer.encode(prompt, add_special_tokens=False).input_ids
         except (ValueError, TypeError, RuntimeError) as error:
@@ -144,11 +146,6 @@ class Generator:
 
     def _fail(self, key: int, reason: str, detail: str) -> None:
         self._emit({"key": key, "failed": reason, "detail": detail})
-
-
-def _utf8(text: str) -> str:
-    """Without lone surrogates, which the tokenizer cannot take."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 # ---- loading -------------------------------------------------------------------------------------

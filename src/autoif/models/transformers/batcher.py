@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
+from autoif.base.language import clean_text
 from autoif.base.records import Message, Reply, Request, Usage
 from autoif.models.reasoning import count_thinking, strip_thinking
 
@@ -79,7 +80,7 @@ class Model:
     def _ids(self, messages: Sequence[Message]) -> list[int]:
         """By the chat template, or for a model without one the contents as they are."""
         # Lone surrogates, which the tokenizer cannot take, are replaced.
-        clean = [(m.role, m.content.encode("utf-8", "replace").decode()) for m in messages]
+        clean = [(m.role, clean_text(m.content)) for m in messages]
         if not self._tokenizer.chat_template:
             return list(self._tokenizer("\n\n".join(text for _, text in clean)).input_ids)
         turns = [{"role": role, "content": text} for role, text in clean]

@@ -16,47 +16,44 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from autoif.base.errors import CallFailed
-from autoif.base.records import Composition, Message, Verifier, seed_from
-from autoif.run.recipe import Responses
-from autoif.synthesis.compositions.draw import STAGE, Pool
+from autoif.base.records import Composition, Drop, Filtered, Message, Verifier, seed_from
+from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.prompts.parsing import parse_yes
 from autoif.synthesis.responses import rows
-from autoif.synthesis.responses import sample as responses
-from autoif.synthesis.responses.sample import Prompt, Task, passes, user_message
+from autoif.synthesis.responses.sample import Prompt, Task, sample, user_message
 
 SAME = 0.9  # balanced accuracy on another verifier's cases from which two say the same
 FEW = 2  # cases of each label needed to say so
 ANSWER = 8  # tokens of a yes or no
 
 
-async def process(context: Context, pool: Pool, product: Product) -> None:
-    """Fills the product of one composition."""
-    unit, funnel = product.unit, product.funnel
+async def process(context: Context, product: Product) -> None:
+    """Fills the product of one composition, which comes with its verifiers."""
+    unit = product.unit
     assert isinstance(unit, Composition)
-    funnel.enter(STAGE)
-    found = {name: pool.verifier(name) for turn in unit.turns for name in turn.verifiers}
-    reason, detail = await _clash(context, unit, found)
+    verifiers = {verifier.id: verifier for verifier in product.given}
+    reason, detail = await _clash(context, unit, verifiers)
     if not reason:
-        reason, detail = await _turns(context, unit, found, product)
+        reason, detail = await _turns(context, unit, verifiers, product)
     if product.sft:
-        funnel.keep(STAGE)
+        product.funnel.book(Filtered(STAGE, [unit]))
         product.composition = unit
     else:
-        funnel.drop(STAGE, unit.id, reason, detail, unit.id)
+        drop = Drop.of(STAGE, unit.id, reason, detail, unit.id)
+        product.funnel.book(Filtered(STAGE, [], [drop]))
     product.dpo = rows.sorted_rows(product.dpo)
-    funnel.check()
 
 
 # ---- do they clash? ----------------------------------------------------------------------------
 
 
 async def _clash(
-    context: Context, unit: Composition, found: Mapping[str, Verifier]
+    context: Context, unit: Composition, verifiers: Mapping[str, Verifier]
 ) -> tuple[str, str]:
     """Why what is in force at the end cannot or need not be asked for together, or ("", "")."""
-    held = [found[name] for name in unit.in_force[-1]]
+    held = [verifiers[name] for name in unit.in_force[-1]]
     for one, other in combinations(held, 2):
         both = (await _alike(context, one, other), await _alike(context, other, one))
         alike = [a for a in both if a is not None]
@@ -100,14 +97,14 @@ async def _alike(context: Context, one: Verifier, other: Verifier) -> float | No
     verdicts = await context.verdicts(one.checks, [c.text for c in other.cases])
     rates = []
     for label in (True, False):
-        said = [
+        decided = [
             v.fraction > 0.5
             for case, v in zip(other.cases, verdicts, strict=True)
             if case.expected is label and v.fraction is not None
         ]
-        if len(said) < FEW:
+        if len(decided) < FEW:
             return None
-        rates.append(sum(s is label for s in said) / len(said))
+        rates.append(sum(d is label for d in decided) / len(decided))
     return sum(rates) / 2
 
 
@@ -115,30 +112,30 @@ async def _alike(context: Context, one: Verifier, other: Verifier) -> float | No
 
 
 async def _turns(
-    context: Context, unit: Composition, found: Mapping[str, Verifier], product: Product
+    context: Context, unit: Composition, verifiers: Mapping[str, Verifier], product: Product
 ) -> tuple[str, str]:
     """Samples the reply to every turn; why it went no further, or ("", "")."""
     messages = unit.opening
-    first = [found[name] for name in unit.turns[0].verifiers]
+    first = [verifiers[name] for name in unit.turns[0].verifiers]
     opening = "\n".join([*(v.instruction.text for v in first), *unit.soft])
     stated: list[Verifier] = []
     for n, turn in enumerate(unit.turns):
-        stated += [found[name] for name in turn.verifiers if found[name] not in stated]
+        stated += [verifiers[name] for name in turn.verifiers if verifiers[name] not in stated]
         if n == 0 and messages:
             continue
-        held = tuple(found[name] for name in unit.in_force[n])
-        task = Task(held, tuple(stated), unit.id, unit.soft)
+        held = tuple(verifiers[name] for name in unit.in_force[n])
+        task = Task(held, tuple(stated), context.recipe.responses.accuracy, unit.id, unit.soft)
         if not messages:
             asked = user_message(unit.query.text, held, unit.soft)
         elif await _followed(context, task, messages[-1].content):
             return "already_followed", messages[-1].content
         else:
-            asked = _next(context, unit, n, found)
+            asked = _next(context, unit, n, verifiers)
         prompt = Prompt(unit.query, (*messages, asked), opening, unit.known)
-        product.take(context, task, await responses.sample(context, task, [prompt], product.funnel))
+        product.take(context.recipe, task, await sample(context, task, [prompt]))
         kept = next((s for s in prompt.samples if s.kept), None)
         if kept is None:
-            return _why(task, prompt, context.recipe.responses)
+            return _why(task, prompt)
         messages = (*prompt.messages, Message("assistant", kept.response))
     return "", ""
 
@@ -146,14 +143,16 @@ async def _turns(
 async def _followed(context: Context, task: Task, text: str) -> bool:
     """Whether the reply before follows the new turn as it is: then there is nothing to learn."""
     verdicts = [(await context.verdicts(v.checks, [text]))[0] for v in task.verifiers]
-    return task.passes(verdicts, context.recipe.responses)
+    return task.accepts(verdicts)
 
 
-def _next(context: Context, unit: Composition, n: int, found: Mapping[str, Verifier]) -> Message:
+def _next(
+    context: Context, unit: Composition, n: int, verifiers: Mapping[str, Verifier]
+) -> Message:
     """What the user says in a later turn: one of the prompt file's lines, drawn by content."""
     turn, lang = unit.turns[n], unit.query.lang
-    (new,) = (found[name].instruction.text for name in turn.verifiers)
-    old = found[unit.in_force[n - 1][-1]].instruction.text
+    (new,) = (verifiers[name].instruction.text for name in turn.verifiers)
+    old = verifiers[unit.in_force[n - 1][-1]].instruction.text
     lines = context.prompts.text(
         "change" if turn.change else "add",
         lang,
@@ -164,16 +163,16 @@ def _next(context: Context, unit: Composition, n: int, found: Mapping[str, Verif
     return Message("user", rng.choice([line for line in lines if line.strip()]))
 
 
-def _why(task: Task, prompt: Prompt, part: Responses) -> tuple[str, str]:
+def _why(task: Task, prompt: Prompt) -> tuple[str, str]:
     """Why no response was kept. A conflict: each constraint was followed, never all at once."""
-    said = [s.verdicts for s in prompt.samples]
-    if any(task.passes(verdicts, part) for verdicts in said):
-        return "none_judged_good", f"of {len(said)} responses"
+    accepted = [task.accepts_each(s.verdicts) for s in prompt.samples]
+    if any(all(each) for each in accepted):
+        return "none_judged_good", f"of {len(accepted)} responses"
     never = [
-        v.instruction.text
-        for i, v in enumerate(task.verifiers)
-        if not any(passes(verdicts[i].fraction, part) for verdicts in said)
+        verifier.instruction.text
+        for i, verifier in enumerate(task.verifiers)
+        if not any(each[i] for each in accepted)
     ]
     if never:
-        return "none_passed", f"no response of {len(said)} follows: {' / '.join(never)}"
-    return "conflict", f"each is followed by some of {len(said)} responses, all by none"
+        return "none_passed", f"no response of {len(accepted)} follows: {' / '.join(never)}"
+    return "conflict", f"each is followed by some of {len(accepted)} responses, all by none"

@@ -7,32 +7,40 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import orjson
-
+from autoif.base import jsonl
 from autoif.base.inputs import builtin, language, read_texts
+from autoif.base.jsonl import Place
 from autoif.base.records import (
     Composition,
+    Drop,
+    Filtered,
     Message,
     Query,
     Sample,
     Turn,
     Verifier,
-    content_id,
     sample_from_json,
     seed_from,
     verifier_from_json,
 )
-from autoif.run.funnel import Funnel
 from autoif.run.recipe import Recipe
+from autoif.synthesis.context import together
 
 STAGE = "compositions"
 REPLIES_TRIED, VERIFIERS_TRIED = 4, 32  # for a composition that one reply is known to follow
-Place = tuple[Path, int]  # file, offset of the line
+Follows = Callable[[str, str], Awaitable[bool]]  # a verifier's id, a text
 
 
 @dataclass(frozen=True)
@@ -54,10 +62,10 @@ class Pool:
         replies: defaultdict[str, dict[str, Place]] = defaultdict(dict)
         found: list[tuple[Place, dict[str, Any]]] = []
         for part in parts:
-            for place, row in _lines(part / "03-samples.jsonl"):
+            for place, row in jsonl.read(part / "03-samples.jsonl"):
                 if row["kept"] and not row["composition"]:
                     replies[row["verifiers"][0]][row["id"]] = place
-            for place, row in _lines(part / "02-verifiers.jsonl"):
+            for place, row in jsonl.read(part / "02-verifiers.jsonl"):
                 told = row["instruction"]
                 kind = told["template"] or told["id"]
                 found.append((place, {"id": row["id"], "lang": told["lang"], "kind": kind}))
@@ -72,51 +80,70 @@ class Pool:
         self._places = {e.id: e.at for e in self.entries}
 
     def verifier(self, name: str) -> Verifier:
-        return verifier_from_json(_line(self._places[name]))
+        return verifier_from_json(_row(self._places[name]))
 
 
-def draw(
+@dataclass(frozen=True)
+class Kind:
+    """Compositions of one kind in one language. level: n constraints at once; turns: a
+    conversation of n turns; soft: one constraint beside a soft one."""
+
+    lang: str
+    name: Literal["level", "turns", "soft"]
+    n: int
+
+    @property
+    def verifiers(self) -> int:
+        """How many kinds of verifier it needs."""
+        return {"level": self.n, "turns": 2, "soft": 1}[self.name]
+
+
+def possible(recipe: Recipe, pool: Pool) -> Filtered[Kind]:
+    """Level by level, then the conversations, then those with a soft constraint."""
+    rules = recipe.compose
+    filtered: Filtered[Kind] = Filtered(STAGE, [])
+    for lang in recipe.langs:
+        kinds = len({e.kind for e in pool.entries if e.lang == lang})
+        wanted = [Kind(lang, "level", n) for n in range(2, rules.levels + 1)]
+        wanted += [Kind(lang, "turns", rules.turns)] if rules.turns > 1 else []
+        wanted += [Kind(lang, "soft", 1)] if soft_constraints(recipe, lang) else []
+        for kind in wanted:
+            if kinds >= kind.verifiers:
+                filtered.kept.append(kind)
+                continue
+            name = (STAGE, lang, kind.name, kind.n)
+            detail = f"{lang}, {kind.name} {kind.n}: {kinds} kinds of verifier have a sample"
+            filtered.dropped.append(Drop.of(STAGE, name, "too_few_verifiers", detail))
+    return filtered
+
+
+async def draw(
     recipe: Recipe,
     pool: Pool,
     queries: Mapping[str, Sequence[Query]],
-    funnel: Funnel,
-    follows: Callable[[str, str], bool],
-) -> Iterator[Composition]:
-    """Each composition once; level by level, then the conversations, then those with a soft
-    constraint. Every one is drawn by its own seed from the verifiers of its language.
-
-    follows: whether a verifier, by id, passes a text.
-    """
-    part = recipe.compose
-    known: set[str] = set()
-    for lang in recipe.langs:
-        entries = [e for e in pool.entries if e.lang == lang]
-        kinds = len({e.kind for e in entries})
-        soft = soft_constraints(recipe, lang)
-        plans = [("level", n, n) for n in range(2, part.levels + 1)]
-        plans += [("turns", part.turns, 2)] if part.turns > 1 else []
-        plans += [("soft", 1, 1)] if soft else []
-        for plan, n, needed in plans:
-            if kinds < needed:
-                funnel.enter(STAGE)
-                name = content_id(STAGE, lang, plan, n)
-                detail = f"{lang}, {plan} {n}: {kinds} kinds of verifier have a sample"
-                funnel.drop(STAGE, name, "too_few_verifiers", detail)
-                continue
-            for k in range(part.per_level):
-                rng = random.Random(seed_from(recipe.seed, STAGE, lang, plan, n, k))
-                if plan == "turns":
-                    made = _conversation(rng, entries, n, k)
-                elif plan == "level" and k % 2 and (found := _proved(rng, entries, n, follows)):
-                    made = found
-                else:
-                    chosen = _apart(rng, entries, n, ())
-                    query = rng.choice(queries[lang])
-                    asked = (rng.choice(soft),) if plan == "soft" else ()
-                    made = Composition(query, (Turn(tuple(e.id for e in chosen)),), soft=asked)
-                if made.id not in known:
-                    known.add(made.id)
-                    yield made
+    wanted: Sequence[Kind],
+    follows: Follows,
+) -> AsyncGenerator[Composition, None]:
+    """Each composition once, every one drawn by its own seed from the verifiers of its language."""
+    drawn: set[str] = set()
+    for kind in wanted:
+        entries = [e for e in pool.entries if e.lang == kind.lang]
+        soft = soft_constraints(recipe, kind.lang)
+        for k in range(recipe.compose.per_level):
+            rng = random.Random(seed_from(recipe.seed, STAGE, kind.lang, kind.name, kind.n, k))
+            made: Composition | None = None
+            if kind.name == "turns":
+                made = _conversation(rng, entries, kind.n, k)
+            elif kind.name == "level" and k % 2:
+                made = await _proved(rng, entries, kind.n, follows)
+            if made is None:
+                chosen = _apart(rng, entries, kind.n, ())
+                query = rng.choice(queries[kind.lang])
+                asked = (rng.choice(soft),) if kind.name == "soft" else ()
+                made = Composition(query, (Turn(tuple(e.id for e in chosen)),), soft=asked)
+            if made.id not in drawn:
+                drawn.add(made.id)
+                yield made
 
 
 def _conversation(rng: random.Random, entries: Sequence[Entry], turns: int, k: int) -> Composition:
@@ -146,25 +173,27 @@ def _conversation(rng: random.Random, entries: Sequence[Entry], turns: int, k: i
     return Composition(query, tuple(made), opening)
 
 
-def _proved(
-    rng: random.Random, entries: Sequence[Entry], n: int, follows: Callable[[str, str], bool]
+async def _proved(
+    rng: random.Random, entries: Sequence[Entry], n: int, follows: Follows
 ) -> Composition | None:
     """n constraints that one reply follows: a kept sample of one of them, which happens to follow
     the others. So they are known to go together, and a model too weak to follow so many at once has
     a sample all the same. None where no such reply is found."""
     for _ in range(REPLIES_TRIED):
-        chosen = _apart(rng, entries, 1, ())
-        sample = _sample(rng.choice(chosen[0].replies))
-        for entry in rng.sample(entries, min(len(entries), VERIFIERS_TRIED)):
-            if len(chosen) == n:
-                break
-            apart = entry.kind not in {e.kind for e in chosen}
-            if apart and follows(entry.id, sample.response):
-                chosen.append(entry)
+        (first,) = _apart(rng, entries, 1, ())
+        sample = _sample(rng.choice(first.replies))
+        others = rng.sample(entries, min(len(entries), VERIFIERS_TRIED))
+        others = [entry for entry in others if entry.kind != first.kind]
+        followed = await together(*(follows(entry.id, sample.response) for entry in others))
+        chosen = {first.kind: first}
+        for entry, does in zip(others, followed, strict=True):
+            if does and len(chosen) < n:
+                chosen.setdefault(entry.kind, entry)
         if len(chosen) == n:
-            rng.shuffle(chosen)
-            query = Query(sample.query, chosen[0].lang, sample.source)
-            turn = Turn(tuple(e.id for e in chosen))
+            asked = list(chosen.values())
+            rng.shuffle(asked)
+            query = Query(sample.query, first.lang, sample.source)
+            turn = Turn(tuple(e.id for e in asked))
             return Composition(query, (turn,), known=sample.response)
     return None
 
@@ -204,19 +233,8 @@ def _by_id(places: Mapping[str, Place]) -> tuple[Place, ...]:
 
 
 def _sample(place: Place) -> Sample:
-    return sample_from_json(_line(place))
+    return sample_from_json(_row(place))
 
 
-def _line(place: Place) -> dict[str, Any]:
-    path, at = place
-    with path.open("rb") as file:
-        file.seek(at)
-        return dict(orjson.loads(file.readline()))
-
-
-def _lines(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    at = 0
-    with path.open("rb") as file:
-        for line in file:
-            yield (path, at), orjson.loads(line)
-            at += len(line)
+def _row(place: Place) -> dict[str, Any]:
+    return jsonl.read_at(place.file, place.at)

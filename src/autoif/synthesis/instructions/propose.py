@@ -6,7 +6,6 @@ tokens. What the constraint is worth is not asked here: execution decides that l
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 from collections.abc import Mapping
@@ -18,46 +17,45 @@ from rapidfuzz import fuzz, process
 from autoif.base.errors import CallFailed, UsageError
 from autoif.base.inputs import builtin, language, read_texts
 from autoif.base.language import CJK
-from autoif.base.records import Instruction, content_id, seed_from
+from autoif.base.records import Drop, Filtered, Instruction, seed_from
 from autoif.constraints.types import constraint_type, marked_type
-from autoif.run.funnel import Funnel
 from autoif.run.recipe import Instructions, Recipe
 from autoif.synthesis import slots
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import parse_lines
 
 STAGE = "instructions"
+TEMPERATURE = 0.9  # of the proposals
 
 
-def load(recipe: Recipe, funnel: Funnel) -> list[Instruction]:
+def load(recipe: Recipe) -> Filtered[Instruction]:
     """The run's first instructions: one's own, or seeds of the recipe's languages."""
-    part = recipe.instructions
+    settings = recipe.instructions
     rows = []
-    if part.own or not part.seeds.startswith("builtin"):
-        rows = read_texts(part.own or part.seeds, ("text", "instruction", "constraint", "prompt"))
+    if settings.own or not settings.seeds.startswith("builtin"):
+        source = settings.own or settings.seeds
+        rows = read_texts(source, ("text", "instruction", "constraint", "prompt"))
     else:
         for lang in recipe.langs:
-            rows += read_texts(builtin(part.seeds, f"seeds.{lang}.jsonl"), ("text",))
-    found = AdmittedInstructions(part)
+            rows += read_texts(builtin(settings.seeds, f"seeds.{lang}.jsonl"), ("text",))
+    admitted = AdmittedInstructions(settings)
+    dropped = []
     for instruction in (i for row in rows for i in _seeds(recipe, row)):
-        funnel.enter(STAGE)
         if instruction.lang not in recipe.langs:
             reason = "other_language"
         elif instruction.template and not instruction.n:
             reason = "open_slot"
-        elif part.limit and len(found.all) >= part.limit:
+        elif settings.limit and len(admitted.all) >= settings.limit:
             reason = "over_limit"
         else:
-            reason = found.admit(instruction)
+            reason = admitted.admit(instruction)
         if reason:
-            funnel.drop(STAGE, instruction.id, reason, instruction.text)
-        else:
-            funnel.keep(STAGE)
-    if not found.all:
+            dropped.append(Drop.of(STAGE, instruction.id, reason, instruction.text))
+    if not admitted.all:
         raise UsageError(
-            f"{part.own or part.seeds}: no instruction in {' or '.join(recipe.langs)} in it"
+            f"{settings.own or settings.seeds}: no instruction in {' or '.join(recipe.langs)} in it"
         )
-    return found.all
+    return Filtered(STAGE, admitted.all, dropped)
 
 
 def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
@@ -77,34 +75,35 @@ def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
     return [replace(seed, text=t, n=n) for t, n in slots.fill(recipe, text, row)] or [seed]
 
 
-async def augment(context: Context, seeds: list[Instruction], funnel: Funnel) -> list[Instruction]:
-    """Seeds and what the model proposed, without duplicates; the seeds stand first."""
-    part = context.recipe.instructions
-    if part.own:
-        return seeds
-    known = AdmittedInstructions(part)
+async def augment(context: Context, seeds: list[Instruction]) -> Filtered[Instruction]:
+    """What the model proposed beside the seeds, without duplicates."""
+    settings = context.recipe.instructions
+    proposals: Filtered[Instruction] = Filtered(STAGE, [])
+    if settings.own:
+        return proposals
+    admitted = AdmittedInstructions(settings)
     for seed in seeds:
-        known.admit(seed)
-    for round_ in range(part.rounds):
+        admitted.admit(seed)
+    for round_ in range(settings.rounds):
         for lang in sorted({s.lang for s in seeds}):
-            pool = [i for i in known.all if i.lang == lang]
-            asks = [_propose(context, pool, lang, round_, ask) for ask in range(part.asks)]
+            pool = [i for i in admitted.all if i.lang == lang]
+            asks = [_propose(context, pool, lang, round_, ask) for ask in range(settings.asks)]
             # Judged in the order of the asks, never in that of their completion.
-            for answer in await asyncio.gather(*asks):
-                _admit(answer, known, lang, funnel)
-    return known.all
+            for answer in await together(*asks):
+                proposals += _admit(answer, admitted, lang)
+    return proposals
 
 
 async def _propose(
     context: Context, pool: list[Instruction], lang: str, round_: int, ask: int
 ) -> tuple[list[Instruction], list[str] | CallFailed]:
     """The examples shown, and the lines proposed (or why there are none)."""
-    part = context.recipe.instructions
+    settings = context.recipe.instructions
     rng = random.Random(seed_from(context.recipe.seed, "augment", lang, round_, ask))
     # From ids, not from places: the choice does not depend on the order of the pool.
-    shown = rng.sample(sorted(pool, key=lambda i: i.id), min(part.shown, len(pool)))
+    shown = rng.sample(sorted(pool, key=lambda i: i.id), min(settings.shown, len(pool)))
     messages = context.prompts.messages(
-        "augment", lang, n=part.per_ask, examples="\n".join(f"- {i.text}" for i in shown)
+        "augment", lang, n=settings.per_ask, examples="\n".join(f"- {i.text}" for i in shown)
     )
     try:
         reply = await context.ask(
@@ -112,8 +111,8 @@ async def _propose(
             messages,
             stage=STAGE,
             record=f"round-{round_}",
-            temperature=part.temperature,
-            max_tokens=part.max_tokens,
+            temperature=TEMPERATURE,
+            max_tokens=settings.max_tokens,
             index=ask,
             partial=True,
         )
@@ -127,16 +126,15 @@ async def _propose(
 
 def _admit(
     answer: tuple[list[Instruction], list[str] | CallFailed],
-    known: AdmittedInstructions,
+    admitted: AdmittedInstructions,
     lang: str,
-    funnel: Funnel,
-) -> None:
+) -> Filtered[Instruction]:
     shown, lines = answer
+    filtered: Filtered[Instruction] = Filtered(STAGE, [])
     if isinstance(lines, CallFailed):
-        funnel.enter(STAGE)
-        name = content_id("proposals", [i.id for i in shown])
-        funnel.drop(STAGE, name, lines.reason, lines.detail)
-        return
+        name = ("proposals", [i.id for i in shown])
+        filtered.dropped.append(Drop.of(STAGE, name, lines.reason, lines.detail))
+        return filtered
     for line in lines:
         proposal = Instruction(
             clean(line),
@@ -145,20 +143,19 @@ def _admit(
             benchmark_type=constraint_type(line),
             parents=tuple(sorted(i.id for i in shown)),
         )
-        funnel.enter(STAGE)
-        reason = known.admit(proposal)
-        if reason:
-            funnel.drop(STAGE, proposal.id, reason, proposal.text)
+        if reason := admitted.admit(proposal):
+            filtered.dropped.append(Drop.of(STAGE, proposal.id, reason, proposal.text))
         else:
-            funnel.keep(STAGE)
+            filtered.kept.append(proposal)
+    return filtered
 
 
 class AdmittedInstructions:
     """The instructions taken so far, in their order."""
 
-    def __init__(self, part: Instructions) -> None:
+    def __init__(self, settings: Instructions) -> None:
         self.all: list[Instruction] = []
-        self._part = part
+        self._settings = settings
         self._texts: dict[str, dict[str, None]] = {}  # by language, normalised, in their order
 
     def admit(self, new: Instruction) -> str:
@@ -168,7 +165,7 @@ class AdmittedInstructions:
         reason = "duplicate" if text in texts else ""
         if new.origin == "augmented":
             reason = reason or self._flaw(new) or self._likeness(text, texts)
-        if new.benchmark_type and self._part.benchmarks == "drop":
+        if new.benchmark_type and self._settings.benchmarks == "drop":
             reason = reason or "benchmark_type"
         if not reason:
             texts[text] = None
@@ -178,7 +175,7 @@ class AdmittedInstructions:
     def _flaw(self, new: Instruction) -> str:
         if len(new.text) < (4 if new.lang == "zh" else 10):
             return "too_short"
-        if len(new.text) > self._part.max_chars:
+        if len(new.text) > self._settings.max_chars:
             return "too_long"
         if new.text.endswith(("?", "？", ":", "：")):
             return "not_an_instruction"
@@ -187,13 +184,13 @@ class AdmittedInstructions:
         return ""
 
     def _likeness(self, text: str, texts: dict[str, None]) -> str:
-        if self._part.near_duplicate == 1:
+        if self._settings.near_duplicate == 1:
             return ""
         near = process.extractOne(
             text,
             texts.keys(),
             scorer=fuzz.token_sort_ratio,
-            score_cutoff=100 * self._part.near_duplicate,
+            score_cutoff=100 * self._settings.near_duplicate,
         )
         return "near_duplicate" if near else ""
 

@@ -21,7 +21,7 @@ SHIFT = {"evaluate": 0, "comply": 5, "evaluate_n": 0}
 @cache
 def _bank(lang: str, kind: Kind) -> list[dict[str, str]]:
     name = "examples_n" if kind == "evaluate_n" else "examples"
-    return list(read_rows(builtin("builtin", f"{name}.{lang}.jsonl")))
+    return [row for _, row in read_rows(builtin("builtin", f"{name}.{lang}.jsonl"))]
 
 
 def shown(lang: str, kind: Kind, index: int) -> dict[str, str]:

@@ -113,19 +113,6 @@ def _in_range(score: float, scale: float | None) -> float | None:
     return float(score) if 0 <= score <= 10 else None
 
 
-def parse_bool(value: Any) -> bool | None:
-    """A case's expected value: true, "True", "yes", 1. Compared raw, whole case sets score 0."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, (int, float)) and value in (0, 1):
-        return bool(value)
-    if isinstance(value, str):
-        return _BOOLS.get(value.strip().strip("'\"`.").lower())
-    return None
-
-
-_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
 _RELATIONS = {
     "entailment": "entailment",
     "yes": "entailment",

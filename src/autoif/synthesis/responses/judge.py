@@ -6,11 +6,9 @@ An answer without a score is asked for once more; then it is its own outcome, ne
 
 from __future__ import annotations
 
-import asyncio
-
 from autoif.base.errors import CallFailed
 from autoif.base.records import Message
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import parse_score
 
 STAGE = "judge"
@@ -38,7 +36,7 @@ async def _votes(
     context: Context, messages: tuple[Message, ...], record: str
 ) -> float | CallFailed:
     """The mean of the votes that were understood."""
-    votes = await asyncio.gather(
+    votes = await together(
         *(_vote(context, messages, record, n) for n in range(context.recipe.judge.votes))
     )
     understood = [v for v in votes if not isinstance(v, CallFailed)]
@@ -48,8 +46,7 @@ async def _votes(
 
 
 def good(context: Context, value: float) -> bool:
-    part = context.recipe.judge
-    return value >= part.threshold if part.inclusive else value > part.threshold
+    return context.recipe.judge.threshold.met(value)
 
 
 async def _vote(

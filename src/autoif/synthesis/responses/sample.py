@@ -7,13 +7,15 @@ the indices: the same answers give the same samples whatever order they came in.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import (
     Case,
+    Drop,
+    Filtered,
     Instruction,
     Message,
     Query,
@@ -21,12 +23,11 @@ from autoif.base.records import (
     Soft,
     Verdict,
     Verifier,
-    content_id,
 )
-from autoif.run.funnel import Funnel
-from autoif.run.recipe import Responses
-from autoif.synthesis.context import Context
+from autoif.run.recipe import Threshold
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.responses import judge
+from autoif.verifier.verify import accepts
 
 CASES, PROMPTS, RESPONSES = "cases", "prompts", "responses"
 
@@ -36,18 +37,20 @@ class Task:
     """What holds for every prompt that is sampled together.
 
     verifiers: in force; a response has to pass each. stated: all that the prompt names, where a
-    later turn put one in place of another. composition: its id, or "" for a single instruction.
-    soft: constraints that no program decides.
+    later turn put one in place of another. accuracy: the share of a verifier's checks with which a
+    response passes it. composition: its id, or "" for a single instruction. soft: constraints that
+    no program decides.
     """
 
     verifiers: tuple[Verifier, ...]
     stated: tuple[Verifier, ...]
+    accuracy: Threshold
     composition: str = ""
     soft: tuple[str, ...] = ()
 
     @classmethod
-    def single(cls, verifier: Verifier) -> Task:
-        return cls((verifier,), (verifier,))
+    def single(cls, verifier: Verifier, accuracy: Threshold) -> Task:
+        return cls((verifier,), (verifier,), accuracy)
 
     @property
     def owner(self) -> str:
@@ -63,20 +66,31 @@ class Task:
         """What is in force, a line for each constraint."""
         return "\n".join([*(v.instruction.text for v in self.verifiers), *self.soft])
 
-    def passes(self, verdicts: Sequence[Verdict], part: Responses) -> bool:
-        return all(passes(v.fraction, part) for v in verdicts)
+    @property
+    def min_fractions(self) -> tuple[float, ...]:
+        """For each verifier the smallest share of its checks with which a response passes."""
+        return tuple(self.accuracy.share(len(v.checks)) for v in self.verifiers)
+
+    def accepts(self, verdicts: Sequence[Verdict]) -> bool:
+        """One verdict for each verifier."""
+        return accepts(verdicts, self.min_fractions)
+
+    def accepts_each(self, verdicts: Sequence[Verdict]) -> list[bool]:
+        """The same, for each verifier."""
+        pairs = zip(verdicts, self.min_fractions, strict=True)
+        return [accepts([verdict], [least]) for verdict, least in pairs]
 
 
 @dataclass
 class Prompt:
     """What is asked, and what became of it so far. `messages` as in the data rows; `opening`: the
-    instructions of the first turn as the model is shown them; `known`: a reply to fall back on
+    instructions of the first turn as the model is shown them; `fallback`: a reply that is tried
     where none that is sampled is kept."""
 
     query: Query
     messages: tuple[Message, ...]
     opening: str
-    known: str = ""
+    fallback: str = ""
     samples: list[Sample] = field(default_factory=list)  # every concluded response
     asked: int = 0
 
@@ -93,57 +107,60 @@ def user_message(query: str, verifiers: Sequence[Verifier], soft: Sequence[str] 
     return Message("user", " ".join([query, *(f"{text}." for text in texts)]).strip())
 
 
-def passes(fraction: float | None, part: Responses) -> bool:
-    if fraction is None:
-        return False
-    return fraction >= part.accuracy if part.inclusive else fraction > part.accuracy
+@dataclass(frozen=True)
+class Sampled:
+    """The prompts, each with its concluded responses, and what each stage kept and dropped."""
+
+    prompts: list[Prompt]
+    stages: tuple[Filtered[Any], ...]
 
 
-async def sample(
-    context: Context, task: Task, prompts: list[Prompt], funnel: Funnel
-) -> list[Prompt]:
-    """The prompts, each with its concluded responses, kept or not."""
-    part = context.recipe.responses
-    funnel.enter(PROMPTS, len(prompts))
+async def sample(context: Context, task: Task, prompts: list[Prompt]) -> Sampled:
+    """Responses to each prompt, wave by wave."""
+    rules = context.recipe.responses
+    responses: Filtered[Sample] = Filtered(RESPONSES, [])
+    judged: Filtered[Sample] = Filtered(judge.STAGE, [])
     hopeless = False
-    for size in part.waves:
-        open_ = [p for p in prompts if not part.enough or p.kept < part.enough]
-        if not open_:
+    for size in rules.waves:
+        unfinished = [p for p in prompts if not rules.enough or p.kept < rules.enough]
+        if not unfinished:
             break
-        await _wave(context, task, open_, size, funnel)
-        passed = sum(task.passes(s.verdicts, part) for p in prompts for s in p.samples)
-        if part.hopeless and sum(p.asked for p in prompts) >= part.hopeless and not passed:
-            hopeless = True
-            break
-    if lost := [p for p in prompts if p.known and not p.kept]:
-        await _conclude(
-            context, task, [(p, p.asked) for p in lost], [p.known for p in lost], funnel
+        asks = [(p, p.asked + n) for p in unfinished for n in range(size)]
+        for prompt in unfinished:
+            prompt.asked += size
+        answers = await together(
+            *(_respond(context, task.lang, task.owner, p, index) for p, index in asks)
         )
+        verified, scored = await _conclude(context, task, asks, answers)
+        responses, judged = responses + verified, judged + scored
+        if rules.hopeless and sum(p.asked for p in prompts) >= rules.hopeless:
+            hopeless = not responses.kept
+            if hopeless:
+                break
+    if lost := [p for p in prompts if p.fallback and not p.kept]:
+        verified, scored = await _conclude(
+            context, task, [(p, p.asked) for p in lost], [p.fallback for p in lost]
+        )
+        responses, judged = responses + verified, judged + scored
+    return Sampled(prompts, (_answered(task, prompts, hopeless), responses, judged))
+
+
+def _answered(task: Task, prompts: list[Prompt], hopeless: bool) -> Filtered[Prompt]:
+    """The prompts of which a response was kept."""
+    filtered: Filtered[Prompt] = Filtered(PROMPTS, [])
     for prompt in prompts:
         if prompt.kept:
-            funnel.keep(PROMPTS)
+            filtered.kept.append(prompt)
             continue
         if hopeless:
             reason = "hopeless"
-        elif any(task.passes(s.verdicts, part) for s in prompt.samples):
+        elif any(task.accepts(s.verdicts) for s in prompt.samples):
             reason = "none_judged_good"
         else:
             reason = "none_passed"
-        name = content_id("prompt", task.owner, [m.content for m in prompt.messages])
-        funnel.drop(PROMPTS, name, reason, prompt.query.text, task.owner)
-    return prompts
-
-
-async def _wave(
-    context: Context, task: Task, prompts: list[Prompt], size: int, funnel: Funnel
-) -> None:
-    asks = [(p, p.asked + n) for p in prompts for n in range(size)]
-    for prompt in prompts:
-        prompt.asked += size
-    answers = await asyncio.gather(
-        *(_respond(context, task.lang, task.owner, p, index) for p, index in asks)
-    )
-    await _conclude(context, task, asks, answers, funnel)
+        name = ("prompt", task.owner, [m.content for m in prompt.messages])
+        filtered.dropped.append(Drop.of(PROMPTS, name, reason, prompt.query.text, task.owner))
+    return filtered
 
 
 async def _conclude(
@@ -151,66 +168,83 @@ async def _conclude(
     task: Task,
     asks: Sequence[tuple[Prompt, int]],
     answers: Sequence[str | CallFailed],
-    funnel: Funnel,
-) -> None:
-    """What becomes of these answers: the checks, then the judge."""
-    funnel.enter(RESPONSES, len(asks))
-    names = tuple(v.id for v in task.verifiers)
-    concluded: list[tuple[Prompt, Sample]] = []
-    for (prompt, index), answer in zip(asks, answers, strict=True):
-        asked = [m.content for m in prompt.messages]
-        name = content_id("response", task.owner, asked, index)
-        if isinstance(answer, CallFailed):
-            funnel.drop(RESPONSES, name, answer.reason, answer.detail, task.owner)
-            continue
-        known = [*prompt.samples, *(s for p, s in concluded if p is prompt)]
-        if any(s.response == answer for s in known):
-            funnel.drop(RESPONSES, name, "duplicate", answer, task.owner)
-            continue
-        made = Sample(names, prompt.query.text, prompt.messages, answer, (), index=index)
-        made = replace(made, source=prompt.query.source, composition=task.composition)
-        concluded.append((prompt, made))
-    texts = [s.response for _, s in concluded]
-    columns = await asyncio.gather(*(context.verdicts(v.checks, texts) for v in task.verifiers))
-    passed: list[tuple[Prompt, Sample]] = []
-    for n, (prompt, made) in enumerate(concluded):
+) -> tuple[Filtered[Sample], Filtered[Sample]]:
+    """What becomes of these answers: those that pass the checks, and of them those that are judged
+    good. Each prompt gets its concluded samples."""
+    fresh = _distinct(task, asks, answers)
+    texts = [made.response for _, made in fresh.kept]
+    columns = await together(*(context.verdicts(v.checks, texts) for v in task.verifiers))
+    passed: Filtered[tuple[Prompt, Sample]] = Filtered(RESPONSES, [])
+    for n, (prompt, made) in enumerate(fresh.kept):
         made = replace(made, verdicts=tuple(column[n] for column in columns))
-        if task.passes(made.verdicts, context.recipe.responses):
-            funnel.keep(RESPONSES)
-            passed.append((prompt, made))
+        if task.accepts(made.verdicts):
+            passed.kept.append((prompt, made))
             continue
-        reason = _failure(made.verdicts, context.recipe.responses)
-        funnel.drop(RESPONSES, made.id, reason, _said(made.verdicts), task.owner)
+        reason = _failure(task, made.verdicts)
+        detail = _outcomes(made.verdicts)
+        passed.dropped.append(Drop.of(RESPONSES, made.id, reason, detail, task.owner))
         prompt.samples.append(replace(made, reason=reason))
-    await _judge(context, task, passed, funnel)
+    dropped = (fresh >> passed).dropped
+    scored = await _judge(context, task, passed.kept)
+    return Filtered(RESPONSES, [made for _, made in passed.kept], dropped), scored
+
+
+def _distinct(
+    task: Task, asks: Sequence[tuple[Prompt, int]], answers: Sequence[str | CallFailed]
+) -> Filtered[tuple[Prompt, Sample]]:
+    """A sample for each answer, the first of those that are alike."""
+    names = tuple(v.id for v in task.verifiers)
+    filtered: Filtered[tuple[Prompt, Sample]] = Filtered(RESPONSES, [])
+    for (prompt, index), answer in zip(asks, answers, strict=True):
+        name = ("response", task.owner, [m.content for m in prompt.messages], index)
+        if isinstance(answer, CallFailed):
+            drop = Drop.of(RESPONSES, name, answer.reason, answer.detail, task.owner)
+            filtered.dropped.append(drop)
+            continue
+        earlier = [*prompt.samples, *(s for p, s in filtered.kept if p is prompt)]
+        if any(s.response == answer for s in earlier):
+            filtered.dropped.append(Drop.of(RESPONSES, name, "duplicate", answer, task.owner))
+            continue
+        made = Sample(
+            names,
+            prompt.query.text,
+            prompt.messages,
+            answer,
+            (),
+            index=index,
+            source=prompt.query.source,
+            composition=task.composition,
+        )
+        filtered.kept.append((prompt, made))
+    return filtered
 
 
 async def instructed(
-    context: Context, instruction: Instruction, queries: Sequence[Query], funnel: Funnel
-) -> list[Case]:
+    context: Context, instruction: Instruction, queries: Sequence[Query]
+) -> Filtered[Case]:
     """First responses, before there is a verifier: evidence, and noisy. Where one comes to be, the
     same calls are its first wave, and are not paid again."""
-    part = context.recipe.verifiers
-    prompts = [Prompt(q, (), instruction.text) for q in queries[: part.instructed]]
-    answers = await asyncio.gather(
+    asked = queries[: context.recipe.verifiers.instructed]
+    prompts = [Prompt(query, (), instruction.text) for query in asked]
+    answers = await together(
         *(_respond(context, instruction.lang, instruction.id, p, 0, CASES) for p in prompts)
     )
-    funnel.enter(CASES, len(answers))
-    found = []
-    for prompt, answer in zip(prompts, answers, strict=True):
+    filtered: Filtered[Case] = Filtered(CASES, [])
+    for query, answer in zip(asked, answers, strict=True):
         if isinstance(answer, CallFailed):
-            name = content_id(instruction.id, "instructed", prompt.query.text)
-            funnel.drop(CASES, name, answer.reason, answer.detail, instruction.id)
+            name = (instruction.id, "instructed", query.text)
+            drop = Drop.of(CASES, name, answer.reason, answer.detail, instruction.id)
+            filtered.dropped.append(drop)
         else:
-            found.append(Case(answer, True, "instructed", prompt.query.text))
-    return found
+            filtered.kept.append(Case(answer, True, "instructed", query.text))
+    return filtered
 
 
 async def _respond(
     context: Context, lang: str, owner: str, prompt: Prompt, index: int, stage: str = RESPONSES
 ) -> str | CallFailed:
-    part = context.recipe.responses
-    brief = part.max_words
+    rules = context.recipe.responses
+    brief = rules.max_words
     opening = context.prompts.messages(
         "respond",
         lang,
@@ -224,9 +258,9 @@ async def _respond(
             opening + prompt.messages[1:],
             stage=stage,
             record=owner,
-            temperature=part.temperature,
-            top_p=part.top_p,
-            max_tokens=part.max_tokens,
+            temperature=rules.temperature,
+            top_p=rules.top_p,
+            max_tokens=rules.max_tokens,
             index=index,
         )
     except CallFailed as failed:
@@ -235,67 +269,69 @@ async def _respond(
 
 
 async def _judge(
-    context: Context, task: Task, passed: list[tuple[Prompt, Sample]], funnel: Funnel
-) -> None:
+    context: Context, task: Task, passed: Sequence[tuple[Prompt, Sample]]
+) -> Filtered[Sample]:
     """Scores what passed; adds it to its prompt, kept or with the reason why not."""
-    part = context.recipe.judge
+    rules = context.recipe.judge
+    filtered: Filtered[Sample] = Filtered(judge.STAGE, [])
+
+    def drop(prompt: Prompt, made: Sample, reason: str, detail: str) -> None:
+        filtered.dropped.append(Drop.of(judge.STAGE, made.id, reason, detail, task.owner))
+        prompt.samples.append(replace(made, reason=reason))
+
     chosen: list[tuple[Prompt, Sample]] = []
     for prompt, made in passed:
-        funnel.enter(judge.STAGE)
         taken = sum(p is prompt for p, _ in chosen)
-        if part.per_prompt and taken >= part.per_prompt:
-            funnel.drop(judge.STAGE, made.id, "surplus", made.response, task.owner)
-            prompt.samples.append(replace(made, reason="surplus"))
+        if rules.per_prompt and taken >= rules.per_prompt:
+            drop(prompt, made, "surplus", made.response)
         else:
             chosen.append((prompt, made))
-    if part.style == "off":
-        scores: list[float | CallFailed | None] = [None] * len(chosen)
-    else:
-        scores = list(await asyncio.gather(*(_score(context, task, p, s) for p, s in chosen)))
-    for (prompt, made), value in zip(chosen, scores, strict=True):
+    scores = await together(*(_score(context, task, p, made) for p, made in chosen))
+    for (prompt, made), (value, soft) in zip(chosen, scores, strict=True):
         if isinstance(value, CallFailed):
-            funnel.drop(judge.STAGE, made.id, value.reason, value.detail, task.owner)
-            prompt.samples.append(replace(made, reason=value.reason))
-        elif value is None or judge.good(context, value):
-            made = replace(made, quality=value, soft=await _soft(context, task, prompt, made))
-            poor = [s for s in made.soft if s.score is None or not judge.good(context, s.score)]
-            if poor:
-                detail = "; ".join(f"{s.score} of 10: {s.instruction}" for s in poor)
-                funnel.drop(judge.STAGE, made.id, "low_soft_score", detail, task.owner)
-                prompt.samples.append(replace(made, reason="low_soft_score"))
-            else:
-                funnel.keep(judge.STAGE)
-                prompt.samples.append(replace(made, kept=True))
+            drop(prompt, made, value.reason, value.detail)
+            continue
+        made = replace(made, quality=value, soft=soft)
+        poor = [s for s in soft if s.score is None or not judge.good(context, s.score)]
+        if value is not None and not judge.good(context, value):
+            drop(prompt, made, "low_score", f"{value:g} of 10")
+        elif poor:
+            detail = "; ".join(f"{s.score} of 10: {s.instruction}" for s in poor)
+            drop(prompt, made, "low_soft_score", detail)
         else:
-            funnel.drop(judge.STAGE, made.id, "low_score", f"{value:g} of 10", task.owner)
-            prompt.samples.append(replace(made, quality=value, reason="low_score"))
+            filtered.kept.append(replace(made, kept=True))
+            prompt.samples.append(filtered.kept[-1])
+    return filtered
 
 
-async def _score(context: Context, task: Task, prompt: Prompt, made: Sample) -> float | CallFailed:
-    return await judge.score(
-        context, task.lang, prompt.query.text, task.demanded, made.response, task.owner
+async def _score(
+    context: Context, task: Task, prompt: Prompt, made: Sample
+) -> tuple[float | CallFailed | None, tuple[Soft, ...]]:
+    """How well the response answers its query (None: nobody judges), then, where it does, how well
+    it keeps to each soft constraint (None: no score was understood)."""
+    query, text = prompt.query.text, made.response
+    value: float | CallFailed | None = None
+    if context.recipe.judge.style != "off":
+        value = await judge.score(context, task.lang, query, task.demanded, text, task.owner)
+        if isinstance(value, CallFailed) or not judge.good(context, value):
+            return value, ()
+    scores = await together(
+        *(judge.soft_score(context, task.lang, query, s, text, task.owner) for s in task.soft)
     )
-
-
-async def _soft(context: Context, task: Task, prompt: Prompt, made: Sample) -> tuple[Soft, ...]:
-    """The response scored by every soft constraint of its prompt; None: no score was understood."""
-    query, text, owner = prompt.query.text, made.response, task.owner
-    scores = await asyncio.gather(
-        *(judge.soft_score(context, task.lang, query, s, text, owner) for s in task.soft)
-    )
-    return tuple(
+    return value, tuple(
         Soft(s, None if isinstance(score, CallFailed) else score)
         for s, score in zip(task.soft, scores, strict=True)
     )
 
 
-def _failure(verdicts: Sequence[Verdict], part: Responses) -> str:
+def _failure(task: Task, verdicts: Sequence[Verdict]) -> str:
     """What was concluded counts; only where nothing that failed was, is it unscored."""
-    failed = [v for v in verdicts if not passes(v.fraction, part)]
+    accepted = task.accepts_each(verdicts)
+    failed = [v for v, passed in zip(verdicts, accepted, strict=True) if not passed]
     return "unconcluded" if all(v.fraction is None for v in failed) else "failed_check"
 
 
-def _said(verdicts: Sequence[Verdict]) -> str:
+def _outcomes(verdicts: Sequence[Verdict]) -> str:
     """What each function said; a bar between constraints."""
     return " | ".join(
         ", ".join(

@@ -6,45 +6,38 @@ cannot be understood, is dropped: nothing passes for want of an answer.
 
 from __future__ import annotations
 
-import asyncio
-
 from autoif.base.errors import CallFailed
-from autoif.base.records import Check, Instruction
-from autoif.run.funnel import Funnel
-from autoif.synthesis.context import Context
+from autoif.base.records import Check, Drop, Filtered, Instruction
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import parse_relation
 
 STAGE = "backtranslate"
 
 
 async def confirm(
-    context: Context, instruction: Instruction, checks: list[Check], funnel: Funnel
-) -> list[tuple[Check, str]]:
+    context: Context, instruction: Instruction, checks: list[Check]
+) -> Filtered[tuple[Check, str]]:
     """The checks that say what the instruction says, each with its back-translation."""
-    if context.recipe.backtranslate.judge == "off":
-        return [(check, "") for check in checks]
-    told = await asyncio.gather(*(_tell(context, instruction, check) for check in checks))
-    kept = []
-    for check, (reason, text) in zip(checks, told, strict=True):
-        funnel.enter(STAGE)
+    answers = await together(*(_say_back(context, instruction, check) for check in checks))
+    filtered: Filtered[tuple[Check, str]] = Filtered(STAGE, [])
+    for check, (reason, text) in zip(checks, answers, strict=True):
         if reason:
-            funnel.drop(STAGE, check.id, reason, text, instruction.id)
+            filtered.dropped.append(Drop.of(STAGE, check.id, reason, text, instruction.id))
         else:
-            funnel.keep(STAGE)
-            kept.append((check, text))
-    return kept
+            filtered.kept.append((check, text))
+    return filtered
 
 
-async def _tell(context: Context, instruction: Instruction, check: Check) -> tuple[str, str]:
+async def _say_back(context: Context, instruction: Instruction, check: Check) -> tuple[str, str]:
     """Why the check falls ("" if it stays), and its back-translation."""
-    part = context.recipe.backtranslate
+    rules = context.recipe.backtranslate
     try:
         reply = await context.ask(
             "code",
             context.prompts.messages("backtranslate", instruction.lang, function=check.source),
             stage=STAGE,
             record=instruction.id,
-            max_tokens=part.max_tokens,
+            max_tokens=rules.max_tokens,
         )
         text = " ".join(reply.text.split()).strip("\"'`")
         relation = await _relate(context, instruction, text)
@@ -54,18 +47,18 @@ async def _tell(context: Context, instruction: Instruction, check: Check) -> tup
         return "unparseable", text
     if relation == "contradiction":
         return "contradiction", text
-    if relation == "neutral" and part.require == "entailment":
+    if relation == "neutral" and rules.require == "entailment":
         return "not_entailed", text
     return "", text
 
 
-async def _relate(context: Context, instruction: Instruction, told: str) -> str | None:
+async def _relate(context: Context, instruction: Instruction, back: str) -> str | None:
     if context.nli:
-        return await context.nli(instruction.text, told)
+        return await context.nli(instruction.text, back)
     reply = await context.ask(
         "judge",
         context.prompts.messages(
-            "nli", instruction.lang, premise=instruction.text, hypothesis=told
+            "nli", instruction.lang, premise=instruction.text, hypothesis=back
         ),
         stage=STAGE,
         record=instruction.id,

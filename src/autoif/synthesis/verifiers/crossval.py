@@ -68,9 +68,16 @@ def _by_cases(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors:
     return Survivors(_passing(accuracy, rule), kept, accuracy, [c.expected for c in cases])
 
 
-def _by_evidence(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors:
+def believed(said: Said, cases: Sequence[Case], rule: Crossval) -> list[bool | None]:
+    """What is held true of each text: the claimed label, or the estimated one, None if unsure."""
+    if rule.rule != "evidence":
+        return [case.expected for case in cases]
     truth = estimate(said, [(c.origin, c.expected) for c in cases])
-    labels = [p >= 0.5 if max(p, 1 - p) >= CONFIDENT else None for p in truth]
+    return [p >= 0.5 if max(p, 1 - p) >= CONFIDENT else None for p in truth]
+
+
+def _by_evidence(said: Said, cases: Sequence[Case], rule: Crossval) -> Survivors:
+    labels = believed(said, cases, rule)
     kept = [t for t, label in enumerate(labels) if label is not None]
     accuracy = []
     for row in said:
@@ -142,11 +149,7 @@ def _agreeing_programs(found: Survivors, cases: Sequence[Case]) -> int:
 
 
 def _passing(accuracy: Sequence[float], rule: Crossval) -> list[int]:
-    return [
-        f
-        for f, a in enumerate(accuracy)
-        if (a >= rule.accuracy if rule.inclusive else a > rule.accuracy)
-    ]
+    return [f for f, a in enumerate(accuracy) if rule.accuracy.met(a)]
 
 
 def _nothing(said: Said, cases: Sequence[Case], reason: str, detail: str) -> Survivors:

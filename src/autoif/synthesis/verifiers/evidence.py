@@ -7,41 +7,62 @@ positives from real text as wanted. Neither is believed: label_model.py weighs t
 
 from __future__ import annotations
 
-import asyncio
 import random
+from dataclasses import dataclass
 
 from autoif.base.errors import CallFailed
-from autoif.base.records import Case, Instruction, Query, Status, content_id, seed_from
-from autoif.run.funnel import Funnel
-from autoif.synthesis.context import Context
+from autoif.base.records import (
+    Case,
+    Drop,
+    Filtered,
+    Instruction,
+    Query,
+    Status,
+    seed_from,
+)
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts import examples
 from autoif.synthesis.prompts.parsing import parse_code
 
 PROGRAMS, CASES = "programs", "cases"
 
 
-async def gather(context: Context, instruction: Instruction, funnel: Funnel) -> list[Case]:
+@dataclass(frozen=True)
+class Evidence:
+    programs: Filtered[str]
+    cases: Filtered[Case]
+
+
+async def gather(context: Context, instruction: Instruction) -> Evidence:
     """Cases with a claimed label: plain replies as negatives, complied texts as positives."""
-    part = context.recipe.verifiers
-    if not part.plain:
-        return []
-    programs, plain = await asyncio.gather(
-        asyncio.gather(*(_program(context, instruction, n) for n in range(part.comply))),
-        context.plain_replies(instruction.lang),
+    asks, lang = context.recipe.verifiers, instruction.lang
+    programs: Filtered[str] = Filtered(PROGRAMS, [])
+    if not asks.plain:
+        return Evidence(programs, Filtered(CASES, []))
+    sources, replies = await together(
+        together(*(_program(context, instruction, n) for n in range(asks.comply))),
+        context.once(plain(lang), lambda: plain_replies(context, lang)),
     )
-    cases = [Case(text, False, "plain", query.text) for query, text in plain]
-    for number, program in enumerate(programs):
-        cases += await _run(context, instruction, number, program, cases[: len(plain)], funnel)
-    funnel.enter(CASES, len(cases))
-    return cases
+    plain_cases = [Case(text, False, "plain", query.text) for query, text in replies.kept]
+    cases = list(plain_cases)
+    for number, program in enumerate(sources):
+        ran, complied = await _run(context, instruction, number, program, plain_cases)
+        programs += ran
+        cases += complied
+    return Evidence(programs, Filtered(CASES, cases))
 
 
-async def plain_replies(context: Context, lang: str, funnel: Funnel) -> list[tuple[Query, str]]:
+def plain(lang: str) -> str:
+    """The name under which a run's plain replies are shared."""
+    return f"plain replies {lang}"
+
+
+async def plain_replies(context: Context, lang: str) -> Filtered[tuple[Query, str]]:
     """Answers to queries alone; made once per run and language, and shared by all instructions."""
-    part, words = context.recipe.verifiers, context.recipe.responses.max_words
+    asks, words = context.recipe.verifiers, context.recipe.responses.max_words
     pool = context.queries[lang]
     rng = random.Random(seed_from(context.recipe.seed, "plain", lang))
-    queries = rng.sample(pool, min(part.plain, len(pool)))
+    queries = rng.sample(pool, min(asks.plain, len(pool)))
     brief = context.prompts.text("brief", lang, words=words) if words else ""
 
     async def one(query: Query) -> str | CallFailed:
@@ -60,18 +81,18 @@ async def plain_replies(context: Context, lang: str, funnel: Funnel) -> list[tup
             return failed
         return reply.text.strip()
 
-    found: dict[str, Query] = {}
-    for query, reply in zip(queries, await asyncio.gather(*map(one, queries)), strict=True):
+    replies: dict[str, Query] = {}
+    dropped = []
+    for query, reply in zip(queries, await together(*map(one, queries)), strict=True):
         if isinstance(reply, CallFailed):
-            funnel.enter(CASES)
-            funnel.drop(CASES, query.id, reply.reason, reply.detail)
+            dropped.append(Drop.of(CASES, query.id, reply.reason, reply.detail))
         else:
-            found.setdefault(reply, query)
-    return [(query, text) for text, query in found.items()]
+            replies.setdefault(reply, query)
+    return Filtered(CASES, [(query, text) for text, query in replies.items()], dropped)
 
 
 async def _program(context: Context, instruction: Instruction, number: int) -> str | CallFailed:
-    part = context.recipe.verifiers
+    asks = context.recipe.verifiers
     try:
         reply = await context.ask(
             "code",
@@ -83,8 +104,8 @@ async def _program(context: Context, instruction: Instruction, number: int) -> s
             ),
             stage=PROGRAMS,
             record=instruction.id,
-            temperature=part.temperature,
-            max_tokens=part.max_tokens,
+            temperature=asks.temperature,
+            max_tokens=asks.max_tokens,
             index=number,
         )
     except CallFailed as failed:
@@ -101,26 +122,27 @@ async def _run(
     number: int,
     program: str | CallFailed,
     plain: list[Case],
-    funnel: Funnel,
-) -> list[Case]:
+) -> tuple[Filtered[str], list[Case]]:
     """What one program makes of the plain replies. Text that it leaves as it was says nothing."""
-    funnel.enter(PROGRAMS)
+
+    def dropped(
+        name: tuple[object, ...], reason: str, detail: str
+    ) -> tuple[Filtered[str], list[Case]]:
+        drop = Drop.of(PROGRAMS, name, reason, detail, instruction.id)
+        return Filtered(PROGRAMS, [], [drop]), []
+
     if isinstance(program, CallFailed):
-        name = content_id(instruction.id, PROGRAMS, number)
-        funnel.drop(PROGRAMS, name, program.reason, program.detail, instruction.id)
-        return []
-    name = content_id("program", program)
-    done = await context.transformed(program, [c.text for c in plain])
-    made = [
+        unnamed = (instruction.id, PROGRAMS, number)
+        return dropped(unnamed, program.reason, program.detail)
+    name = ("program", program)
+    results = await context.transformed(program, [c.text for c in plain])
+    cases = [
         Case(result.text, True, f"comply:{number}", case.query)
-        for case, result in zip(plain, done, strict=True)
+        for case, result in zip(plain, results, strict=True)
         if result.status is Status.TRUE and result.text.strip() and result.text != case.text
     ]
-    if made:
-        funnel.keep(PROGRAMS)
-    elif any(r.status is Status.TRUE for r in done):
-        funnel.drop(PROGRAMS, name, "changes_nothing", program, instruction.id)
-    else:
-        detail = done[0].detail if done else "no plain reply to run it on"
-        funnel.drop(PROGRAMS, name, "failed", detail, instruction.id)
-    return made
+    if cases:
+        return Filtered(PROGRAMS, [program]), cases
+    if any(r.status is Status.TRUE for r in results):
+        return dropped(name, "changes_nothing", program)
+    return dropped(name, "failed", results[0].detail if results else "no plain reply to run it on")

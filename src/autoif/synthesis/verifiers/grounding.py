@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from autoif.base.language import NUMBER_WORDS
+from autoif.base.language import NUMBER_WORDS, number_value, quoted_pattern
 
 _EXAMPLE = re.compile(
     r"(?:\b(?:such as|as in|like|for example|e\.g\.|for instance|including)\b"
@@ -19,8 +19,7 @@ _EXAMPLE = re.compile(
 )
 _DIFFERENT = re.compile(r"\b(?:different|distinct|unique) \w+|不同的", re.IGNORECASE)
 _DISTINCT = re.compile(r"\bset\b|\{|Counter|unique|distinct|not in|!=|==|groupby")
-_QUOTED = re.compile(r"\"([^\"\n]{1,60})\"|“([^”\n]{1,60})”|「([^」\n]{1,60})」|`([^`\n]{1,60})`")
-_CHINESE = dict(zip("二三四五六七八九十", range(2, 11), strict=True)) | {"两": 2}
+_QUOTED = re.compile(quoted_pattern())
 _NUMBER = re.compile(r"\d+|" + "|".join(rf"\b{word}\b" for word in NUMBER_WORDS), re.IGNORECASE)
 _CHINESE_NUMBER = re.compile(r"[二三四五六七八九十两](?=[个句段行条次处字词项种点篇])")
 
@@ -60,6 +59,5 @@ def _is_one_of_many(example: str) -> bool:
 def _numbers(text: str) -> set[int]:
     """Numbers above one that the words ask for; not those inside quotation marks."""
     text = _QUOTED.sub(" ", text)
-    said = {n.lower() for n in _NUMBER.findall(text)}
-    found = {int(n) if n.isdigit() else NUMBER_WORDS[n] for n in said}
-    return {n for n in found | {_CHINESE[c] for c in _CHINESE_NUMBER.findall(text)} if n > 1}
+    named = map(number_value, _NUMBER.findall(text) + _CHINESE_NUMBER.findall(text))
+    return {n for n in named if n is not None and n > 1}

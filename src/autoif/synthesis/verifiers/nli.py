@@ -1,7 +1,6 @@
 """An NLI cross-encoder as the judge of back-translations: loaded once, asked in batches.
 
-Needs `pip install "autoif[hf]"`. The default model is the one of the paper,
-mDeBERTa-v3-base-xnli-multilingual-nli-2mil7.
+Needs `pip install "autoif[hf]"`. The model is the one of the paper.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Any
 
 from autoif.base.errors import ModelUnavailable
 
+MODEL = "MoritzLaurer/mDeBERTa-v3-base-xnli-multilingual-nli-2mil7"
 BATCH = 32
 
 
@@ -21,7 +21,7 @@ class CrossEncoder:
     What is asked while a batch runs goes into the next one.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str = MODEL) -> None:
         if not all(importlib.util.find_spec(m) for m in ("torch", "transformers")):
             raise ModelUnavailable('backtranslate.judge = "nli" needs `pip install "autoif[hf]"`')
         from transformers import AutoModelForSequenceClassification, AutoTokenizer

@@ -7,21 +7,22 @@ valid JSON).
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from autoif.base.errors import CallFailed
-from autoif.base.records import Case, Check, Instruction, content_id
-from autoif.run.funnel import Funnel
+from autoif.base.records import Case, Check, Drop, Filtered, Instruction
 from autoif.synthesis import slots
-from autoif.synthesis.context import Context
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts import examples
-from autoif.synthesis.prompts.parsing import parse_bool, parse_code, parse_json
+from autoif.synthesis.prompts.parsing import parse_code, parse_json
+from autoif.synthesis.slots import FUNCTIONS
 from autoif.synthesis.verifiers.grounding import ungrounded
+from autoif.verifier.schema import parse_label
 
-FUNCTIONS, CASES = "functions", "cases"
+CASES = "cases"
 TOGETHER: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -50,62 +51,69 @@ APART: dict[str, Any] = {
 }
 
 
-async def write(
-    context: Context, instruction: Instruction, funnel: Funnel
-) -> tuple[list[Check], list[Case]]:
-    """Distinct candidate functions and cases; the cases are kept or dropped by what follows."""
-    part = context.recipe.verifiers
-    if part.ask == "together" and not instruction.n:
-        answers = await _ask(context, instruction, "together", part.k, schema=TOGETHER)
-        return candidates(answers, instruction, funnel)
-    functions, cases = await asyncio.gather(
-        _ask(context, instruction, "function_n" if instruction.n else "function", part.k),
-        _ask(context, instruction, "cases", part.case_asks, schema=APART),
+@dataclass(frozen=True)
+class Written:
+    """Candidates: both go on to cross-validation."""
+
+    checks: Filtered[Check]
+    cases: Filtered[Case]
+
+
+async def write(context: Context, instruction: Instruction) -> Written:
+    """Distinct candidate functions and cases."""
+    asks = context.recipe.verifiers
+    if asks.ask == "together" and not instruction.n:
+        answers = await _ask(context, instruction, "together", asks.k, schema=TOGETHER)
+        return candidates(answers, instruction)
+    functions, cases = await together(
+        _ask(context, instruction, "function_n" if instruction.n else "function", asks.k),
+        _ask(context, instruction, "cases", asks.case_asks, schema=APART),
     )
-    # Copies but for comments and white space are one function: their agreement is no evidence.
-    sources = [_code(answer, instruction) for answer in functions]
-    checks = _distinct_checks(sources, instruction, funnel, same=normalise)
-    checks = _grounded(context, checks, instruction, funnel)
-    return checks, _distinct_cases(map(_apart, cases), instruction, funnel)
+    checks = _distinct_functions(context, instruction, functions)
+    return Written(checks, _distinct_cases(map(_apart, cases), instruction))
 
 
 def candidates(
-    answers: Iterable[str | CallFailed],
-    instruction: Instruction,
-    funnel: Funnel,
-    *,
-    tolerant: bool = True,
-) -> tuple[list[Check], list[Case]]:
+    answers: Iterable[str | CallFailed], instruction: Instruction, *, tolerant: bool = True
+) -> Written:
     """Functions and cases of answers that hold both as one JSON object."""
     parsed = [_together(a, tolerant) for a in answers]
-    return (
-        _distinct_checks((check for check, _ in parsed), instruction, funnel),
-        _distinct_cases((cases for _, cases in parsed), instruction, funnel),
+    return Written(
+        _distinct_checks((check for check, _ in parsed), instruction),
+        _distinct_cases((cases for _, cases in parsed), instruction),
     )
 
 
 async def repair(
-    context: Context, instruction: Instruction, failing: list[tuple[Check, str]], funnel: Funnel
-) -> list[Check]:
+    context: Context, instruction: Instruction, failing: list[tuple[Check, str]]
+) -> Filtered[Check]:
     """New functions in place of failing ones, each shown what went wrong when it was run."""
-
-    answers = await asyncio.gather(
+    answers = await together(
         *(
             _one(context, instruction, "repair", 0, None, function=source, failure=failure)
             for source, failure in ((slots.opened(c.source), failure) for c, failure in failing)
         )
     )
-    sources = [_code(answer, instruction) for answer in answers]
-    checks = _distinct_checks(sources, instruction, funnel, same=normalise)
-    return _grounded(context, checks, instruction, funnel)
+    return _distinct_functions(context, instruction, answers)
+
+
+def new_only(fresh: list[Check], earlier: list[Check], instruction: Instruction) -> Filtered[Check]:
+    """The repaired functions that are not one of the earlier ones again."""
+    sources = {normalise(check.source) for check in earlier}
+    filtered: Filtered[Check] = Filtered(FUNCTIONS, [])
+    for check in fresh:
+        if normalise(check.source) in sources:
+            drop = Drop.of(FUNCTIONS, check.id, "duplicate", check.source, instruction.id)
+            filtered.dropped.append(drop)
+        else:
+            filtered.kept.append(check)
+    return filtered
 
 
 async def _ask(
     context: Context, instruction: Instruction, prompt: str, n: int, schema: Any = None
-) -> list[str | CallFailed]:
-    return list(
-        await asyncio.gather(*(_one(context, instruction, prompt, i, schema) for i in range(n)))
-    )
+) -> Sequence[str | CallFailed]:
+    return await together(*(_one(context, instruction, prompt, i, schema) for i in range(n)))
 
 
 async def _one(
@@ -165,7 +173,7 @@ def _together(
 def _case(row: Any) -> Case | None:
     if not isinstance(row, dict):
         return None
-    expected = parse_bool(row.get("output"))
+    expected = parse_label(row.get("output"))
     text = row.get("input")
     return Case(text, expected) if isinstance(text, str) and expected is not None else None
 
@@ -184,74 +192,83 @@ def _apart(answer: str | CallFailed) -> list[Case] | CallFailed:
     return cases or CallFailed("unparseable", answer)
 
 
+def _distinct_functions(
+    context: Context, instruction: Instruction, answers: Iterable[str | CallFailed]
+) -> Filtered[Check]:
+    """Copies but for comments and white space are one function: their agreement is no evidence."""
+    sources = [_code(answer, instruction) for answer in answers]
+    distinct = _distinct_checks(sources, instruction, same=normalise)
+    if not context.recipe.verifiers.grounded:
+        return distinct
+    return distinct >> _grounded(distinct.kept, instruction)
+
+
 def _distinct_checks(
     sources: Iterable[str | CallFailed],
     instruction: Instruction,
-    funnel: Funnel,
     same: Callable[[str], str] = str,
-) -> list[Check]:
+) -> Filtered[Check]:
     """One check for all sources that are the `same`: by default letter for letter, as published."""
     kept: dict[str, Check] = {}
+    dropped = []
     for number, source in enumerate(sources):
-        funnel.enter(FUNCTIONS)
         if isinstance(source, CallFailed):
-            name = content_id(instruction.id, FUNCTIONS, number)
-            funnel.drop(FUNCTIONS, name, source.reason, source.detail, instruction.id)
+            name = (instruction.id, FUNCTIONS, number)
+            dropped.append(Drop.of(FUNCTIONS, name, source.reason, source.detail, instruction.id))
             continue
         check = Check(source)
         if same(source) in kept:
-            funnel.drop(FUNCTIONS, check.id, "duplicate", source, instruction.id)
-            continue
-        kept[same(source)] = check
-    return list(kept.values())
+            dropped.append(Drop.of(FUNCTIONS, check.id, "duplicate", source, instruction.id))
+        else:
+            kept[same(source)] = check
+    return Filtered(FUNCTIONS, list(kept.values()), dropped)
 
 
-def _grounded(
-    context: Context, checks: list[Check], instruction: Instruction, funnel: Funnel
-) -> list[Check]:
+def _grounded(checks: list[Check], instruction: Instruction) -> Filtered[Check]:
     """Without those that do not name what the instruction names, or are an example they saw."""
-    if not context.recipe.verifiers.grounded:
-        return checks
-    kept = []
+    kind: examples.Kind = "evaluate_n" if instruction.n else "evaluate"
+    filtered: Filtered[Check] = Filtered(FUNCTIONS, [])
     for check in checks:
         flaw = ungrounded(instruction.text, check.source)
-        kind: examples.Kind = "evaluate_n" if instruction.n else "evaluate"
         if examples.is_copy(instruction.lang, kind, slots.opened(check.source)):
             flaw = "it is an example that was shown"
         if flaw:
-            funnel.drop(
-                FUNCTIONS, check.id, "ungrounded", f"{flaw}\n{check.source}", instruction.id
-            )
+            detail = f"{flaw}\n{check.source}"
+            drop = Drop.of(FUNCTIONS, check.id, "ungrounded", detail, instruction.id)
+            filtered.dropped.append(drop)
         else:
-            kept.append(check)
-    return kept
+            filtered.kept.append(check)
+    return filtered
 
 
 def _distinct_cases(
-    answers: Iterable[list[Case] | CallFailed], instruction: Instruction, funnel: Funnel
-) -> list[Case]:
+    answers: Iterable[list[Case] | CallFailed], instruction: Instruction
+) -> Filtered[Case]:
     """The same text with both labels says nothing: both go."""
-    found: dict[str, Case] = {}
+    kept: dict[str, Case] = {}
     torn: set[str] = set()
+    dropped = []
+
+    def drop(case: Case, reason: str) -> None:
+        dropped.append(Drop.of(CASES, case.id, reason, case.text, instruction.id))
+
     for number, cases in enumerate(answers):
         if isinstance(cases, CallFailed):
-            funnel.enter(CASES)
-            name = content_id(instruction.id, CASES, number)
-            funnel.drop(CASES, name, cases.reason, cases.detail, instruction.id)
+            name = (instruction.id, CASES, number)
+            dropped.append(Drop.of(CASES, name, cases.reason, cases.detail, instruction.id))
             continue
         for case in cases:
-            funnel.enter(CASES)
             if case.text in torn:
-                funnel.drop(CASES, case.id, "contradictory", case.text, instruction.id)
-            elif case.text not in found:
-                found[case.text] = case
-            elif found[case.text].expected == case.expected:
-                funnel.drop(CASES, case.id, "duplicate", case.text, instruction.id)
+                drop(case, "contradictory")
+            elif case.text not in kept:
+                kept[case.text] = case
+            elif kept[case.text].expected == case.expected:
+                drop(case, "duplicate")
             else:
-                for one in (found.pop(case.text), case):
-                    funnel.drop(CASES, one.id, "contradictory", one.text, instruction.id)
+                drop(kept.pop(case.text), "contradictory")
+                drop(case, "contradictory")
                 torn.add(case.text)
-    return list(found.values())
+    return Filtered(CASES, list(kept.values()), dropped)
 
 
 def normalise(source: str) -> str:
