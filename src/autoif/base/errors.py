@@ -18,6 +18,9 @@ Only `cli.main` catches `AutoIFError`; it prints the line and exits with `exit_c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class AutoIFError(Exception):
     """Base of all. `str(error)` is one line, fit to be shown to a user."""
@@ -64,7 +67,13 @@ class CallFailed(AutoIFError):
 
 
 class CallPending(AutoIFError):
-    """The call was noted for a batch file; whoever needs its answer cannot go on in this start."""
+    """Raised when a call was queued for a batch; its instruction continues after the import."""
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The end of an error: `; did you mean X?` with the nearest of `words`, or nothing."""
+    near = get_close_matches(word, list(words), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def one_line(message: object, key: str = "") -> str:

@@ -42,7 +42,7 @@ async def measure(chat: Chat, benchmarks: tuple[Evaluation, ...], out: Path) -> 
     for evaluation in benchmarks:
         scores = await aevaluate(
             evaluation.benchmark,
-            chat=chat,
+            model=chat,
             data=Path(evaluation.data) if evaluation.data else None,
             out=out / evaluation.benchmark,
             limit=evaluation.limit or None,
