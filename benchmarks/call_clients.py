@@ -76,25 +76,28 @@ async def autoif(url: str, calls: int, concurrency: int, replay: bool = False) -
     from autoif.cli.common import own_process
     from autoif.models.cached import CachedChat
     from autoif.models.openai.backend import HttpBackend
-    from autoif.store.sqlite import CallStore
+    from autoif.store import open_store
 
     own_process()
-    with tempfile.TemporaryDirectory() as folder, CallStore.open(Path(folder) / "calls") as store:
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_store(Path(folder) / "calls") as store:
 
-        async def ask(number: int) -> None:
-            message = Message("user", f"{PROMPT}{number}")
-            request = Request((message,), temperature=0.7, stage="code", record=str(number // 16))
-            assert (await chat(request)).text
+            async def ask(number: int) -> None:
+                message = Message("user", f"{PROMPT}{number}")
+                request = Request(
+                    (message,), temperature=0.7, stage="code", record=str(number // 16)
+                )
+                assert (await chat(request)).text
 
-        for again in (True, False) if replay else (False,):
-            chat = CachedChat(HttpBackend("m", [url]), store)
-            if again:
-                numbers = iter(range(calls))
-                await asyncio.gather(*(fill(ask, numbers) for _ in range(256)))
-            else:
-                await workers(ask, calls, concurrency)
-            await chat.close()
-        assert chat.counts["code"].replayed == (calls if replay else 0)
+            for again in (True, False) if replay else (False,):
+                chat = CachedChat(HttpBackend("m", [url]), store)
+                if again:
+                    numbers = iter(range(calls))
+                    await asyncio.gather(*(fill(ask, numbers) for _ in range(256)))
+                else:
+                    await workers(ask, calls, concurrency)
+                await chat.close()
+            assert chat.counts["code"].replayed == (calls if replay else 0)
 
 
 async def fill(ask: Ask, numbers: Iterator[int]) -> None:

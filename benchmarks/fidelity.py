@@ -40,10 +40,12 @@ from autoif.constraints.checkers import bind
 from autoif.engine.opening import open_context
 from autoif.models.cached import CallCounts
 from autoif.run.recipe import Recipe
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
+from autoif.store.base import Store
 from autoif.synthesis.context import Context
 from autoif.synthesis.responses import queries, sample
 from autoif.synthesis.verifiers.build import Built, build
+from autoif.verifier.verify import accepts
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "shared" / "data"
@@ -157,12 +159,12 @@ def recipe(profile: str, model: str) -> Recipe:
 async def measure(profile: str, model: str, calls: Path, limit: int) -> tuple[Row, list[Row]]:
     made = recipe(profile, model)
     asked = constraints(limit)
-    with CallStore.open(calls) as store:
+    async with open_store(calls) as store:
         return await measured(made, store, asked)
 
 
 async def measured(
-    made: Recipe, store: CallStore, asked: list[tuple[Instruction, Row]]
+    made: Recipe, store: Store, asked: list[tuple[Instruction, Row]]
 ) -> tuple[Row, list[Row]]:
     counts: dict[str, Mapping[str, CallCounts]] = {}
     async with open_context(made, store, counts=counts, on_notice=print) as context:
@@ -199,7 +201,8 @@ async def measured(
             }
             if verifier is not None:
                 verdicts = await context.verdicts(verifier.checks, texts)
-                said = [sample.passes(v.fraction, made.responses) for v in verdicts]
+                least = made.responses.accuracy.share(len(verifier.checks))
+                said = [accepts([v], [least]) for v in verdicts]
                 found["balanced_accuracy"], found["false_accept"] = rates(said, truth)
                 found["checks"] = [c.source for c in verifier.checks]
                 found["wrong"] = [t for t, s, w in zip(texts, said, truth, strict=True) if s != w]

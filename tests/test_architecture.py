@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import io
 import tokenize
 from collections import defaultdict
@@ -101,6 +102,18 @@ def test_imports_run_downwards(path: Path) -> None:
     for other in ours(path):
         if other[0] not in (name, "__init__"):
             assert floor(other[0]) < floor(name), f"{path}: {'.'.join(other)} is not below it"
+
+
+def test_the_map_is_that_of_the_house() -> None:
+    """CONTRIBUTING.md shows the floors above: `python docs/house.py` writes them."""
+    assert (ROOT / "docs/house.py").exists()
+    spec = importlib.util.spec_from_file_location("house", ROOT / "docs/house.py")
+    assert spec
+    assert spec.loader
+    house = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(house)
+    page = house.PAGE.read_text("utf-8")
+    assert house.with_house(page) == page, "run `python docs/house.py`"
 
 
 def test_stages_meet_through_records() -> None:

@@ -15,7 +15,8 @@ from autoif.base.errors import CallFailed, StoreError
 from autoif.base.records import Message, Reply, Request, Usage
 from autoif.models.cached import CachedChat
 from autoif.models.scripted import ScriptedBackend
-from autoif.store.sqlite import CallStore, call_key, canonical
+from autoif.store import open_store
+from autoif.store.base import ReplyStore, call_key, canonical
 
 
 def ask(text: str, *, index: int = 0, record: str = "r", stage: str = "s") -> Request:
@@ -35,7 +36,7 @@ async def test_an_answer_is_paid_once_and_read_back_by_the_next_run(path: Path) 
         return f"answer {request.index}"
 
     for run in range(2):
-        with CallStore.open(path) as store:
+        async with open_store(path) as store:
             chat = CachedChat(ScriptedBackend(answer), store)
             replies = [await chat(ask("hello", index=i)) for i in range(3)]
             assert [r.text for r in replies] == ["answer 0", "answer 1", "answer 2"]
@@ -54,7 +55,7 @@ async def test_identical_requests_in_flight_are_asked_once(path: Path) -> None:
         await asyncio.sleep(0.01)
         return "yes"
 
-    with CallStore.open(path) as store:
+    async with open_store(path) as store:
         chat = CachedChat(ScriptedBackend(answer), store)
         replies = await asyncio.gather(*(chat(ask("same")) for _ in range(20)))
     assert len(asked) == 1
@@ -66,7 +67,7 @@ async def test_when_the_asking_task_is_cancelled_another_asks(path: Path) -> Non
         await asyncio.sleep(0.02)
         return "yes"
 
-    with CallStore.open(path) as store:
+    async with open_store(path) as store:
         chat = CachedChat(ScriptedBackend(answer), store)
         first, second = (asyncio.create_task(chat(ask("same"))) for _ in range(2))
         await asyncio.sleep(0.005)
@@ -81,7 +82,7 @@ async def test_an_empty_or_withheld_answer_fails_but_is_not_paid_again(path: Pat
         asked.append(request)
         return Reply("", "stop" if request.index == 0 else "content_filter")
 
-    with CallStore.open(path) as store:
+    async with open_store(path) as store:
         chat = CachedChat(ScriptedBackend(answer), store)
         for _ in range(2):
             with pytest.raises(CallFailed, match="empty"):
@@ -94,28 +95,117 @@ async def test_an_empty_or_withheld_answer_fails_but_is_not_paid_again(path: Pat
 
 
 async def test_show_finds_the_calls_of_a_record_also_those_it_shares(path: Path) -> None:
-    with CallStore.open(path) as store:
+    async with open_store(path) as store:
         chat = CachedChat(ScriptedBackend(lambda r: "yes"), store)
         await chat(ask("one", record="a", stage="x"))
         await chat(ask("two", record="a", stage="y"))
         await chat(ask("two", record="b", stage="y"))
-        with CallStore.open(path, read_only=True) as reader:  # while the writer holds the lock
-            calls = reader.calls_for("a")
+        async with open_store(path, read_only=True) as reader:  # while the writer holds the lock
+            calls = await reader.calls_for("a")
             assert [c.stage for c in calls] == ["x", "y"]
             assert calls[0].body["messages"] == [{"role": "user", "content": "one"}]
             assert calls[0].reply.text == "yes"
-    with CallStore.open(path, read_only=True) as reader:
-        assert [c.body["messages"][0]["content"] for c in reader.calls_for("b")] == ["two"]
+    async with open_store(path, read_only=True) as reader:
+        assert [c.body["messages"][0]["content"] for c in await reader.calls_for("b")] == ["two"]
         with pytest.raises(StoreError, match="reading only"):
             await reader.put_outcomes(b"k", b"v")
 
 
-async def test_outcomes_are_kept_beside_the_calls(path: Path) -> None:
-    with CallStore.open(path) as store:
+async def test_outcomes_are_kept_beside_the_calls_and_the_first_stay(path: Path) -> None:
+    async with open_store(path) as store:
         assert await store.get_outcomes(b"k") is None
-        await store.put_outcomes(b"k", b"TIMEOUT")
-    with CallStore.open(path) as store:
+        assert await store.put_outcomes(b"k", b"TIMEOUT") == b"TIMEOUT"
+        assert await store.put_outcomes(b"k", b"PASS") == b"TIMEOUT"
+        values = [b"1", b"2", b"3"]
+        stand = await asyncio.gather(*(store.put_outcomes(b"other", value) for value in values))
+        assert set(stand) == {b"1"}
+    async with open_store(path) as store:
         assert await store.get_outcomes(b"k") == b"TIMEOUT"
+
+
+async def test_the_first_answer_to_a_key_stays(path: Path) -> None:
+    replies = [Reply("one"), Reply("two"), Reply("three")]
+    async with open_store(path) as store:
+
+        async def put(key: bytes, reply: Reply) -> Reply:
+            return await store.put(key.rjust(16), ask("?"), b"{}", "n", reply)
+
+        assert await put(b"a", replies[0]) is replies[0]
+        assert await put(b"a", replies[1]) == replies[0]
+        asked = [put(b"a", replies[2]), *(put(b"b", reply) for reply in replies)]
+        assert await asyncio.gather(*asked) == [replies[0]] * 4
+        assert await put(b"c", replies[1]) is replies[1]
+
+
+class MemoryStore(ReplyStore):
+    """A store whose look-ups and writes wait, as those over a network do."""
+
+    def __init__(self) -> None:
+        self.replies: dict[bytes, Reply] = {}
+        self.looks = 0
+
+    async def get(self, key: bytes, record: str = "") -> Reply | None:
+        self.looks += 1
+        await asyncio.sleep(0.01)
+        return self.replies.get(key)
+
+    async def put(
+        self, key: bytes, request: Request, body: bytes, namespace: str, reply: Reply
+    ) -> Reply:
+        await asyncio.sleep(0.01)
+        return self.replies.setdefault(key, reply)
+
+
+async def test_tasks_that_ask_the_same_pay_once_where_the_look_up_waits() -> None:
+    asked = []
+
+    def answer(request: Request) -> str:
+        asked.append(request)
+        return f"answer {len(asked)}"
+
+    chat = CachedChat(ScriptedBackend(answer), MemoryStore())
+    replies = await asyncio.gather(*(chat(ask("same")) for _ in range(5)))
+    assert {reply.text for reply in replies} == {"answer 1"}
+    assert (chat.counts["s"].asked, chat.counts["s"].replayed) == (1, 4)
+
+
+async def test_a_look_up_that_is_cancelled_or_fails_holds_nobody_up() -> None:
+    store = MemoryStore()
+    chat = CachedChat(ScriptedBackend(lambda request: "yes"), store)
+    first, second = (asyncio.create_task(chat(ask("same"))) for _ in range(2))
+    await asyncio.sleep(0.005)
+    assert store.looks == 1
+    first.cancel()
+    assert (await second).text == "yes"
+
+    class Broken(MemoryStore):
+        async def get(self, key: bytes, record: str = "") -> Reply | None:
+            self.looks += 1
+            await asyncio.sleep(0.01)
+            raise StoreError("the network is down")
+
+    chat = CachedChat(ScriptedBackend(lambda request: "yes"), Broken())
+    tasks = [chat(ask("same")) for _ in range(3)]
+    async with asyncio.timeout(5):
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(error) for error in errors] == ["the network is down"] * 3
+
+
+async def test_an_answer_that_stood_already_is_the_one_that_is_used() -> None:
+    """Of two processes with one store that asked the same, the second uses the first's answer."""
+    store = MemoryStore()
+    asked = asyncio.Event()
+
+    async def answer(request: Request) -> Reply:
+        (key,) = [call_key("scripted", canonical(chat.backend.body(request)), 0)]
+        store.replies[key] = Reply("the other's")
+        asked.set()
+        return Reply("mine", usage=Usage(completion=7))
+
+    chat = CachedChat(ScriptedBackend(answer), store)
+    assert (await chat(ask("same"))).text == "the other's"
+    assert asked.is_set()
+    assert chat.counts["s"].usage.completion == 7  # what was paid
 
 
 def test_the_key_is_the_body_the_index_and_the_namespace() -> None:
@@ -139,7 +229,7 @@ def test_any_text_comes_back_as_it_was_first_given(
         path = tmp_path_factory.mktemp("store") / "calls.sqlite"
         seen = []
         for _ in range(2):
-            with CallStore.open(path) as store:
+            async with open_store(path) as store:
                 chat = CachedChat(
                     ScriptedBackend(lambda r: Reply("!" + text, usage=Usage(1))), store
                 )
@@ -151,9 +241,8 @@ def test_any_text_comes_back_as_it_was_first_given(
 
 HOLD = """
 import sys, time
-from pathlib import Path
-from autoif.store.sqlite import CallStore
-CallStore.open(Path(sys.argv[1]))
+from autoif.store import open_store
+open_store(sys.argv[1])
 print("open", flush=True)
 time.sleep(60)
 """
@@ -165,23 +254,11 @@ def test_a_second_writer_is_refused_by_a_lock_that_dies_with_its_owner(path: Pat
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"open\n"
         with pytest.raises(StoreError, match=f"in use by another run \\(pid {owner.pid}\\)"):
-            CallStore.open(path)
+            open_store(path)
     finally:
         owner.kill()
         owner.communicate()
-    CallStore.open(path).close()
-
-
-def test_an_open_store_keeps_its_hold_on_the_index_of_its_log(path: Path) -> None:
-    """Else the next reader would begin the index anew, and the writer would die of a bus error."""
-    lock = (
-        "import fcntl, sys\n"
-        "fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)"
-    )  # the byte that SQLite holds shared while it has the index open: UNIX_SHM_DMS
-    CallStore.open(path).close()
-    with CallStore.open(path), CallStore.open(path, read_only=True):
-        found = subprocess.run([sys.executable, "-c", lock, f"{path}-shm"], capture_output=True)
-    assert b"BlockingIOError" in found.stderr
+    asyncio.run(open_store(path).close())
 
 
 def test_what_is_not_a_store_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -192,7 +269,10 @@ def test_what_is_not_a_store_is_refused_and_left_alone(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(StoreError, match=says):
-            CallStore.open(path)
+            open_store(path)
         assert path.read_bytes() == content
     with pytest.raises(StoreError, match="no call store"):
-        CallStore.open(tmp_path / "absent", read_only=True)
+        open_store(tmp_path / "absent", read_only=True)
+    for where in ("postgresql://me@host/calls", Path("postgresql://me@host/calls")):
+        with pytest.raises(StoreError, match="PostgreSQL is not supported yet"):
+            open_store(where)

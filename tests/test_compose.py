@@ -32,7 +32,7 @@ from autoif.cli import main
 from autoif.models.batch import run_batches
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from autoif.synthesis import slots
 from autoif.synthesis.compositions import compose
 from autoif.synthesis.compositions.draw import Pool, draw, possible
@@ -243,7 +243,7 @@ def test_cases_tell_what_says_the_same_and_what_forbids_it(
     tagged = verifier("tag", "'#' in response", ["#a", "B #c"], ["a", "B c"])
 
     recipe = Recipe.load("strict", None, {"compose.judge": "off", "compose.levels": 2})
-    store = CallStore.open(tmp_path / "calls.sqlite")
+    store = open_store(tmp_path / "calls.sqlite")
     tools = Context(recipe, PromptTemplates(), {}, sandbox, store)
 
     def clash(*together: Verifier) -> str:
@@ -290,11 +290,11 @@ def edges(tmp_path: Path, sandbox: Sandbox, bound: str, condition: str) -> Count
     source = f"def evaluate(response, n):\n{COUNTING}    return {condition}"
     instruction = Instruction(f"{bound} 3", template=f"{bound} {{n}}", n=3, bound=bound)
     check = Check(slots.filled(source, 3) or "")
-    store = CallStore.open(tmp_path / "calls.sqlite")
+    store = open_store(tmp_path / "calls.sqlite")
     tools = Context(Recipe.load("strict"), PromptTemplates(), {}, sandbox, store)
     cases = [Case(text, True) for text in TEXTS]
     filtered = asyncio.run(slots.at_edges(tools, instruction, [check], cases))
-    store.close()
+    asyncio.run(store.close())
     return Counter(d.reason for d in filtered.dropped) + Counter({"kept": len(filtered.kept)})
 
 

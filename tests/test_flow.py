@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from autoif.run.funnel import FILES
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from autoif.verifier.verify import verify_rows
 from runs import (
     SMOKE,
@@ -211,9 +211,9 @@ def test_the_published_rules_run(preset: str, tmp_path: Path, here: Here) -> Non
     assert artefacts(tmp_path / "run") == before
 
 
-def test_every_call_lies_in_the_store_with_what_it_was_made_for(smoke: Path) -> None:
-    with CallStore.open(smoke / "calls.sqlite", read_only=True) as store:
+async def test_every_call_lies_in_the_store_with_what_it_was_made_for(smoke: Path) -> None:
+    async with open_store(smoke / "calls.sqlite", read_only=True) as store:
         for instruction in rows(smoke / "01-instructions.jsonl"):
-            made = Counter(call.stage for call in store.calls_for(instruction["id"]))
+            made = Counter(call.stage for call in await store.calls_for(instruction["id"]))
             assert made["functions"] >= 1
             assert made["programs"] >= 1

@@ -20,7 +20,7 @@ from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.scripted import ScriptedBackend
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from server import Server
 
 KEY = "sk-very-secret-1234567890"
@@ -103,18 +103,18 @@ async def test_every_call_gets_its_own_answer_whatever_the_server_does(
 ) -> None:
     server.chaos(**FAULTS[fault])
     before = server.stats()
-    async with backend(server, timeout=0.5, patience=60) as http:
-        with CallStore.open(tmp_path / "calls.sqlite") as store:
-            chat = CachedChat(http, store)
-            long = "and so on, " * 30  # every other prompt: of those one goes first, streamed
-            requests = [
-                ask(f"{long * (i // 4 % 2)}{fault} {i // 4}", index=i % 4) for i in range(120)
-            ]
-            replies = await asyncio.gather(*(chat(r) for r in requests))
-            assert [r.text for r in replies] == [f"reply {i % 4}" for i in range(120)]
-            assert chat.counts["s"].asked == 120
-            again = await asyncio.gather(*(chat(r) for r in requests))
-            assert again == replies
+    async with (
+        backend(server, timeout=0.5, patience=60) as http,
+        open_store(tmp_path / "calls.sqlite") as store,
+    ):
+        chat = CachedChat(http, store)
+        long = "and so on, " * 30  # every other prompt: of those one goes first, streamed
+        requests = [ask(f"{long * (i // 4 % 2)}{fault} {i // 4}", index=i % 4) for i in range(120)]
+        replies = await asyncio.gather(*(chat(r) for r in requests))
+        assert [r.text for r in replies] == [f"reply {i % 4}" for i in range(120)]
+        assert chat.counts["s"].asked == 120
+        again = await asyncio.gather(*(chat(r) for r in requests))
+        assert again == replies
     assert server.stats()["resent"] == before["resent"]  # no attempt is sent twice beneath us
 
 
@@ -127,7 +127,7 @@ async def test_a_wall_clock_that_jumps_by_hours_changes_nothing(
     async with asyncio.timeout(60), backend(server, timeout=0.5, silence=0.5, patience=30) as http:
         requests = [ask(f"jump {i // 4}", index=i % 4) for i in range(120)]
         for asked in (120, 0):
-            with CallStore.open(tmp_path / "calls.sqlite") as store:
+            async with open_store(tmp_path / "calls.sqlite") as store:
                 chat = CachedChat(http, store)
                 replies = await asyncio.gather(*(chat(r) for r in requests))
                 assert [r.text for r in replies] == [f"reply {i % 4}" for i in range(120)]
@@ -193,9 +193,8 @@ async def test_a_request_the_server_refuses_fails_alone(server: Server) -> None:
 
 async def test_the_key_reaches_the_server_and_nothing_else(server: Server, tmp_path: Path) -> None:
     server.chaos(key=KEY)
-    async with backend(server) as http:
-        with CallStore.open(tmp_path / "calls.sqlite") as store:
-            assert (await CachedChat(http, store)(ask())).text == "reply 0"
+    async with backend(server) as http, open_store(tmp_path / "calls.sqlite") as store:
+        assert (await CachedChat(http, store)(ask())).text == "reply 0"
     for file in tmp_path.iterdir():
         assert KEY.encode() not in file.read_bytes()
 
@@ -207,20 +206,22 @@ async def test_fields_that_a_server_refuses_are_left_out_under_the_same_key(
     requests = [ask(str(i), schema=schema) for i in range(8)]
     notices: list[str] = []
     server.chaos(no_schema=True, no_max_tokens=True, no_temperature=True, odd_usage=True)
-    async with backend(server, on_notice=notices.append) as http:
-        with CallStore.open(tmp_path / "calls.sqlite") as store:
-            chat = CachedChat(http, store)
-            await asyncio.gather(*(chat(r) for r in requests))
-            body = http.body(requests[0])
-            assert body["response_format"]["json_schema"]["strict"]
-            assert body["max_tokens"] == requests[0].max_tokens
-            assert sorted(n.partition(" ")[2] for n in notices) == [
-                "refuses JSON schemas; it is asked without them from now on",
-                "takes no temperature; it is asked without it from now on",
-            ]
-            server.chaos()
-            await asyncio.gather(*(chat(r) for r in requests))
-            assert chat.counts["s"].replayed == 8
+    async with (
+        backend(server, on_notice=notices.append) as http,
+        open_store(tmp_path / "calls.sqlite") as store,
+    ):
+        chat = CachedChat(http, store)
+        await asyncio.gather(*(chat(r) for r in requests))
+        body = http.body(requests[0])
+        assert body["response_format"]["json_schema"]["strict"]
+        assert body["max_tokens"] == requests[0].max_tokens
+        assert sorted(n.partition(" ")[2] for n in notices) == [
+            "refuses JSON schemas; it is asked without them from now on",
+            "takes no temperature; it is asked without it from now on",
+        ]
+        server.chaos()
+        await asyncio.gather(*(chat(r) for r in requests))
+        assert chat.counts["s"].replayed == 8
 
 
 async def test_finish_reasons_arrive(server: Server) -> None:
@@ -269,10 +270,13 @@ async def test_a_server_that_freezes_is_noticed_before_its_calls_time_out() -> N
 
 @pytest.mark.parametrize("how", ["freeze", "kill", "hang"])
 async def test_an_outage_longer_than_the_patience_ends_the_run(how: str, tmp_path: Path) -> None:
-    with Server() as server, CallStore.open(tmp_path / "calls.sqlite") as store:
+    with Server() as server:
         # a server that hangs still answers /models: there only the deadline can tell
         timeout = 0.5 if how == "hang" else 60
-        async with backend(server, patience=1, silence=0.3, timeout=timeout) as http:
+        async with (
+            open_store(tmp_path / "calls.sqlite") as store,
+            backend(server, patience=1, silence=0.3, timeout=timeout) as http,
+        ):
             chat = CachedChat(http, store)
             await chat(ask())
             if how == "hang":

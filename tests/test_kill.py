@@ -3,6 +3,7 @@ nothing twice."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -14,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from autoif.store.sqlite_file import reading
+from autoif.store import open_store
+from autoif.store.base import StoredCall
 from runs import SMOKE, artefacts, autoif, command, report, rows, write_rows
 from server import Server
 
@@ -27,15 +29,14 @@ def synth(out: Path, *more: object) -> tuple[object, ...]:
 
 def committed(out: Path) -> set[str]:
     """The answered calls in the store, as the server's log names them."""
-    if not (out / "calls.sqlite").exists():
-        return set()
-    with reading(out / "calls.sqlite") as db:
-        return {
-            f"{last}#{sample}"
-            for last, sample in db.execute(
-                "SELECT json_extract(body, '$.messages[#-1].content'), sample FROM calls"
-            )
-        }
+    path = out / "calls.sqlite"
+
+    async def names() -> set[str]:
+        async with open_store(path, read_only=True) as store:
+            calls = [row async for row in store.contents(print) if isinstance(row, StoredCall)]
+        return {f"{call.body['messages'][-1]['content']}#{call.index}" for call in calls}
+
+    return asyncio.run(names()) if path.exists() else set()
 
 
 def kill(process: subprocess.Popen[str]) -> None:

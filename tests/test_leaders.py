@@ -16,7 +16,7 @@ from autoif.base.records import Message, Reply, Request
 from autoif.models.cached import CachedChat
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.openai.prefix_leaders import REMEMBERED, Lead, Leaders
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from server import Server
 
 LONG = "a long prompt. " * 20
@@ -186,10 +186,10 @@ async def test_a_server_that_refuses_or_does_not_count_is_not_streamed_again(
 async def test_what_is_stored_knows_nothing_of_it(server: Server, tmp_path: Path) -> None:
     requests = samples("stored", prompts=2)
     http = HttpBackend("any", [server.url])
-    with CallStore.open(tmp_path / "calls.sqlite") as store:
+    async with open_store(tmp_path / "calls.sqlite") as store:
         chat = CachedChat(http, store)
         first = await asyncio.gather(*(chat(r) for r in requests))
-        calls = store.calls_for("")
+        calls = await store.calls_for("")
         assert len(calls) == len(requests)
         assert not any("stream" in key for call in calls for key in call.body)
         assert await asyncio.gather(*(chat(r) for r in requests)) == first

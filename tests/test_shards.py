@@ -12,10 +12,11 @@ import pytest
 from autoif.engine.local import Run
 from autoif.engine.opening import open_context
 from autoif.engine.shards import ShardResult, ShardSpec, run_shard
+from autoif.models import Backend
 from autoif.models.batch import PendingBackend
 from autoif.run.directory import RunDir
 from autoif.run.recipe import Recipe
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from runs import artefacts, rows
 
 SIZE = 3  # units in a shard
@@ -57,21 +58,21 @@ def specs(made: RunDir) -> list[tuple[ShardSpec, Path]]:
 def test_a_shard_sent_elsewhere_comes_back_with_the_same_bytes(
     recipe: Recipe, made: RunDir
 ) -> None:
-    store = CallStore.open(made.calls)
-
-    def nothing_is_asked(model: str, backend: object) -> PendingBackend:
-        return PendingBackend(backend, store)  # type: ignore[arg-type]  # raises when it is asked
 
     async def all_of(shards: list[ShardSpec]) -> list[ShardResult]:
-        async with open_context(recipe, store, wrap=nothing_is_asked) as context:
-            return [await run_shard(context, spec) for spec in shards]
+        async with open_store(made.calls) as store:
+
+            def nothing_is_asked(model: str, backend: Backend) -> PendingBackend:
+                return PendingBackend(backend, store)  # raises when it is asked
+
+            async with open_context(recipe, store, wrap=nothing_is_asked) as context:
+                return [await run_shard(context, spec) for spec in shards]
 
     sent = specs(made)
     assert {spec.stage for spec, _ in sent} == {"verifiers", "compositions"}
     assert len(sent) > 4
     received = [pickle.loads(pickle.dumps(spec)) for spec, _ in sent]
-    with store:
-        results = asyncio.run(all_of(received))
+    results = asyncio.run(all_of(received))
     for (_, folder), result in zip(sent, results, strict=True):
         for name, lines in result.lines.items():
             assert lines == (folder / f"{name}.jsonl").read_bytes(), (folder, name)

@@ -22,7 +22,7 @@ import students
 from autoif.base.errors import RunFailed, SetupError, UsageError
 from autoif.base.files import alone
 from autoif.base.records import Message, Request
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from autoif.train.config import Sampling, TrainConfig
 from autoif.train.policy import policy
 from autoif.train.training import out_of_memory
@@ -300,9 +300,11 @@ def test_a_server_may_answer_for_the_policy(tmp_path: Path) -> None:
     model = tmp_path / "model"
 
     async def ask() -> str:
-        with CallStore.open(tmp_path / "calls.sqlite") as store:
-            async with policy(model, sampling, store, lambda line: None) as chat:
-                return (await chat(Request((Message("user", "who?"),)))).text
+        async with (
+            open_store(tmp_path / "calls.sqlite") as store,
+            policy(model, sampling, store, lambda line: None) as chat,
+        ):
+            return (await chat(Request((Message("user", "who?"),)))).text
 
     assert asyncio.run(ask()) == f"I am {model}"
     broken = (sys.executable, "-c", "print('no GPU', flush=True); raise SystemExit(3)")
@@ -334,9 +336,11 @@ def test_a_server_ends_with_a_killed_training(tmp_path: Path) -> None:
 
 
 async def _enter(sampling: Sampling, model: Path) -> None:
-    with CallStore.open(model.parent / "calls.sqlite") as store:
-        async with policy(model, sampling, store, lambda line: None):
-            pass
+    async with (
+        open_store(model.parent / "calls.sqlite") as store,
+        policy(model, sampling, store, lambda line: None),
+    ):
+        pass
 
 
 SERVER = """

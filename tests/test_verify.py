@@ -40,8 +40,8 @@ class Memory:
     async def get_outcomes(self, key: bytes) -> bytes | None:
         return self.rows.get(key)
 
-    async def put_outcomes(self, key: bytes, value: bytes) -> None:
-        self.rows[key] = value
+    async def put_outcomes(self, key: bytes, value: bytes) -> bytes:
+        return self.rows.setdefault(key, value)
 
 
 def test_one_verdict_per_text_over_all_checks(sandbox: Sandbox) -> None:

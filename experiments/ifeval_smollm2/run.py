@@ -31,7 +31,7 @@ from autoif.base.errors import AutoIFError, CallFailed, RunFailed
 from autoif.base.records import Message, Request, dump_line, seed_from
 from autoif.engine.train_and_evaluate import measure, train
 from autoif.models.cached import CachedChat
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from autoif.train import dataset as data
 from autoif.train import model_files, plots
 from autoif.train.config import Evaluation, TrainConfig
@@ -56,7 +56,7 @@ class Experiment:
         self.work.mkdir(parents=True, exist_ok=True)
         self.rows = Path(args.rows or HERE / "data" / args.arm)
         self.start = Path(args.work) / "start" / "model"
-        self.store = CallStore.open(Path(args.work) / "calls.sqlite")
+        self.store = open_store(Path(args.work) / "calls.sqlite")
         self.figures: dict[str, Row] = {}
         self.models: dict[str, Path] = {}  # those with figures
         self.heldout = self._split()

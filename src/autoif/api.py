@@ -1,4 +1,4 @@
-"""The Python API: what the commands do, as functions. Public, typed; re-exported by `autoif`.
+"""The Python API: what the commands do, as functions, re-exported by `autoif`.
 
     import autoif
 

@@ -1,1 +1,1 @@
-"""What everything stands on: records, errors, files. Imports nothing of ours."""
+"""Records, errors, files, JSON lines, TOML, languages. Imports nothing of ours."""

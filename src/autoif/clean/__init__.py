@@ -1,1 +1,1 @@
-"""The last step over all rows: out with benchmarks, duplicates and excess."""
+"""The last step over all rows: benchmarks, near-duplicates and excess fall out."""

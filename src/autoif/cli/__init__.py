@@ -1,4 +1,4 @@
-"""The commands. Alone writes to stdout; results go there, everything else to stderr.
+"""The commands. They alone write to stdout: results there, everything else to stderr.
 
 Exit 0: done. 1: the run failed, with a one-line reason. 2: wrong usage.
 """

@@ -6,10 +6,13 @@ import argparse
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from autoif.base.errors import StoreError
 from autoif.base.loop import asyncio_run
 from autoif.cli.common import command, note, output, say, say_json
+from autoif.store import open_store
+from autoif.store.base import GarbageCollected
 
 
 def add(commands: Any) -> None:
@@ -37,9 +40,6 @@ def add(commands: Any) -> None:
     gc.add_argument("store", metavar="STORE")
     gc.add_argument("--forget", action="append", default=[], metavar="RUN", help="a run to drop")
 
-    rescue = command(verbs, "rescue", _rescue, "save what can be read of a damaged store")
-    rescue.add_argument("store", metavar="STORE")
-
 
 def _path(args: argparse.Namespace) -> Path:
     path = Path(args.store)
@@ -47,9 +47,7 @@ def _path(args: argparse.Namespace) -> Path:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from autoif.store.admin import inspect
-
-    found = inspect(_path(args))
+    found = asyncio_run(_inspected(_path(args)))
     if args.json:
         say_json(found)
         return 0
@@ -64,18 +62,29 @@ def _inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-def _export(args: argparse.Namespace) -> int:
-    from autoif.store.admin import export_calls
+async def _inspected(path: Path) -> dict[str, Any]:
+    async with open_store(path, read_only=True) as store:
+        return await store.inspect()
 
+
+def _export(args: argparse.Namespace) -> int:
     with output(args.out, _path(args)) as out:
-        out.writelines(export_calls(_path(args)))
+        asyncio_run(_exported(_path(args), out))
     return 0
+
+
+async def _exported(path: Path, out: IO[bytes]) -> None:
+    from autoif.store.export_format import export_lines
+
+    async with open_store(path, read_only=True) as store:
+        async for line in export_lines(store, note):
+            out.write(line)
 
 
 def _import(args: argparse.Namespace) -> int:
     from autoif.models.batch import import_file
 
-    return _told(args, asdict(import_file(_path(args), Path(args.file))))
+    return _told(args, asdict(asyncio_run(import_file(_path(args), Path(args.file)))))
 
 
 def _batch(args: argparse.Namespace) -> int:
@@ -90,15 +99,14 @@ def _batch(args: argparse.Namespace) -> int:
 
 
 def _gc(args: argparse.Namespace) -> int:
-    from autoif.store.admin import collect_garbage
-
-    return _told(args, asdict(collect_garbage(_path(args), tuple(args.forget))))
+    return _told(args, asdict(asyncio_run(_collected(_path(args), args.forget))))
 
 
-def _rescue(args: argparse.Namespace) -> int:
-    from autoif.store.callrescue import rescue
-
-    return _told(args, {k: str(v) for k, v in asdict(rescue(_path(args))).items()})
+async def _collected(path: Path, forget: list[str]) -> GarbageCollected:
+    if not path.exists():
+        raise StoreError(f"there is no call store at {path}")
+    async with open_store(path) as store:
+        return await store.collect_garbage(forget)
 
 
 def _told(args: argparse.Namespace, found: dict[str, Any]) -> int:

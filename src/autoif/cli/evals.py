@@ -60,7 +60,7 @@ async def _scores(args: argparse.Namespace) -> Any:
     from autoif.evals.evaluation import aevaluate
     from autoif.models.cached import CachedChat
     from autoif.models.open import open_backend
-    from autoif.store.sqlite import CallStore
+    from autoif.store import open_store
 
     wanted = {
         "responses": Path(args.responses) if args.responses else None,
@@ -75,7 +75,7 @@ async def _scores(args: argparse.Namespace) -> Any:
         return await aevaluate(args.benchmark, **wanted)
     path = Path(args.calls) if args.calls else Path(args.out) / "calls.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)
-    store = CallStore.open(path)
+    store = open_store(path)
     chats: dict[str, CachedChat] = {}
     try:
         for spec in {args.model, args.judge} - {None}:
@@ -91,7 +91,7 @@ async def _scores(args: argparse.Namespace) -> Any:
     finally:
         for opened in chats.values():
             await opened.close()
-        store.close()
+        await store.close()
 
 
 def _compare(args: argparse.Namespace) -> int:

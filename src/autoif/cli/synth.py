@@ -77,13 +77,13 @@ def _synth(args: argparse.Namespace) -> int:
 def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     """Writes the batch file; returns the number of calls in it."""
     from autoif.engine.local import Run
-    from autoif.models.batch import batch_lines
+    from autoif.models.batch import write_batch
 
     run = Run(recipe, out, Path(args.calls) if args.calls else None)
     noted = asyncio_run(run.collect())
     if noted:
         with output(args.batch, run.store_path) as file:
-            file.writelines(batch_lines(run.store_path))
+            asyncio_run(write_batch(run.store_path, file))
         note(
             f"{noted:,} calls in {args.batch}. When they are answered: autoif calls import "
             f"{run.store_path} RESULTS, then this command again"

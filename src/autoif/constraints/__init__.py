@@ -1,1 +1,1 @@
-"""What an instruction demands: the benchmarks' constraint types and their checkers."""
+"""The benchmarks' constraint types: which one a text states, and a checker for each."""

@@ -1,4 +1,4 @@
-"""Diagnostics: what is wrong with a verifier, before anything is believed of it.
+"""What is wrong with a verifier: texts to try it on, flags.
 
 `diagnose` gives flags and scores for one verifier, `diagnose_file` for a file of them.
 """

@@ -152,7 +152,7 @@ def program(name: str) -> str:
     return (files("autoif.diagnosis") / f"{name}.py").read_text("utf-8")
 
 
-class Runner(Protocol):
+class FunctionRunner(Protocol):
     """Where functions run, with what depends on the machine remembered."""
 
     async def verdicts(
@@ -163,7 +163,7 @@ class Runner(Protocol):
 
 
 async def examine(
-    runner: Runner,
+    runner: FunctionRunner,
     checks: Sequence[Check],
     instruction: Instruction,
     cases: Sequence[Case],

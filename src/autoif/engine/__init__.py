@@ -1,1 +1,1 @@
-"""Runs a recipe in a directory: shards, order, stop, merge."""
+"""Runs a recipe in a directory: shards, order, stop, merge; the dry run; train and evaluate."""

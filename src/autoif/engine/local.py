@@ -26,21 +26,21 @@ from autoif.engine.late_files import late_files
 from autoif.engine.opening import open_context
 from autoif.engine.shards import WorkPlan, commit, process
 from autoif.models import Backend
-from autoif.models.batch import PendingBackend, forget_pending
+from autoif.models.batch import PendingBackend
 from autoif.models.budget import Budget, BudgetGuard
 from autoif.report import dataset_card
 from autoif.run.directory import RunDir, write_json, write_whole
 from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
-from autoif.store.admin import used_by
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
+from autoif.store.base import Store
 from autoif.synthesis.compositions import draw
 from autoif.synthesis.context import Context
 from autoif.synthesis.instructions import propose, user_files
 from autoif.synthesis.product import Product
-from autoif.synthesis.responses.sample import passes
 from autoif.synthesis.verifiers import evidence
+from autoif.verifier.verify import accepts
 
 AHEAD = 4  # products begun or waiting to be committed, per one in flight
 
@@ -109,8 +109,6 @@ class Run:
     @asynccontextmanager
     async def _open(self, *, pending: bool = False) -> AsyncGenerator[Context, None]:
         """The store and all else, closed again whatever happens."""
-        if pending and self.store_path.exists():
-            forget_pending(self.store_path)
 
         def wrap(model: str, backend: Backend) -> Backend:
             if pending:
@@ -119,8 +117,10 @@ class Run:
             self._models[backend.namespace] = model
             return self.guard.before(model, backend)
 
-        store = CallStore.open(self.store_path)
+        store = open_store(self.store_path)
         try:
+            if pending:
+                await store.forget_pending()  # of an earlier round, maybe of another recipe
             async with open_context(
                 self.recipe,
                 store,
@@ -131,11 +131,11 @@ class Run:
             ) as context:
                 if self.budget:
                     prices = self.recipe.models.prices
-                    used = self._used().items()
+                    used = (await self._used(store)).items()
                     self.guard.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
                 yield context
         finally:
-            store.close()
+            await store.close()
 
     async def _tick(self) -> None:
         while True:
@@ -181,16 +181,16 @@ class Run:
             if replies := context.shared.get(evidence.plain(lang)):
                 head.book(Filtered(evidence.CASES, [], (await replies).dropped))
 
-    def _used(self) -> dict[str, Usage]:
+    async def _used(self, store: Store) -> dict[str, Usage]:
         """Tokens by model, of all starts of this run up to its last mark."""
-        used = used_by(self.store_path, self._name).items()
+        used = (await store.used(self._name)).items()
         return {self._models[name]: usage for name, usage in used if name in self._models}
 
     async def _finish(self, context: Context, fidelity: str) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""
         cut = bool(self.guard.refused) and self.guard.reason != "target"
         await context.store.mark(self._name)
-        report = self.progress.report("stopped" if cut else "done", self._used())
+        report = self.progress.report("stopped" if cut else "done", await self._used(context.store))
         text = dataset_card.render(self.recipe, report, self.out.path / "data", fidelity)
         write_whole(self.out.path / "data" / "README.md", text.encode())
         if cut:
@@ -235,8 +235,9 @@ class Run:
         pool = await asyncio.to_thread(draw.Pool, shards)
 
         async def follows(name: str, text: str) -> bool:
-            (verdict,) = await context.verdicts(pool.verifier(name).checks, [text])
-            return passes(verdict.fraction, self.recipe.responses)
+            checks = pool.verifier(name).checks
+            verdicts = await context.verdicts(checks, [text])
+            return accepts(verdicts, [self.recipe.responses.accuracy.share(len(checks))])
 
         possible = draw.possible(self.recipe, pool)
         head.book(Filtered(draw.STAGE, [], possible.dropped))

@@ -11,7 +11,7 @@ from autoif.models.cached import CachedChat, CallCounts
 from autoif.models.open import open_backend
 from autoif.run.recipe import Recipe
 from autoif.sandbox import CHECK_LIMITS, Sandbox
-from autoif.store.sqlite import CallStore
+from autoif.store.base import Store
 from autoif.synthesis.context import Context, Relate
 from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.synthesis.responses import queries
@@ -22,7 +22,7 @@ ROLES = ("propose", "code", "respond", "judge")
 @asynccontextmanager
 async def open_context(
     recipe: Recipe,
-    store: CallStore,
+    store: Store,
     *,
     backends: Mapping[str, Backend] | None = None,
     wrap: Callable[[str, Backend], Backend] = lambda model, backend: backend,

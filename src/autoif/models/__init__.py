@@ -1,4 +1,4 @@
-"""One verb for models: `Chat(request) -> Reply`. HTTP, embedded, transformers and scripted.
+"""One verb for models, `Chat(request) -> Reply`: HTTP, embedded, transformers, scripted; weights.
 
 A `Backend` really asks a model; `CachedChat` (cached.py) wraps one so that no answered call is ever
 asked again. Everything above this package sees only `Chat`.

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import orjson
@@ -26,20 +29,21 @@ from autoif.base.errors import CallPending, ModelUnavailable, UsageError, one_li
 from autoif.base.records import Reply, Request
 from autoif.models import Backend
 from autoif.models.openai.protocol import checked_url, complaint, parse_json, parse_reply
-from autoif.store.admin import import_row
-from autoif.store.sqlite import PUT_CALL, CallStore, call_key, call_row, canonical
-from autoif.store.sqlite_file import exclusively, reading
+from autoif.store import open_store
+from autoif.store.base import Store, call_key, canonical
+from autoif.store.export_format import import_row
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000  # of one batch file; OpenAI takes 200 MB
 ROUTE = "/v1/chat/completions"
 DONE = ("completed", "failed", "expired", "cancelled")
 ATTEMPTS = 8
+AT_ONCE = 1000  # lines of an import: their rows are committed together
 
 
 class PendingBackend:
     """A `Backend` that notes each request in the store and raises CallPending."""
 
-    def __init__(self, backend: Backend, store: CallStore) -> None:
+    def __init__(self, backend: Backend, store: Store) -> None:
         self.namespace = backend.namespace
         self.body = backend.body
         self.noted = 0
@@ -57,25 +61,22 @@ class PendingBackend:
         await self._backend.close()
 
 
-def forget_pending(path: Path) -> None:
-    """Drop the notes of an earlier round, which another recipe may have made. What a server has
-    taken stays noted."""
-    with exclusively(path) as db:
-        db.execute("DELETE FROM pending WHERE batch = ''")
-
-
-def batch_lines(path: Path) -> Iterator[bytes]:
+async def write_batch(where: str | Path, file: IO[bytes]) -> None:
     """One line per pending call that no server has taken, in the order of their keys."""
-    with reading(path) as db:
-        rows = db.execute("SELECT key, sample, body FROM pending WHERE batch = '' ORDER BY key")
-        for key, sample, body in rows:
-            row = {
-                "custom_id": f"{key.hex()}-{sample}",
-                "method": "POST",
-                "url": ROUTE,
-                "body": orjson.Fragment(body),
-            }
-            yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    async with open_store(where, read_only=True) as store:
+        async for line in batch_lines(store):
+            file.write(line)
+
+
+async def batch_lines(store: Store) -> AsyncGenerator[bytes, None]:
+    async for call in store.pending():
+        row = {
+            "custom_id": f"{call.key.hex()}-{call.request.index}",
+            "method": "POST",
+            "url": ROUTE,
+            "body": orjson.Fragment(call.body),
+        }
+        yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
 # ---- results -----------------------------------------------------------------------------------
@@ -100,48 +101,44 @@ class Imported:
         )
 
 
-def import_file(path: Path, source: Path) -> Imported:
-    """Fill the store at `path` from batch results or an export. All or nothing is written. Raises
-    UsageError where the file is neither."""
+async def import_file(where: str | Path, source: Path) -> Imported:
+    """Fill the store at `where` from batch results or an export. One that was stopped half-way may
+    be run again. Raises UsageError where the file is neither."""
     with jsonl.open_bytes(source) as lines:
-        done = import_lines(path, lines)
+        async with open_store(where) as store:
+            done = await import_lines(store, lines)
     if done == Imported(strange=done.strange):
         raise UsageError(
-            f"{source} holds nothing for {path}: it takes the results of the batch file that was "
+            f"{source} holds nothing for {where}: it takes the results of the batch file that was "
             "made from this store, or a file made by `autoif calls export`"
         )
     return done
 
 
-def import_lines(path: Path, lines: Iterable[bytes]) -> Imported:
-    if not path.exists():
-        CallStore.open(path).close()
-    counts = {"added": 0, "known": 0, "failed": 0, "strange": 0}
-    with exclusively(path) as db:
-        for line in lines:
-            if not line.strip():
-                continue
-            row = parse_json(line)
-            try:
-                if "custom_id" in row:
-                    counts[_import_result(db, row)] += 1
-                else:
-                    counts["added" if import_row(db, row) else "known"] += 1
-            except (KeyError, TypeError, ValueError, AttributeError):
-                counts["strange"] += 1
-        db.execute("DELETE FROM pending WHERE key IN (SELECT key FROM calls)")
+async def import_lines(store: Store, lines: Iterable[bytes]) -> Imported:
+    counts: Counter[str] = Counter()
+    rest = (line for line in lines if line.strip())
+    while many := list(islice(rest, AT_ONCE)):
+        counts.update(await asyncio.gather(*(_import_line(store, line) for line in many)))
     return Imported(**counts)
 
 
-def _import_result(db: Any, result: dict[str, Any]) -> str:
+async def _import_line(store: Store, line: bytes) -> str:
+    """What came of it, as `Imported` names it."""
+    row = parse_json(line)
+    try:
+        if "custom_id" in row:
+            return await _import_result(store, row)
+        return "added" if await import_row(store, row) else "known"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "strange"
+
+
+async def _import_result(store: Store, result: dict[str, Any]) -> str:
     key = bytes.fromhex(result["custom_id"].partition("-")[0])
-    noted = db.execute(
-        "SELECT namespace, sample, stage, record, body FROM pending WHERE key = ?", (key,)
-    ).fetchone()
-    if noted is None:
-        there = db.execute("SELECT 1 FROM calls WHERE key = ?", (key,)).fetchone()
-        return "known" if there else "strange"
-    namespace, sample, stage, record, body = noted
+    call = await store.get_pending(key)
+    if call is None:
+        return "known" if await store.get(key) else "strange"
     response = result.get("response") or {}
     try:
         if result.get("error") or response["status_code"] != 200:
@@ -149,37 +146,37 @@ def _import_result(db: Any, result: dict[str, Any]) -> str:
         reply = parse_reply(response["body"])
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         return "failed"
-    request = Request((), index=sample, stage=stage, record=record)
-    row = call_row(None, key, namespace, request, body, reply)
-    return "added" if db.execute(PUT_CALL, row).rowcount > 0 else "known"
+    stands = await store.put(key, call.request, call.body, call.namespace, reply)
+    return "added" if stands is reply else "known"
 
 
 # ---- the remote cycle --------------------------------------------------------------------------
 
 
 async def run_batches(
-    path: Path,
+    where: str | Path,
     base_url: str,
     api_key: str | None,
     *,
     poll: float = 30.0,
     on_notice: Callable[[str], None] = lambda line: None,
 ) -> Imported:
-    """Submit what is pending, wait for every batch of this store, import the results.
+    """Submit what is pending, wait for every batch of this store, import the results. The store is
+    open for writing only to note something, not while a server works.
 
     poll: seconds between looks. Run it again after a kill: batches on their way are found by their
     ids. Raises ModelUnavailable where the server does not do batches or stays away.
     """
     url, total = checked_url(base_url), Imported()
     async with BatchServer(url, (api_key or "").strip()) as server:
-        while lines := _first(batch_lines(path)):
-            data = b"".join(lines)
-            batch = await server.submit(data)
-            _note(path, batch, lines)
+        while lines := await _first(where):
+            batch = await server.submit(b"".join(lines))
+            keys = [orjson.loads(line)["custom_id"].partition("-")[0] for line in lines]
+            async with open_store(where) as store:
+                await store.assign(map(bytes.fromhex, keys), batch)
             on_notice(f"batch {batch}: {len(lines)} calls submitted")
-        with reading(path) as db:
-            on_way = db.execute("SELECT DISTINCT batch FROM pending WHERE batch != '' ORDER BY 1")
-            batches = [batch for (batch,) in on_way]
+        async with open_store(where, read_only=True) as store:
+            batches = await store.batches()
         for batch in batches:
             status = await server.status(batch)
             while status["status"] not in DONE:
@@ -190,34 +187,31 @@ async def run_batches(
                 )
                 await asyncio.sleep(poll)
                 status = await server.status(batch)
-            for file in (status.get("output_file_id"), status.get("error_file_id")):
-                if file:
-                    total += import_lines(path, (await server.content(file)).splitlines())
-            _note(path, "", (), of=batch)  # what got no answer is pending again
+            files = [status.get("output_file_id"), status.get("error_file_id")]
+            answers = [await server.content(file) for file in files if file]
+            async with open_store(where) as store:
+                for answer in answers:
+                    total += await import_lines(store, answer.splitlines())
+                unanswered = [call.key async for call in store.pending(batch)]
+                await store.assign(unanswered, "")
             on_notice(f"batch {batch}: {status['status']}")
     return total
 
 
-def _first(lines: Iterator[bytes]) -> list[bytes]:
-    """As many as one batch takes."""
+async def _first(where: str | Path) -> list[bytes]:
+    """As many lines as one batch takes."""
     taken: list[bytes] = []
     size = 0
-    for line in lines:
-        size += len(line)
-        if taken and (size > MOST_BYTES or len(taken) == MOST_REQUESTS):
-            break
-        taken.append(line)
+    async with (
+        open_store(where, read_only=True) as store,
+        aclosing(batch_lines(store)) as lines,
+    ):
+        async for line in lines:
+            size += len(line)
+            if taken and (size > MOST_BYTES or len(taken) == MOST_REQUESTS):
+                break
+            taken.append(line)
     return taken
-
-
-def _note(path: Path, batch: str, lines: Iterable[bytes], *, of: str | None = None) -> None:
-    """Note that the calls of these lines, or of another batch, are in `batch`."""
-    with exclusively(path) as db:
-        if of is not None:
-            db.execute("UPDATE pending SET batch = ? WHERE batch = ?", (batch, of))
-        keys = (jsonl.loads(line)["custom_id"].partition("-")[0] for line in lines)
-        rows = ((batch, bytes.fromhex(key)) for key in keys)
-        db.executemany("UPDATE pending SET batch = ? WHERE key = ?", rows)
 
 
 class BatchServer:

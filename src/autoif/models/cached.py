@@ -10,7 +10,7 @@ from autoif.base.errors import CallFailed
 from autoif.base.language import clean_text
 from autoif.base.records import Reply, Request, Usage
 from autoif.models import Backend
-from autoif.store.sqlite import CallStore, call_key, canonical
+from autoif.store.base import ReplyStore, call_key, canonical
 
 
 @dataclass(slots=True)
@@ -30,10 +30,10 @@ class CachedChat:
 
     Identical requests in flight at once are asked once. An answer that cannot be used (empty, or
     withheld by a filter) is stored like any other, since it was paid for, and then raised as
-    `CallFailed`. `counts` holds one `Counts` per stage.
+    `CallFailed`. `counts` holds one `CallCounts` per stage.
     """
 
-    def __init__(self, backend: Backend, store: CallStore) -> None:
+    def __init__(self, backend: Backend, store: ReplyStore) -> None:
         self.backend = backend
         self.store = store
         self.counts: defaultdict[str, CallCounts] = defaultdict(CallCounts)
@@ -45,22 +45,23 @@ class CachedChat:
         counts = self.counts[request.stage]
         while (ahead := self._asking.get(key)) is not None:
             await asyncio.wait((ahead,))
-        reply = await self.store.get(key, request.record)
-        if reply is not None:
-            counts.replayed += 1
-            counts.replayed_usage += reply.usage
-            return self._usable(reply, counts)
+        # Set before the look-up, which may wait: nobody else looks meanwhile, and then asks too.
         self._asking[key] = asyncio.get_running_loop().create_future()
         try:
-            reply = _encodable(await self.backend(request))
-            await self.store.put(key, request, body, namespace, reply)
+            reply = await self.store.get(key, request.record)
+            if reply is not None:
+                counts.replayed += 1
+                counts.replayed_usage += reply.usage
+            else:
+                paid = _encodable(await self.backend(request))
+                reply = await self.store.put(key, request, body, namespace, paid)
+                counts.asked += 1
+                counts.usage += paid.usage
         except CallFailed:
             counts.failed += 1
             raise
         finally:
             self._asking.pop(key).set_result(None)
-        counts.asked += 1
-        counts.usage += reply.usage
         return self._usable(reply, counts)
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""What a person sees of a run: the funnel, a record's story, the dataset card."""
+"""What a person sees of a run: the terminal's tables, a record's lineage, the dataset card."""

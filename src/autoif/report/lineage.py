@@ -14,8 +14,10 @@ from typing import Any
 
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
+from autoif.base.loop import asyncio_run
 from autoif.run.directory import ARTEFACTS, DRAWN, RunDir
-from autoif.store.sqlite import CallStore, StoredCall
+from autoif.store import open_store
+from autoif.store.base import StoredCall
 
 Row = dict[str, Any]
 
@@ -71,11 +73,14 @@ def story(out: RunDir, wanted: str, calls: Path | None = None) -> Story:
             told.samples.append(row)
         elif name.endswith(".dropped") and owner in (row["parent"], row["record_id"]):
             told.drops.append(row)
-    store = calls or out.calls
-    if store.exists():
-        with CallStore.open(store, read_only=True) as opened:
-            told.calls = opened.calls_for(owner)
+    if calls or out.calls.exists():
+        told.calls = asyncio_run(_calls(calls or out.calls, owner))
     return told
+
+
+async def _calls(where: Path, record: str) -> list[StoredCall]:
+    async with open_store(where, read_only=True) as store:
+        return await store.calls_for(record)
 
 
 def _rows(out: RunDir) -> Iterator[tuple[str, Row]]:

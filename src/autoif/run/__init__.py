@@ -1,1 +1,1 @@
-"""A run as files: its recipe, its directory, its funnel, its progress."""
+"""A run as files: recipe, directory, funnel, progress, reader."""

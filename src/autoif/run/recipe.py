@@ -40,6 +40,10 @@ class Threshold:
     def met(self, value: float) -> bool:
         return value > self.value if self.above else value >= self.value
 
+    def share(self, checks: int) -> float:
+        """The smallest share of so many checks that meets it, or all of them."""
+        return next((k / checks for k in range(checks) if self.met(k / checks)), 1.0)
+
     def written(self) -> float | str:
         """As it stands in a recipe."""
         return f"above {self.value}" if self.above else self.value

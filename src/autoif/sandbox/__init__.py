@@ -1,4 +1,4 @@
-"""Untrusted functions, run where they can do no harm. See docs/security.md for what is promised."""
+"""Where untrusted functions run. docs/security.md says what is promised."""
 
 from autoif.sandbox.layers import Layer, probe
 from autoif.sandbox.pool import CHECK_LIMITS, REWARD_LIMITS, Limits, Sandbox, Transformed

@@ -7,15 +7,17 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from autoif.base.errors import StoreError
-from autoif.store.calllog import PAGE_SIZE, commit_out_of_reach
+from autoif.base.errors import StoreError, UsageError
+from autoif.store.base import GarbageCollected
 
+PAGE_SIZE = 8192  # a row of 2 to 4 kB leaves much of a smaller page empty
 APPLICATION_ID = 0x41494643  # "AIFC"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -32,7 +34,8 @@ CREATE TABLE pending(
   key BLOB PRIMARY KEY, namespace TEXT NOT NULL, sample INTEGER NOT NULL, stage TEXT NOT NULL,
   record TEXT NOT NULL, body TEXT NOT NULL, batch TEXT NOT NULL);
 CREATE INDEX pending_by_batch ON pending(batch);
-CREATE TABLE marks(run TEXT PRIMARY KEY, bits BLOB NOT NULL);
+CREATE TABLE runs(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE marks(run INTEGER, call INTEGER, PRIMARY KEY(run, call)) WITHOUT ROWID;
 """
 CHECK_SECONDS = 5.0
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -109,17 +112,6 @@ def create(path: Path) -> None:
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A checked connection. Whoever wants one to write with must hold the lock."""
-    if read_only:
-        return _connect(path, read_only=True)
-    with closing(_connect(path, read_only=True)):  # it can neither overwrite the log nor clear it
-        lost = commit_out_of_reach(path)
-        if lost is not None:
-            raise damaged(path, f"{path.name}-wal, before the commit in frame {lost.number}")
-        return _connect(path, read_only=False)
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """FULL: a commit outlives a power loss, not only a kill -9."""
     if not path.is_file():
         raise StoreError(f"there is no call store at {path}")
     if path.stat().st_size == 0:
@@ -142,7 +134,7 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreError(f"{path} cannot keep a write-ahead log: put it on a local disk")
-            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA synchronous = FULL")  # a commit outlives a power loss
             db.execute("PRAGMA wal_autocheckpoint = 8000")
     except sqlite3.Error as e:
         db.close()
@@ -154,31 +146,9 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
 
 @contextmanager
-def exclusively(path: Path) -> Iterator[sqlite3.Connection]:
-    """One transaction on an existing store that nobody else has open for writing."""
-    if not path.is_file():
-        raise StoreError(f"there is no call store at {path}")
-    lock = take_lock(path)
-    try:
-        db = connect(path)
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            yield db
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            db.close()
-    except sqlite3.Error as e:
-        raise explain(e, path) from e
-    finally:
-        os.close(lock)
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A store to read from, also while a run writes it."""
-    db = connect(path, read_only=True)
+def connected(path: Path, *, read_only: bool = True) -> Iterator[sqlite3.Connection]:
+    """A connection that is closed at the end. To read from also while a run writes."""
+    db = connect(path, read_only=read_only)
     try:
         yield db
     except sqlite3.Error as e:
@@ -204,20 +174,73 @@ def check(db: sqlite3.Connection, path: Path) -> None:
         raise damaged(path, found.splitlines()[-1])
 
 
+def inspect(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
+    """See `Store.inspect`."""
+
+    def count(rows: str) -> int:
+        (n,) = db.execute(f"SELECT count(*) FROM {rows}").fetchone()
+        return int(n)
+
+    names = ("namespace", "stage", "calls", "prompt", "cached", "completion", "reasoning")
+    stages = db.execute(
+        "SELECT namespace, stage, count(*), sum(prompt), sum(cached), sum(completion), "
+        "sum(reasoning) FROM calls GROUP BY namespace, stage ORDER BY min(id)"
+    )
+    return {
+        "calls": count("calls"),
+        "outcomes": count("outcomes"),
+        "pending": count("pending WHERE key NOT IN (SELECT key FROM calls)"),
+        "bytes": _bytes(path),
+        "runs": [name for (name,) in db.execute("SELECT name FROM runs ORDER BY name")],
+        "stages": [dict(zip(names, row, strict=True)) for row in stages],
+    }
+
+
+def collect_garbage(path: Path, forget: Iterable[str]) -> GarbageCollected:
+    """See `Store.collect_garbage`. Whoever calls it holds the lock and writes nothing meanwhile."""
+    before = _bytes(path)
+    with connected(path, read_only=False) as db:
+        db.execute("BEGIN IMMEDIATE")
+        for run in forget:
+            db.execute("DELETE FROM marks WHERE run = (SELECT id FROM runs WHERE name = ?)", (run,))
+            if not db.execute("DELETE FROM runs WHERE name = ?", (run,)).rowcount:
+                raise UsageError(f"no run named {run!r} has used {path}")
+        if not db.execute("SELECT 1 FROM runs").fetchone():
+            raise StoreError(
+                f"no finished run is on record in {path}: nothing says what is garbage"
+            )
+        db.execute("DELETE FROM pending WHERE batch = '' OR key IN (SELECT key FROM calls)")
+        unused = "NOT IN (SELECT call FROM marks)"
+        dropped = db.execute(f"DELETE FROM calls WHERE id {unused}").rowcount
+        db.execute(f"DELETE FROM uses WHERE call {unused}")
+        (kept,) = db.execute("SELECT count(*) FROM calls").fetchone()
+        db.execute("COMMIT")
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return GarbageCollected(kept, dropped, before - _bytes(path))
+
+
+def _bytes(path: Path) -> int:
+    files = (path.with_name(path.name + end) for end in ("", "-wal", "-shm"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
 def _quoted(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def damaged(path: Path, what: str) -> StoreError:
     return StoreError(
-        f"{path} is damaged ({what}): `autoif calls rescue {path}` saves what can be read"
+        f"{path} is damaged ({what}): `sqlite3 {path} .recover | sqlite3 saved.sqlite` saves what "
+        "can be read; docs/servers.md says how to go on with it"
     )
 
 
 def explain(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error as one line that says what to do. What was committed is safe in each case."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    no_text = str(error).startswith("Could not decode")  # Python's word, without a code
+    if no_text or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(error))
     safe = "every call answered so far is stored; then run the same command again"
     if code == sqlite3.SQLITE_FULL:

@@ -1,4 +1,4 @@
-"""seeds in, verified samples out. One stage a file; `flow.py` chains them.
+"""Seeds in, verified samples out: one stage a file, `flow.py` chains them.
 
 instructions -> verifiers -> evidence -> crossval -> backtranslate -> queries
   -> responses -> judge -> rows

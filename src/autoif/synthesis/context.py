@@ -14,7 +14,7 @@ from autoif.base.records import Check, Message, Query, Reply, Request, Status, V
 from autoif.models import Chat
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox, Transformed
-from autoif.store.sqlite import CallStore
+from autoif.store.base import Store
 from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.verifier.verify import averify, momentary, steady
 
@@ -34,7 +34,7 @@ class Context:
     prompts: PromptTemplates
     chats: Mapping[str, Chat]
     sandbox: Sandbox
-    store: CallStore
+    store: Store
     nli: Relate | None = None  # a cross-encoder; None: the judge model compares
     queries: Mapping[str, list[Query]] = field(default_factory=dict)  # by language, sorted by id
     shared: dict[str, asyncio.Future[Any]] = field(default_factory=dict)  # see `once`
@@ -82,15 +82,16 @@ class Context:
         """What a `comply` program makes of each text; the same whenever it is asked again."""
         parts = "comply", program, texts, asdict(self.sandbox.limits)
         key = bytes.fromhex(content_id(*parts))
-        if (known := await self.store.get_outcomes(key)) is not None:
-            return [Transformed(Status(s), text, detail) for s, text, detail in json.loads(known)]
+        stored = await self.store.get_outcomes(key)
+        if stored is not None:
+            return _transformed(stored)
         done = [
             Transformed(r.status, steady(clean_text(r.text)), steady(r.detail))
             for r in await self.sandbox.atransform(program, texts)
         ]
         if momentary(program) or any(r.status.machine_dependent for r in done):
             rows = [(r.status.value, r.text, r.detail) for r in done]
-            await self.store.put_outcomes(key, json.dumps(rows).encode())
+            return _transformed(await self.store.put_outcomes(key, json.dumps(rows).encode()))
         return done
 
     async def once(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -99,6 +100,10 @@ class Context:
             self.shared[name] = asyncio.ensure_future(make())
         result: T = await self.shared[name]
         return result
+
+
+def _transformed(stored: bytes) -> list[Transformed]:
+    return [Transformed(Status(s), text, detail) for s, text, detail in json.loads(stored)]
 
 
 @overload

@@ -34,14 +34,14 @@ async def process(context: Context, product: Product) -> None:
     product.verifier = verifier
     if verifier is None:
         return
-    task = Task.single(verifier)
+    task = Task.single(verifier, context.recipe.responses.accuracy)
     prompts = [
         Prompt(query, (user_message(query.text, task.verifiers),), instruction.text)
         for query in asked
     ]
     product.take(context.recipe, task, await sample(context, task, prompts))
     for query, pair in await _instruction_pairs(context, verifier):
-        product.dpo.append(rows.dpo_row(pair, query, task, context.recipe.responses))
+        product.dpo.append(rows.dpo_row(pair, query, task))
     product.dpo = rows.sorted_rows(product.dpo)
 
 

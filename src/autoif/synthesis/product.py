@@ -29,19 +29,18 @@ class Product:
     def take(self, recipe: Recipe, task: Task, sampled: Sampled) -> None:
         """What was sampled for these prompts, and the rows of the samples that were kept."""
         self.funnel.book(*sampled.stages)
-        rules = recipe.responses
         for prompt in sampled.prompts:
             self.samples += prompt.samples
             kept = [s for s in prompt.samples if s.kept]
             if not kept:
                 continue
             self.funnel.book(Filtered("samples", kept))
-            self.sft += [rows.sft_row(s, task, rules) for s in kept]
+            self.sft += [rows.sft_row(s, task) for s in kept]
             unscored = [Soft(s) for s in task.soft]
-            self.rlvr.append(rows.rlvr_row(prompt, task, rules, unscored))
+            self.rlvr.append(rows.rlvr_row(prompt, task, unscored))
             soft = {s.response: s.soft for s in kept}
             for pair in query_pairs(prompt.samples, recipe.pairs.per_prompt, recipe.seed):
-                self.dpo.append(rows.dpo_row(pair, prompt.query, task, rules, soft[pair.chosen]))
+                self.dpo.append(rows.dpo_row(pair, prompt.query, task, soft[pair.chosen]))
 
     def forget(self) -> None:
         """Lets go of what has been written, so that memory stays flat."""

@@ -1,1 +1,1 @@
-"""data -> weights. torch, transformers and TRL live here, imported when used."""
+"""Rows to weights: SFT, DPO, self-play, GRPO. torch and TRL live here, imported when used."""

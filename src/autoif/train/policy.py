@@ -28,7 +28,7 @@ from autoif.models import Backend
 from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
 from autoif.models.transformers.backend import HFBackend
-from autoif.store.sqlite import CallStore
+from autoif.store.base import Store
 from autoif.train import model_files
 from autoif.train.config import Sampling
 from autoif.train.gguf_file import write_gguf
@@ -38,7 +38,7 @@ STARTING = 900.0  # seconds that a server may take to load
 
 @contextlib.asynccontextmanager
 async def policy(
-    model: Path, sampling: Sampling, store: CallStore, notice: Callable[[str], None]
+    model: Path, sampling: Sampling, store: Store, notice: Callable[[str], None]
 ) -> AsyncIterator[CachedChat]:
     """A stored chat with the model in this directory, closed at the end."""
     with contextlib.ExitStack() as ends:

@@ -27,7 +27,8 @@ from autoif.base.loop import asyncio_run
 from autoif.base.records import Check, Message, Pair, Request, Sample, dump_line, seed_from, to_json
 from autoif.models import Chat
 from autoif.sandbox import Sandbox
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
+from autoif.store.base import Store
 from autoif.train import dpo, guards, model_files, plots
 from autoif.train import model_card as model_card
 from autoif.train.config import TrainConfig
@@ -73,7 +74,8 @@ def train(
         about = {"origin": run.origin, "base": config.model, "method": "start"}
         model_files.save_plain(model_files.load_model(run.where), tokenizer, start, about)
     history: list[Row] = []
-    with CallStore.open(run.out / "calls.sqlite") as store:
+    store = open_store(run.out / "calls.sqlite")
+    try:
         game = _Game(config, run.out, store, notice, evaluate)
         history.append(game.measure(0, start, start, heldout, {}))
         model = start
@@ -88,6 +90,8 @@ def train(
             if problem := harm(history, config):
                 notice(f"round {number} is the last one: {problem}")
                 break
+    finally:
+        asyncio_run(store.close())
     if len(history) == 1:
         raise RunFailed("self-play made no pairs: use prompts that are met now and then")
     best = best_round(history, config)
@@ -120,7 +124,7 @@ class _Game:
         self,
         config: TrainConfig,
         out: Path,
-        store: CallStore,
+        store: Store,
         notice: Notice,
         evaluate: Evaluate,
     ) -> None:
@@ -227,7 +231,7 @@ class _Game:
 
 
 async def judged(
-    row: Row, texts: Sequence[str], sandbox: Sandbox, store: CallStore | None = None
+    row: Row, texts: Sequence[str], sandbox: Sandbox, store: Store | None = None
 ) -> list[Sample]:
     """The texts as samples, kept where every verifier of the row accepts them; without those that
     one of the verifiers says nothing about."""

@@ -1,1 +1,1 @@
-"""The heart: (checks, texts) -> verdicts, and what follows from verdicts: pairs, rewards."""
+"""The heart: (checks, texts) -> verdicts; verifier rows, preference pairs, rewards."""

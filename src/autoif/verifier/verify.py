@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import orjson
 
@@ -34,6 +34,7 @@ from autoif.base.records import (
     to_json,
 )
 from autoif.sandbox import Sandbox
+from autoif.store.base import OutcomeStore
 from autoif.verifier.schema import parse_verifier, parse_verifiers
 
 Write = Callable[[bytes], object]
@@ -42,14 +43,6 @@ Job = tuple[str, list[tuple[Check, ...]], list[str]]  # name, per verifier its c
 # What a function reads there is another tomorrow, or in the next process.
 _MOMENTARY = re.compile(r"\b(?:time|datetime|calendar|date|uuid|secrets|urandom|id)\b")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")
-
-
-class OutcomeStore(Protocol):
-    """Where outcomes that depend on the machine are kept, so that a replay says the same."""
-
-    async def get_outcomes(self, key: bytes) -> bytes | None: ...
-
-    async def put_outcomes(self, key: bytes, value: bytes) -> None: ...
 
 
 def verify(
@@ -80,14 +73,16 @@ async def averify(
 
     async def one(check: Check) -> list[Outcome]:
         key = _key(check, texts, sandbox, check_order) if store else b""
-        if store and (known := await store.get_outcomes(key)) is not None:
-            return [outcome_from_json(row) for row in orjson.loads(known)]
+        stored = await store.get_outcomes(key) if store else None
+        if stored is not None:
+            return [outcome_from_json(row) for row in orjson.loads(stored)]
         outcomes = [
             Outcome(o.status, steady(o.detail))
             for o in await sandbox.aevaluate(check.source, texts, check_order=check_order)
         ]
         if store and (momentary(check.source) or any(o.status.machine_dependent for o in outcomes)):
-            await store.put_outcomes(key, orjson.dumps(to_json(outcomes)))
+            stored = await store.put_outcomes(key, orjson.dumps(to_json(outcomes)))
+            return [outcome_from_json(row) for row in orjson.loads(stored)]
         return outcomes
 
     return _verdicts(await asyncio.gather(*map(one, checks)), len(texts))

@@ -31,7 +31,7 @@ from autoif.models.openai.protocol import (
     retry_after,
 )
 from autoif.models.openai.stream import STREAM, Pieces
-from autoif.store.sqlite import canonical
+from autoif.store.base import canonical
 
 ATTEMPTS = 24  # of one call, apart from 429s and from what an outage took
 TIMEOUTS = 8  # of one call: each may have been paid for

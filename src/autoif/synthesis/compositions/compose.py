@@ -17,13 +17,12 @@ from itertools import combinations
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Composition, Drop, Filtered, Message, Verifier, seed_from
-from autoif.run.recipe import Responses
 from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.prompts.parsing import parse_yes
 from autoif.synthesis.responses import rows
-from autoif.synthesis.responses.sample import Prompt, Task, passes, sample, user_message
+from autoif.synthesis.responses.sample import Prompt, Task, sample, user_message
 
 SAME = 0.9  # balanced accuracy on another verifier's cases from which two say the same
 FEW = 2  # cases of each label needed to say so
@@ -98,14 +97,14 @@ async def _alike(context: Context, one: Verifier, other: Verifier) -> float | No
     verdicts = await context.verdicts(one.checks, [c.text for c in other.cases])
     rates = []
     for label in (True, False):
-        said = [
+        decided = [
             v.fraction > 0.5
             for case, v in zip(other.cases, verdicts, strict=True)
             if case.expected is label and v.fraction is not None
         ]
-        if len(said) < FEW:
+        if len(decided) < FEW:
             return None
-        rates.append(sum(s is label for s in said) / len(said))
+        rates.append(sum(d is label for d in decided) / len(decided))
     return sum(rates) / 2
 
 
@@ -125,7 +124,7 @@ async def _turns(
         if n == 0 and messages:
             continue
         held = tuple(verifiers[name] for name in unit.in_force[n])
-        task = Task(held, tuple(stated), unit.id, unit.soft)
+        task = Task(held, tuple(stated), context.recipe.responses.accuracy, unit.id, unit.soft)
         if not messages:
             asked = user_message(unit.query.text, held, unit.soft)
         elif await _followed(context, task, messages[-1].content):
@@ -136,7 +135,7 @@ async def _turns(
         product.take(context.recipe, task, await sample(context, task, [prompt]))
         kept = next((s for s in prompt.samples if s.kept), None)
         if kept is None:
-            return _why(task, prompt, context.recipe.responses)
+            return _why(task, prompt)
         messages = (*prompt.messages, Message("assistant", kept.response))
     return "", ""
 
@@ -144,7 +143,7 @@ async def _turns(
 async def _followed(context: Context, task: Task, text: str) -> bool:
     """Whether the reply before follows the new turn as it is: then there is nothing to learn."""
     verdicts = [(await context.verdicts(v.checks, [text]))[0] for v in task.verifiers]
-    return task.passes(verdicts, context.recipe.responses)
+    return task.accepts(verdicts)
 
 
 def _next(
@@ -164,16 +163,16 @@ def _next(
     return Message("user", rng.choice([line for line in lines if line.strip()]))
 
 
-def _why(task: Task, prompt: Prompt, part: Responses) -> tuple[str, str]:
+def _why(task: Task, prompt: Prompt) -> tuple[str, str]:
     """Why no response was kept. A conflict: each constraint was followed, never all at once."""
-    said = [s.verdicts for s in prompt.samples]
-    if any(task.passes(verdicts, part) for verdicts in said):
-        return "none_judged_good", f"of {len(said)} responses"
+    accepted = [task.accepts_each(s.verdicts) for s in prompt.samples]
+    if any(all(each) for each in accepted):
+        return "none_judged_good", f"of {len(accepted)} responses"
     never = [
-        v.instruction.text
-        for i, v in enumerate(task.verifiers)
-        if not any(passes(verdicts[i].fraction, part) for verdicts in said)
+        verifier.instruction.text
+        for i, verifier in enumerate(task.verifiers)
+        if not any(each[i] for each in accepted)
     ]
     if never:
-        return "none_passed", f"no response of {len(said)} follows: {' / '.join(never)}"
-    return "conflict", f"each is followed by some of {len(said)} responses, all by none"
+        return "none_passed", f"no response of {len(accepted)} follows: {' / '.join(never)}"
+    return "conflict", f"each is followed by some of {len(accepted)} responses, all by none"

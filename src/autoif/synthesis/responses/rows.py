@@ -9,25 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from autoif.base.records import Message, Pair, Query, Sample, Soft, Verifier, content_id, to_json
-from autoif.run.recipe import Responses
-from autoif.synthesis.responses.sample import Prompt, Task, passes
+from autoif.base.records import Message, Pair, Query, Sample, Soft, content_id, to_json
+from autoif.synthesis.responses.sample import Prompt, Task
 from autoif.verifier.pairs import pair_row
 
 Row = dict[str, Any]
 
 
-def verifier_row(verifier: Verifier, part: Responses) -> Row:
-    n = len(verifier.checks)
-    least = next(k for k in range(n + 1) if passes(k / n, part) or k == n)
-    return {
-        "instruction": verifier.instruction.text,
-        "checks": [c.source for c in verifier.checks],
-        "min_fraction": least / n,
-    }
+def _verifiers(task: Task) -> list[Row]:
+    return [
+        {
+            "instruction": verifier.instruction.text,
+            "checks": [c.source for c in verifier.checks],
+            "min_fraction": least,
+        }
+        for verifier, least in zip(task.verifiers, task.min_fractions, strict=True)
+    ]
 
 
-def sft_row(sample: Sample, task: Task, part: Responses) -> Row:
+def sft_row(sample: Sample, task: Task) -> Row:
     messages = [*sample.messages, Message("assistant", sample.response)]
     return {
         "id": sample.id,
@@ -35,38 +35,36 @@ def sft_row(sample: Sample, task: Task, part: Responses) -> Row:
         "query": sample.query,
         "instruction": task.demanded,
         "quality": sample.quality,
-        "verifiers": [verifier_row(v, part) for v in task.verifiers],
+        "verifiers": _verifiers(task),
         **_lineage(task, sample.messages, sample.soft),
         "source": sample.source,
     }
 
 
-def dpo_row(
-    pair: Pair, query: Query, task: Task, part: Responses, soft: Sequence[Soft] = ()
-) -> Row:
+def dpo_row(pair: Pair, query: Query, task: Task, soft: Sequence[Soft] = ()) -> Row:
     """`query`: empty where the pair answers none. `soft`: the scores of the chosen response."""
     return {
         **pair_row(pair),
         "query": query.text,
         "instruction": task.demanded,
-        "verifiers": [verifier_row(v, part) for v in task.verifiers],
+        "verifiers": _verifiers(task),
         **_lineage(task, pair.prompt, soft),
         "source": query.source,
     }
 
 
-def rlvr_row(prompt: Prompt, task: Task, part: Responses, soft: Sequence[Soft] = ()) -> Row:
+def rlvr_row(prompt: Prompt, task: Task, soft: Sequence[Soft] = ()) -> Row:
     """A prompt that at least one kept response solves; `pass_rate` is over concluded responses to
     this very prompt."""
     sampled = [s for s in prompt.samples if s.index < prompt.asked]
-    passed = sum(task.passes(s.verdicts, part) for s in sampled)
+    passed = sum(task.accepts(s.verdicts) for s in sampled)
     ids = [v.id for v in task.verifiers]
     return {
         "id": content_id("rlvr", ids, [m.content for m in prompt.messages]),
         "prompt": to_json(prompt.messages),
         "query": prompt.query.text,
         "instruction": task.demanded,
-        "verifiers": [verifier_row(v, part) for v in task.verifiers],
+        "verifiers": _verifiers(task),
         "pass_rate": round(passed / max(1, len(sampled)), 4),
         **_lineage(task, prompt.messages, soft),
         "source": prompt.query.source,

@@ -24,9 +24,10 @@ from autoif.base.records import (
     Verdict,
     Verifier,
 )
-from autoif.run.recipe import Responses
+from autoif.run.recipe import Threshold
 from autoif.synthesis.context import Context, together
 from autoif.synthesis.responses import judge
+from autoif.verifier.verify import accepts
 
 CASES, PROMPTS, RESPONSES = "cases", "prompts", "responses"
 
@@ -36,18 +37,20 @@ class Task:
     """What holds for every prompt that is sampled together.
 
     verifiers: in force; a response has to pass each. stated: all that the prompt names, where a
-    later turn put one in place of another. composition: its id, or "" for a single instruction.
-    soft: constraints that no program decides.
+    later turn put one in place of another. accuracy: the share of a verifier's checks with which a
+    response passes it. composition: its id, or "" for a single instruction. soft: constraints that
+    no program decides.
     """
 
     verifiers: tuple[Verifier, ...]
     stated: tuple[Verifier, ...]
+    accuracy: Threshold
     composition: str = ""
     soft: tuple[str, ...] = ()
 
     @classmethod
-    def single(cls, verifier: Verifier) -> Task:
-        return cls((verifier,), (verifier,))
+    def single(cls, verifier: Verifier, accuracy: Threshold) -> Task:
+        return cls((verifier,), (verifier,), accuracy)
 
     @property
     def owner(self) -> str:
@@ -63,20 +66,31 @@ class Task:
         """What is in force, a line for each constraint."""
         return "\n".join([*(v.instruction.text for v in self.verifiers), *self.soft])
 
-    def passes(self, verdicts: Sequence[Verdict], part: Responses) -> bool:
-        return all(passes(v.fraction, part) for v in verdicts)
+    @property
+    def min_fractions(self) -> tuple[float, ...]:
+        """For each verifier the smallest share of its checks with which a response passes."""
+        return tuple(self.accuracy.share(len(v.checks)) for v in self.verifiers)
+
+    def accepts(self, verdicts: Sequence[Verdict]) -> bool:
+        """One verdict for each verifier."""
+        return accepts(verdicts, self.min_fractions)
+
+    def accepts_each(self, verdicts: Sequence[Verdict]) -> list[bool]:
+        """The same, for each verifier."""
+        pairs = zip(verdicts, self.min_fractions, strict=True)
+        return [accepts([verdict], [least]) for verdict, least in pairs]
 
 
 @dataclass
 class Prompt:
     """What is asked, and what became of it so far. `messages` as in the data rows; `opening`: the
-    instructions of the first turn as the model is shown them; `known`: a reply to fall back on
+    instructions of the first turn as the model is shown them; `fallback`: a reply that is tried
     where none that is sampled is kept."""
 
     query: Query
     messages: tuple[Message, ...]
     opening: str
-    known: str = ""
+    fallback: str = ""
     samples: list[Sample] = field(default_factory=list)  # every concluded response
     asked: int = 0
 
@@ -91,10 +105,6 @@ def user_message(query: str, verifiers: Sequence[Verifier], soft: Sequence[str] 
     if verifiers[0].instruction.lang == "zh":
         return Message("user", query + "".join(f"{text}。" for text in texts))
     return Message("user", " ".join([query, *(f"{text}." for text in texts)]).strip())
-
-
-def passes(fraction: float | None, part: Responses) -> bool:
-    return fraction is not None and part.accuracy.met(fraction)
 
 
 @dataclass(frozen=True)
@@ -127,17 +137,15 @@ async def sample(context: Context, task: Task, prompts: list[Prompt]) -> Sampled
             hopeless = not responses.kept
             if hopeless:
                 break
-    if lost := [p for p in prompts if p.known and not p.kept]:
+    if lost := [p for p in prompts if p.fallback and not p.kept]:
         verified, scored = await _conclude(
-            context, task, [(p, p.asked) for p in lost], [p.known for p in lost]
+            context, task, [(p, p.asked) for p in lost], [p.fallback for p in lost]
         )
         responses, judged = responses + verified, judged + scored
-    return Sampled(prompts, (_answered(task, prompts, rules, hopeless), responses, judged))
+    return Sampled(prompts, (_answered(task, prompts, hopeless), responses, judged))
 
 
-def _answered(
-    task: Task, prompts: list[Prompt], rules: Responses, hopeless: bool
-) -> Filtered[Prompt]:
+def _answered(task: Task, prompts: list[Prompt], hopeless: bool) -> Filtered[Prompt]:
     """The prompts of which a response was kept."""
     filtered: Filtered[Prompt] = Filtered(PROMPTS, [])
     for prompt in prompts:
@@ -146,7 +154,7 @@ def _answered(
             continue
         if hopeless:
             reason = "hopeless"
-        elif any(task.passes(s.verdicts, rules) for s in prompt.samples):
+        elif any(task.accepts(s.verdicts) for s in prompt.samples):
             reason = "none_judged_good"
         else:
             reason = "none_passed"
@@ -163,17 +171,16 @@ async def _conclude(
 ) -> tuple[Filtered[Sample], Filtered[Sample]]:
     """What becomes of these answers: those that pass the checks, and of them those that are judged
     good. Each prompt gets its concluded samples."""
-    rules = context.recipe.responses
     fresh = _distinct(task, asks, answers)
     texts = [made.response for _, made in fresh.kept]
     columns = await together(*(context.verdicts(v.checks, texts) for v in task.verifiers))
     passed: Filtered[tuple[Prompt, Sample]] = Filtered(RESPONSES, [])
     for n, (prompt, made) in enumerate(fresh.kept):
         made = replace(made, verdicts=tuple(column[n] for column in columns))
-        if task.passes(made.verdicts, rules):
+        if task.accepts(made.verdicts):
             passed.kept.append((prompt, made))
             continue
-        reason = _failure(made.verdicts, rules)
+        reason = _failure(task, made.verdicts)
         detail = _outcomes(made.verdicts)
         passed.dropped.append(Drop.of(RESPONSES, made.id, reason, detail, task.owner))
         prompt.samples.append(replace(made, reason=reason))
@@ -236,8 +243,8 @@ async def instructed(
 async def _respond(
     context: Context, lang: str, owner: str, prompt: Prompt, index: int, stage: str = RESPONSES
 ) -> str | CallFailed:
-    part = context.recipe.responses
-    brief = part.max_words
+    rules = context.recipe.responses
+    brief = rules.max_words
     opening = context.prompts.messages(
         "respond",
         lang,
@@ -251,9 +258,9 @@ async def _respond(
             opening + prompt.messages[1:],
             stage=stage,
             record=owner,
-            temperature=part.temperature,
-            top_p=part.top_p,
-            max_tokens=part.max_tokens,
+            temperature=rules.temperature,
+            top_p=rules.top_p,
+            max_tokens=rules.max_tokens,
             index=index,
         )
     except CallFailed as failed:
@@ -317,9 +324,10 @@ async def _score(
     )
 
 
-def _failure(verdicts: Sequence[Verdict], part: Responses) -> str:
+def _failure(task: Task, verdicts: Sequence[Verdict]) -> str:
     """What was concluded counts; only where nothing that failed was, is it unscored."""
-    failed = [v for v in verdicts if not passes(v.fraction, part)]
+    accepted = task.accepts_each(verdicts)
+    failed = [v for v, passed in zip(verdicts, accepted, strict=True) if not passed]
     return "unconcluded" if all(v.fraction is None for v in failed) else "failed_check"
 
 
