@@ -6,7 +6,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from autoif.engine.opening import ROLES
 from autoif.models.scripted import Answer, ScriptedBackend
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox
-from autoif.store.sqlite import CallStore
+from autoif.store import open_store
 from autoif.synthesis.context import Context
 from autoif.synthesis.prompts.templates import PromptTemplates
 from runs import Done, artefacts
@@ -59,10 +59,10 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def context(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Context]]:
+async def context(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Callable[..., Context]]:
     """What a stage is handed, around a model that answers by a function and remembers nothing.
     Settings by section: `context(answer, judge={"votes": 2})`."""
-    with CallStore.open(tmp_path / "calls.sqlite") as store:
+    async with open_store(tmp_path / "calls.sqlite") as store:
 
         def of(
             answer: Callable[[Request], Answer] = lambda request: "",
