@@ -1,230 +1,341 @@
 """`--dry-run`: calls, tokens and cost of a recipe, before anything is paid.
 
-Two figures for each stage: `most`, which no run can exceed (every instruction survives, every
-answer is as long as allowed), and `likely`, with the survival rates of YIELD. Those are rough, and
-depend on the model: a run of 50 instructions tells more.
+The flow itself is run, on a few instructions of our own and with a stand-in for each model, and its
+calls are counted: what a recipe asks for is decided where it is decided in a run. Two figures for
+each stage: `most`, which no run can exceed (all that can be asked is asked, every answer is as long
+as allowed), and `likely`, with the survival rates and lengths below. Those are rough, and depend on
+the model: a run of 50 instructions tells more.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from autoif.base import jsonl
+from autoif.base.errors import RunFailed
+from autoif.base.loop import asyncio_run
+from autoif.base.records import Reply, Request, Usage, dump_line, seed_from
 from autoif.engine.late_files import late_files
+from autoif.engine.local import Run
+from autoif.engine.opening import ROLES
+from autoif.models import Backend
+from autoif.models.budget import price
+from autoif.run.directory import RunDir
 from autoif.run.recipe import Recipe
-from autoif.synthesis.compositions import compose
 from autoif.synthesis.instructions import propose, user_files
-from autoif.synthesis.prompts import examples
-from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.synthesis.responses import queries
 
-CHARS_PER_TOKEN = {"en": 4.0, "zh": 1.6}
-# Of what goes into a step, the share that comes out, in runs with models of 1.5 to 72 billion.
-YIELD = {"proposals": 0.6, "verifiers": 0.5, "waves": 0.7, "passes": 0.4, "checks": 0.6}
-YIELD |= {"compositions": 0.7}
+# In the trial: instructions (for `most` fewer will do, and one of them has no verifier), queries of
+# an instruction, compositions of a level.
+TRIED, TRIED_MOST, QUERIES, DRAWN = 10, 6, 4, 2
+# In runs with models of 1.5 to 72 billion parameters: the share of proposals that are new, of
+# instructions with a verifier, of responses that pass, and of those that are judged good.
+YIELD = {"proposals": 0.6, "verifiers": 0.5, "passes": 0.4, "good": 0.8}
 # Tokens of a typical answer, where the recipe allows as many.
 LENGTH = {"instructions": 500, "functions": 140, "programs": 110, "cases": 150}
 LENGTH |= {"backtranslate": 20, "responses": 250, "judge": 120, "compositions": 2}
+WORD = "marker"  # instruction n of the trial demands the word `marker` and n
+KEYS = ("calls", "prompt_tokens", "completion_tokens")
+_WORDS = re.compile(rf"{WORD}\d+")
+_RESULT = re.compile(r"\bx\d+\b")
+_STAMP = re.compile(r"\bof (\d+) tokens")
+_SAMPLE = re.compile(r"sample (\d+)")
+_DENSE = re.compile(r"[\u3000-\u9fff]")
+
+Row = tuple[str, str]  # stage, role
+Counted = tuple[Row, bool]  # whether there is such a call for each query
+
+
+@dataclass
+class Tally:
+    """Calls of a trial, by row and record: number, prompt tokens, completion tokens."""
+
+    most: bool
+    calls: defaultdict[Counted, defaultdict[str, list[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0.0, 0.0, 0.0]))
+    )
+
+    def length(self, request: Request) -> int:
+        """Tokens of the answer."""
+        longest = request.max_tokens
+        return longest if self.most else min(longest, LENGTH[request.stage])
+
+    def stamp(self, request: Request) -> str:
+        """Stands in an answer for all of its text; where the answer is shown, it counts."""
+        return f"of {self.length(request)} tokens"
+
+    def add(self, row: Row, request: Request) -> Usage:
+        length = self.length(request)
+        text = "".join(m.content for m in request.messages)
+        prompt = _tokens(text) + sum(map(int, _STAMP.findall(text)))
+        of_query = row[0] == "responses" or (row[0] == "judge" and bool(_SAMPLE.search(text)))
+        counted = self.calls[row, of_query][request.record]
+        for n, value in enumerate((1.0, prompt, float(length))):
+            counted[n] += value
+        return Usage(round(prompt), 0, length)
+
+
+def _tokens(text: str) -> float:
+    dense = len(_DENSE.findall(text))
+    return (len(text) - dense) / 4.0 + dense / 1.6
+
+
+class StandIn:
+    """A model that answers so that the flow goes on, or ends, as the trial wants."""
+
+    def __init__(self, role: str, recipe: Recipe, tally: Tally) -> None:
+        self.namespace = f"stand-in:{role}"
+        self._role, self._recipe, self._tally = role, recipe, tally
+
+    def body(self, request: Request) -> dict[str, Any]:
+        return {"messages": [m.content for m in request.messages], "stage": request.stage}
+
+    async def close(self) -> None:
+        pass
+
+    async def __call__(self, request: Request) -> Reply:
+        usage = self._tally.add((request.stage, self._role), request)
+        return Reply(self._text(request), "stop", usage)
+
+    def _text(self, request: Request) -> str:
+        prompt = "\n".join(m.content for m in request.messages)
+        words = sorted(set(_WORDS.findall(prompt))) or [WORD]
+        if self._role == "propose":
+            return f"- {demand(0, 'en')}"
+        if self._role == "code":
+            return self._code(request, words[0])
+        if self._role == "respond":
+            return self._response(request, words)
+        if request.stage == "compositions":  # both orders are asked about for `most`
+            return "no" if self._tally.most and self._first(request) else "yes"
+        return self._judgement(request, prompt) if request.stage == "judge" else "entailment"
+
+    def _code(self, request: Request, word: str) -> str:
+        if request.stage == "backtranslate":
+            (function, *_) = _RESULT.findall(request.messages[-1].content) or ["x"]
+            return f"The response contains {word}: {function}."
+        if request.stage == "programs":
+            return f"```python\ndef comply(text):\n    return text + ' {word} {request.index}'\n```"
+        n = int(word.removeprefix(WORD) or 0)
+        fails = n == 0 if self._tally.most else n % round(1 / YIELD["verifiers"]) == 0
+        result = f"x{request.index}"  # so that no function is a copy of another one
+        odd = " + 0 * (1 // (len(response) % 2))" if fails else ""  # an error half the time
+        function = f"def evaluate(response):\n    {result} = bool(('{word}' in response){odd})\n"
+        function += f"    return {result}\n# {self._tally.stamp(request)}"
+        texts = [[f"{request.index} {sign} {k}" for k in range(4)] for sign in (word, "other")]
+        if request.schema and "func" in request.schema["properties"]:
+            cases = [{"input": t, "output": sign == 0} for sign in (0, 1) for t in texts[sign]]
+            return json.dumps({"func": function, "cases": cases})
+        if (
+            request.stage == "cases"
+        ):  # a verifier without a pair of them makes pairs that are judged
+            return json.dumps({"follow": texts[0], "break": texts[1] if fails else []})
+        return f"```python\n{function}\n```"
+
+    def _response(self, request: Request, words: Iterable[str]) -> str:
+        plain = request.stage == "cases"
+        text = f"Answer to {request.record}, {'number' if plain else 'sample'} {request.index}"
+        follows = self._tally.most or plain
+        if follows or _chance(request) < YIELD["passes"]:
+            text += f": {' '.join(words)}"
+        return f"{text} {self._tally.stamp(request)}"
+
+    def _judgement(self, request: Request, prompt: str) -> str:
+        """For `most` nothing is understood until the last wave, and then at the second try."""
+        if not self._tally.most:
+            return "Score: 10" if _chance(request) < YIELD["good"] else "Score: 1"
+        waves = self._recipe.responses.waves
+        sample = int((_SAMPLE.findall(prompt) or ["0"])[-1])
+        last = sample >= sum(waves[:-1])
+        return "Score: 10" if last and request.index % 2 else "I cannot say."
+
+    def _first(self, request: Request) -> bool:
+        row = request.stage, self._role
+        return self._tally.calls[row, False][request.record][0] == 1
+
+
+def _chance(request: Request) -> float:
+    """From 0 to 1, drawn by content."""
+    content = [m.content for m in request.messages]
+    return seed_from(request.record, request.index, content) / float(1 << 63)
+
+
+def demand(n: int, lang: str) -> str:
+    """Instruction n of a trial."""
+    return f'回答中要包含"{WORD}{n}"' if lang == "zh" else f'Use the word "{WORD}{n}" somewhere'
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
     """`{"instructions", "stages": [{"name", "role", "model", "calls", ...}], "total"}`.
 
-    Raises UsageError for a file of the recipe that the run could not read.
+    Raises UsageError for a file of the recipe that the run could not read, SandboxUnavailable where
+    no run could work.
     """
     settings = recipe.instructions
     late_files(recipe)
     own = bool(recipe.verifiers.own)
-    if own:
-        first = len(user_files.verifiers(recipe).kept)
-        asks = 0
-    else:
-        first = len(propose.load(recipe).kept)
-        asks = 0 if settings.own else settings.rounds * settings.asks * len(recipe.langs)
-    most = first + asks * settings.per_ask
-    likely = first + round(asks * settings.per_ask * YIELD["proposals"])
-    pool = queries.load(recipe)
-    query = sum(len(q.text) for p in pool.values() for q in p) / sum(map(len, pool.values()))
-    stages = [
-        _stage(recipe, *row)
-        for row in _rows(recipe, asks, (most, likely), own, query / CHARS_PER_TOKEN["en"])
-        if row[2][0]
+    first = len(user_files.verifiers(recipe).kept if own else propose.load(recipe).kept)
+    asks = 0 if own or settings.own else settings.rounds * settings.asks * len(recipe.langs)
+    proposed = asks * settings.per_ask
+    likely = first + round(proposed * YIELD["proposals"])
+    instructions = {"most": first + proposed, "likely": likely}
+    shared = {query.id for pool in queries.load(recipe).values() for query in pool}
+    by_kind: dict[str, dict[Row, list[float]]] = {
+        kind: _scaled(recipe, _trial(recipe, kind == "most"), instructions[kind], shared)
+        for kind in ("most", "likely")
+    }
+    for row, figures in by_kind["likely"].items():  # what is shown of fewer seeds is shorter
+        most = by_kind["most"].get(row, _NONE)
+        by_kind["most"][row] = [max(pair) for pair in zip(most, figures, strict=True)]
+    rows = [row for row in _ORDER if row in by_kind["most"]]
+    stages: list[dict[str, Any]] = [
+        {
+            "name": stage,
+            "role": role,
+            "model": recipe.models.role(role),
+            **{
+                key: {kind: round(by_kind[kind].get((stage, role), _NONE)[n]) for kind in by_kind}
+                for n, key in enumerate(KEYS)
+            },
+        }
+        for stage, role in rows
     ]
+    for stage in stages:
+        stage["cost"] = _cost(recipe, stage)
     total: dict[str, Any] = {
-        key: {kind: sum(s[key][kind] for s in stages) for kind in ("most", "likely")}
-        for key in ("calls", "prompt_tokens", "completion_tokens")
+        key: {kind: sum(s[key][kind] for s in stages) for kind in by_kind} for key in KEYS
     }
     costs = [s["cost"] for s in stages]
     total["cost"] = (
-        None
-        if None in costs
-        else {kind: round(sum(c[kind] for c in costs), 4) for kind in ("most", "likely")}
+        None if None in costs else {kind: round(sum(c[kind] for c in costs), 4) for kind in by_kind}
     )
-    return {"instructions": {"most": most, "likely": likely}, "stages": stages, "total": total}
+    return {"instructions": instructions, "stages": stages, "total": total}
 
 
-def _rows(
-    recipe: Recipe, asks: int, instructions: tuple[int, int], own: bool, query: float
-) -> list[tuple[str, str, tuple[float, float], float, int]]:
-    """(stage, role, (most calls, likely calls), prompt tokens, longest answer) of every request."""
-    v, b, r, j = recipe.verifiers, recipe.backtranslate, recipe.responses, recipe.judge
-    most, likely = (0, 0) if own else instructions
-    prompts, lang = PromptTemplates(recipe.prompts), recipe.langs[0]
+_NONE = [0.0, 0.0, 0.0]
+_ORDER: list[Row] = [
+    ("instructions", "propose"),
+    ("functions", "code"),
+    ("programs", "code"),
+    ("cases", "code"),
+    ("cases", "respond"),
+    ("backtranslate", "code"),
+    ("backtranslate", "judge"),
+    ("compositions", "judge"),
+    ("responses", "respond"),
+    ("judge", "judge"),
+]
 
-    def size(prompt: str) -> float:
-        holes: dict[str, object] = dict.fromkeys(_HOLES, "")
-        holes |= examples.shown(lang, "evaluate", 0)
-        text = "".join(m.content for m in prompts.messages(prompt, lang, **holes))
-        return len(text) / CHARS_PER_TOKEN[lang]
 
-    line, code, answer = 20.0, 120.0, float(min(r.max_tokens, LENGTH["responses"]))
-    together = v.ask == "together"
-    verified = instructions[1] if own else likely * YIELD["verifiers"]
-    checks = recipe.crossval.max_checks
-    compare = 0 if recipe.backtranslate.judge == "nli" else 1
-    back = 0 if b.judge == "off" else 1 + compare
-    samples = sum(r.waves) * recipe.queries.per_instruction
-    judged = 0 if j.style == "off" else j.votes
-    repair_line = size("repair") + line + 2 * code
-    per_wave = len(r.waves) * recipe.queries.per_instruction
-    top = min(samples, per_wave * j.per_prompt) if j.per_prompt else samples
-    waves = YIELD["waves"] if r.enough else 1.0
-    sample = verified * samples * waves
-    # Pairs of case texts: the chosen one is judged, one for each query that plain replies answer.
-    tried = v.plain if recipe.pairs.instruction_level else 0
-    wanted = min(tried, recipe.pairs.instruction_level)
-    # Compositions: prompts, which have a query each, and what a model is asked about them.
-    c = recipe.compose
-    each = len(recipe.langs) * c.per_level
-    soft = each * bool(c.soft)
-    several = each * (c.levels - 1 + (c.turns > 1))
-    posed = each * (c.levels - 1 + c.turns - 1) + soft
-    most_composed = posed * sum(r.waves)
-    composed = most_composed * waves * YIELD["compositions"]
-    best = min(sum(r.waves), len(r.waves) * j.per_prompt) if j.per_prompt else sum(r.waves)
-    scored = posed * best * judged + soft * best * j.votes
-    share = scored / max(most_composed, 1) * YIELD["passes"]
-    return [
-        (
-            "instructions",
-            "propose",
-            (asks, asks),
-            size("augment") + 8 * line,
-            recipe.instructions.max_tokens,
-        ),
-        (
-            "functions",
-            "code",
-            (most * v.k, likely * v.k),
-            size("together" if together else "function") + line,
-            v.max_tokens,
-        ),
-        (
-            "functions",
-            "code",
-            (most * v.k * v.repair, likely * v.k * v.repair * (1 - YIELD["verifiers"])),
-            repair_line,
-            v.max_tokens,
-        ),
-        (
-            "programs",
-            "code",
-            (most * v.comply, likely * v.comply),
-            size("comply") + line,
-            v.max_tokens,
-        ),
-        (
-            "cases",
-            "code",
-            (0, 0) if together else (most * v.case_asks, likely * v.case_asks),
-            size("cases") + line,
-            v.max_tokens,
-        ),
-        ("cases", "respond", (min(most, 1) * v.plain,) * 2, size("plain") + query, r.max_tokens),
-        (
-            "cases",
-            "respond",
-            (most * v.instructed, likely * v.instructed),
-            size("respond") + query + line,
-            r.max_tokens,
-        ),
-        (
-            "backtranslate",
-            "code",
-            (most * checks * back, verified * checks * YIELD["checks"] * back),
-            size("backtranslate") + code,
-            b.max_tokens,
-        ),
-        (
-            "compositions",
-            "judge",
-            (2 * several, several) if c.judge == "model" else (0, 0),
-            size("compatible") + 3 * line,
-            compose.ANSWER,
-        ),
-        (
-            "responses",
-            "respond",
-            (instructions[0] * samples + most_composed, sample + composed),
-            size("respond") + query + line,
-            r.max_tokens,
-        ),
-        (
-            "judge",
-            "judge",
-            (
-                2 * (instructions[0] * (top + tried) * judged + scored),
-                (min(top / samples, YIELD["passes"]) * sample + verified * wanted) * judged
-                + share * composed,
-            ),
-            size("judge_number" if j.style == "number" else "judge") + query + line + answer,
-            j.max_tokens,
-        ),
+@dataclass(frozen=True)
+class Trial:
+    tally: Tally
+    instructions: set[str]  # ids
+
+
+def _trial(recipe: Recipe, most: bool) -> Trial:
+    """Runs the recipe on instructions of ours in a directory that is thrown away."""
+    tally = Tally(most)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = _of_ours(recipe, Path(folder), TRIED_MOST if most else TRIED)
+        out = RunDir(Path(folder) / "run")
+        out.claim(trial)
+        backends: dict[str, Backend] = {
+            f"scripted:{role}": StandIn(role, trial, tally) for role in ROLES
+        }
+        run = Run(trial, out, backends=backends)
+        with suppress(RunFailed), ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio_run, run.execute()).result()
+        rows = jsonl.read(out.artefact("01-instructions"))
+        return Trial(tally, {row["id"] for _, row in rows})
+
+
+def _of_ours(recipe: Recipe, folder: Path, tried: int) -> Recipe:
+    """The recipe with instructions, or verifiers, of ours and stand-ins for its models. What asks
+    no model is left out."""
+    texts = [(demand(n, lang), n, lang) for lang in recipe.langs for n in range(tried)]
+    check = "def evaluate(response):\n    return '{}' in response"
+    rows = [
+        {"instruction": text, "text": text, "lang": lang, "checks": [check.format(f"{WORD}{n}")]}
+        for text, n, lang in texts
     ]
+    file = folder / "trial.jsonl"
+    file.write_bytes(b"".join(map(dump_line, rows)))
+    values = recipe.model_dump(mode="json")
+    key = "own" if recipe.instructions.own else "seeds"
+    values["instructions"] |= {key: str(file), "limit": 0, "numbers": 0, "benchmarks": "keep"}
+    if recipe.verifiers.own:
+        values["verifiers"]["own"] = str(file)
+    values["models"] |= {role: f"scripted:{role}" for role in ROLES}
+    values["diagnose"]["drop"] = []
+    values["hygiene"] |= {"against": [], "fidelity": ""}
+    values["engine"]["sandbox_workers"] = 1  # to be ready sooner
+    values["queries"]["per_instruction"] = min(QUERIES, recipe.queries.per_instruction)
+    values["compose"]["per_level"] = min(DRAWN, recipe.compose.per_level)
+    return Recipe.of(values | {"target": 0})
 
 
-_HOLES = ["n", "examples", "instruction", "function", "failure", "premise", "hypothesis"]
-_HOLES += ["query", "response", "brief", "words", "demands"]
+def _scaled(
+    recipe: Recipe, trial: Trial, instructions: int, shared: set[str]
+) -> dict[Row, list[float]]:
+    """Calls and tokens of each row, for so many instructions and all compositions."""
+    rules = recipe.compose
+    kinds = rules.levels - 1 + (rules.turns > 1) + bool(rules.soft)
+    planned = len(recipe.langs) * rules.per_level * kinds
+    times = recipe.queries.per_instruction / min(QUERIES, recipe.queries.per_instruction)
+    count = max if trial.tally.most else lambda values: sum(values) / len(trial.instructions)
+    rows: defaultdict[Row, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    for (row, of_query), records in trial.tally.calls.items():
+        once = [c for r, c in records.items() if r in shared or r.startswith("round-")]
+        each = [records[name] for name in trial.instructions if name in records]
+        composed = [
+            c
+            for r, c in records.items()
+            if r not in shared and r not in trial.instructions and not r.startswith("round-")
+        ]
+        units = instructions * (times if of_query else 1)
+        for n in range(len(KEYS)):
+            rows[row][n] += sum(c[n] for c in once)
+            if each:
+                rows[row][n] += units * count([c[n] for c in each])
+            if composed:
+                rows[row][n] += planned * sum(c[n] for c in composed) / len(composed)
+    return rows
 
 
-def _stage(
-    recipe: Recipe, name: str, role: str, calls: tuple[float, float], prompt: float, longest: int
-) -> dict[str, Any]:
-    model = recipe.models.role(role)
-    length = (longest, min(longest, LENGTH[name]))
-    kinds = dict(zip(("most", "likely"), range(2), strict=True))
-    row: dict[str, Any] = {
-        "name": name,
-        "role": role,
-        "model": model,
-        "calls": {k: round(calls[i]) for k, i in kinds.items()},
-        "prompt_tokens": {k: round(calls[i] * prompt) for k, i in kinds.items()},
-        "completion_tokens": {k: round(calls[i] * length[i]) for k, i in kinds.items()},
-    }
-    prices = recipe.models.prices.get(model)
-    if prices is None and model.startswith(("local:", "scripted:", "hf:")):
-        prices = (0.0, 0.0)
-    row["cost"] = prices and {
-        k: (row["prompt_tokens"][k] * prices[0] + row["completion_tokens"][k] * prices[1]) / 1e6
-        for k in kinds
-    }
-    return row
+def _cost(recipe: Recipe, row: dict[str, Any]) -> dict[str, float] | None:
+    """USD; None where the model has no price."""
+    costs = {}
+    for kind in ("most", "likely"):
+        usage = Usage(row["prompt_tokens"][kind], 0, row["completion_tokens"][kind])
+        cost = price(recipe.models.prices, row["model"], usage)
+        if cost is None:
+            return None
+        costs[kind] = cost
+    return costs
 
 
-def render(instructions: dict[str, Any]) -> str:
+def render(plan: dict[str, Any]) -> str:
     """The plan as a table for a terminal."""
     lines = [
         f"{'stage':<14}{'model':<38}{'calls':>20}{'tokens in':>26}{'tokens out':>26}",
         f"{'':<14}{'':<38}{'likely / most':>20}{'likely / most':>26}{'likely / most':>26}",
     ]
-    for s in [*instructions["stages"], {"name": "total", "model": "", **instructions["total"]}]:
+    for s in [*plan["stages"], {"name": "total", "model": "", **plan["total"]}]:
         cells = [f"{s[k]['likely']:,} / {s[k]['most']:,}" for k in KEYS]
         lines.append(f"{s['name']:<14}{s['model']:<38}{cells[0]:>20}{cells[1]:>26}{cells[2]:>26}")
-    cost = instructions["total"]["cost"]
+    cost = plan["total"]["cost"]
     if cost is None:
         lines.append("cost: unknown; give prices in the recipe: [models.prices]")
     else:
         lines.append(f"cost: likely {cost['likely']:.2f} USD, at most {cost['most']:.2f} USD")
     return "\n".join(lines)
-
-
-KEYS = ("calls", "prompt_tokens", "completion_tokens")
