@@ -106,6 +106,53 @@ def test_errors_name_what_is_wrong(run: autoif.Result, tmp_path: Path) -> None:
         _ = autoif.Result(tmp_path).report
 
 
+def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
+    nothing = autoif.Result(tmp_path)
+    for read in (
+        nothing.sft_rows, nothing.dpo_rows, nothing.rlvr_rows, nothing.instructions,
+        nothing.verifiers, nothing.samples, nothing.compositions, nothing.drops,
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=r"jsonl: no such file; .*`autoif synth`"):
+            read()
+
+
+def test_a_changed_preset_is_called_changed_in_the_card(run: autoif.Result, tmp_path: Path) -> None:
+    made = autoif.synth(
+        "smoke", out=tmp_path / "run", calls=run.path / "calls.sqlite", judge={"threshold": 7.5}
+    )
+    card = (made.path / "data/README.md").read_text()
+    assert "profile `smoke + judge.threshold`" in card
+    assert "profile `smoke`" in (run.path / "data/README.md").read_text()
+
+
+IFEVAL = {
+    "key": 1,
+    "prompt": "Go.",
+    "instruction_id_list": ["punctuation:no_comma"],
+    "kwargs": [{}],
+}
+
+
+def test_a_model_is_evaluated_by_its_name_also_in_a_notebook(tmp_path: Path) -> None:
+    data, script = tmp_path / "data.jsonl", tmp_path / "script.jsonl"
+    data.write_text(json.dumps(IFEVAL))
+    script.write_text(json.dumps({"contains": [], "replies": ["Gone."]}))
+    spec, out = f"scripted:{script}", tmp_path / "out"
+
+    async def cell_of_a_notebook() -> float | None:
+        return autoif.evaluate("ifeval", model=spec, data=data, out=out)["prompt_strict"].value
+
+    assert asyncio.run(cell_of_a_notebook()) == 100
+    script.unlink()
+    with pytest.raises(UsageError, match="cannot read the script"):
+        autoif.evaluate("ifeval", model=spec, data=data, out=out)
+    script.write_text(json.dumps({"contains": [], "replies": ["One, two."]}))
+    again = autoif.evaluate("ifeval", model=spec, data=data, calls=out / "calls.sqlite")
+    assert again["prompt_strict"].value == 100  # answered before: read back, not asked
+    with pytest.raises(UsageError, match="a model needs a directory"):
+        autoif.evaluate("ifeval", model=spec, data=data)
+
+
 @pytest.mark.parametrize("notebook", [False, True])
 def test_ctrl_c_stores_what_is_in_flight(notebook: bool, tmp_path: Path) -> None:
     script = tmp_path / "script.jsonl"
