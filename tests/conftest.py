@@ -1,17 +1,25 @@
 """Reference data for the tests (`AUTOIF_DATA`, by default `../shared/data` beside the project), one
-run of `smoke` for all of them, and the command in this process."""
+run of `smoke` for all of them, a stage's context, and the command in this process."""
 
 from __future__ import annotations
 
 import gc
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from autoif.base.records import Query, Request
 from autoif.cli import main
+from autoif.engine.opening import ROLES
+from autoif.models.scripted import Answer, ScriptedBackend
+from autoif.run.recipe import Recipe
+from autoif.sandbox import Sandbox
+from autoif.store import open_store
+from autoif.synthesis.context import Context
+from autoif.synthesis.prompts.templates import PromptTemplates
 from runs import Done, artefacts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +50,32 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def smoke_copy(smoke: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(smoke, tmp_path / "smoke"))
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(1) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def context(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Callable[..., Context]]:
+    """What a stage is handed, around a model that answers by a function and remembers nothing.
+    Settings by section: `context(answer, judge={"votes": 2})`."""
+    async with open_store(tmp_path / "calls.sqlite") as store:
+
+        def of(
+            answer: Callable[[Request], Answer] = lambda request: "",
+            preset: str = "strict",
+            queries: tuple[str, ...] = (),
+            **settings: object,
+        ) -> Context:
+            recipe = Recipe.load(preset, None, settings)
+            chats = dict.fromkeys(ROLES, ScriptedBackend(answer))
+            asked = {"en": [Query(text) for text in queries]}
+            return Context(recipe, PromptTemplates(), chats, sandbox, store, None, asked)
+
+        yield of
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoif.base.errors import RunFailed
-from autoif.base.records import Reply, Request, content_id
-from autoif.engine.local import Run
+from autoif.base.errors import CallFailed, RunFailed
+from autoif.base.records import Message, Reply, Request, content_id
+from autoif.engine.local import Run, Stopped
+from autoif.models.budget import Budget, BudgetGuard
 from autoif.models.scripted import ScriptedBackend
-from autoif.run.directory import RunDir
+from autoif.run.directory import RunDir, ShardFiles
 from autoif.run.recipe import Recipe
 from runs import Row, artefacts, balanced, marker, rows, stages
 
@@ -232,3 +234,143 @@ def test_what_depends_on_the_day_is_the_same_tomorrow(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "a" / "parts")
     assert execute(recipe, tmp_path / "a", backend)["calls"]["asked"] == 0
     assert artefacts(tmp_path / "a") == before
+
+
+# ---- what a start finds --------------------------------------------------------------------------
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a byte less": lambda part: _rewrite(largest(part), lambda b: b[:-1]),
+    "a byte more": lambda part: _rewrite(largest(part), lambda b: b + b"\n"),
+    "emptied": lambda part: _rewrite(largest(part), lambda b: b""),
+    "missing": lambda part: largest(part).unlink(),
+    "no books": lambda part: (part / "funnel.json").unlink(),
+    "half the books": lambda part: _rewrite(part / "funnel.json", lambda b: b[: len(b) // 2]),
+    "other books": lambda part: (part / "funnel.json").write_bytes(b"{}"),
+    "a list": lambda part: (part / "funnel.json").write_bytes(b"[]"),
+}
+
+
+def largest(part: Path) -> Path:
+    return max(part.rglob("*.jsonl"), key=lambda p: p.stat().st_size)
+
+
+def _rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_shard_is_not_believed(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "parts" / "00000-name"
+    shard = ShardFiles(path)
+    with shard.begun():
+        shard.write("03-samples", [{"id": "a"}, {"id": "b"}])
+    assert not ShardFiles(path).finished()
+    shard.finish()
+    assert ShardFiles(path).finished()
+    DAMAGE[damage](path)
+    assert not ShardFiles(path).finished()
+    assert not path.exists()
+
+
+def by_shards(folder: Path, **more: Any) -> Recipe:
+    """A shard for each instruction; functions are not diagnosed, which takes the most time."""
+    return small(folder, engine={"shard_size": 1}, diagnose={"drop": ()}, **more)
+
+
+def test_damaged_shards_are_made_again_from_what_was_answered(tmp_path: Path) -> None:
+    recipe, out = by_shards(tmp_path), tmp_path / "run"
+    backend = ScriptedBackend(sensible, namespace="test")
+    execute(recipe, out, backend)
+    before = artefacts(out)
+    parts = sorted((out / "parts").iterdir())
+    assert len(parts) >= len(SEEDS)
+    for part, damage in zip(parts, ("a byte less", "missing", "half the books"), strict=False):
+        DAMAGE[damage](part)
+    assert execute(recipe, out, backend)["calls"]["asked"] == 0
+    assert artefacts(out) == before
+
+
+def test_a_shard_with_an_unanswered_call_is_not_finished(tmp_path: Path) -> None:
+    """Its neighbours are, and the next start asks for what is missing alone."""
+    recipe, out = by_shards(tmp_path), tmp_path / "run"
+    asked: list[str] = []
+
+    def failing(request: Request) -> str:
+        if request.stage == "responses" and SEEDS[1] in request.messages[-1].content:
+            raise CallFailed("server", "no answer")
+        return sensible(request)
+
+    def healthy(request: Request) -> str:
+        asked.append(request.record)
+        return sensible(request)
+
+    execute(recipe, out, ScriptedBackend(failing, namespace="test"))
+    lines = rows(out / "01-instructions.jsonl")
+    (lost,) = (n for n, row in enumerate(lines) if row["text"] == SEEDS[1])
+    begun = [path.name for path in sorted((out / "parts").iterdir()) if path.suffix == ".open"]
+    assert [name[:5] for name in begun] == [f"{lost:05d}"]
+    execute(recipe, out, ScriptedBackend(healthy, namespace="test"))
+    assert set(asked) == {lines[lost]["id"]}
+    execute(recipe, tmp_path / "whole", ScriptedBackend(sensible, namespace="test"))
+    assert artefacts(out) == artefacts(tmp_path / "whole")
+
+
+# ---- the budget ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "spent", "answered"), [(300, 0, 3), (299, 0, 2), (300, 200, 1), (300, 201, 0)]
+)
+async def test_calls_in_flight_count_at_the_most_they_can_cost(
+    limit: int, spent: float, answered: int
+) -> None:
+    """A hundred tokens each, of which four are used."""
+
+    async def answer(request: Request) -> str:
+        await asyncio.sleep(0.01)
+        return "yes it is"
+
+    guard = BudgetGuard({}, Budget(limit, "tok"), spent)
+    ask = guard.before("scripted:test", ScriptedBackend(answer))
+    request = Request((Message("user", "hi"),), max_tokens=84)
+    replies = await asyncio.gather(*(ask(request) for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(reply, Reply) for reply in replies) == answered
+    assert {str(r) for r in replies if isinstance(r, CallFailed)} == {"budget"}
+    assert (guard.reason, guard.refused) == ("budget", 5 - answered)
+    assert guard.spent == spent + 4 * answered
+    with pytest.raises(CallFailed, match="budget"):
+        await ask(request)
+
+
+def test_a_budget_is_paid_once_however_often_it_is_started(tmp_path: Path) -> None:
+    recipe, out, asked = by_shards(tmp_path), RunDir(tmp_path / "run"), list[Request]()
+
+    def answer(request: Request) -> str:
+        asked.append(request)
+        return sensible(request)
+
+    def start(budget: float) -> int:
+        """How many calls it pays for."""
+        before = len(asked)
+        backend = ScriptedBackend(answer, namespace="test")
+        budgeted = Budget(budget, "tok")
+        asyncio.run(
+            Run(recipe, out, backends={"scripted:test": backend}, budget=budgeted).execute()
+        )
+        return len(asked) - before
+
+    def cut_short(budget: float) -> int:
+        before = len(asked)
+        with pytest.raises(Stopped, match="budget"):
+            start(budget)
+        usage = out.report()["tokens"]
+        assert sum(usage[key] for key in ("prompt", "completion")) <= budget
+        return len(asked) - before
+
+    out.claim(recipe)
+    paid = [cut_short(6000) for _ in range(4)]
+    assert paid[0] > 0
+    assert paid[-1] == 0  # what is left is less than the next call may cost
+    assert start(1e6) > 0
+    execute(recipe, tmp_path / "whole", ScriptedBackend(sensible, namespace="test"))
+    assert artefacts(out.path) == artefacts(tmp_path / "whole")

@@ -124,6 +124,16 @@ def test_nearly_the_same_row_goes_and_says_whose_double_it_is() -> None:
     assert dropped[0]["detail"] == f"sft: {least['id']}"
 
 
+def test_rows_are_one_from_the_threshold_on() -> None:
+    words = [f"word{n}" for n in range(60)]
+    other = [*words[:40], "changed", *words[41:]]
+    twins = [row("How so?", " ".join(text)) for text in (words, other)]
+    likeness = alike(" ".join(words), " ".join(other))
+    assert 0.8 < likeness < 1
+    for threshold, left in ((likeness, 1), (likeness + 1e-9, 2), (1.0, 2)):
+        assert len(refined([twins], near_duplicate=threshold)[0]) == left
+
+
 def test_a_long_instruction_does_not_make_two_queries_one() -> None:
     instruction = " ".join(f"rule{n}" for n in range(300))
     two = [row(q, "Yes.", instruction=instruction) for q in ("Is it wet?", "Who goes there?")]

@@ -76,10 +76,10 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def one_line(said: object, key: str = "") -> str:
+def one_line(message: object, key: str = "") -> str:
     """What a library, a server or an exception said, fit to stand in a message: one line, short,
     without the key."""
-    line = " ".join(str(said).split())
-    if not line and isinstance(said, BaseException):
-        return type(said).__name__
+    line = " ".join(str(message).split())
+    if not line and isinstance(message, BaseException):
+        return type(message).__name__
     return (line.replace(key, "***") if key else line)[:300]

@@ -94,9 +94,11 @@ def problem(error: ValidationError, table: type[BaseModel], page: str) -> str:
         same_end = [k for k in keys if k.rpartition(".")[2] == key]
         near = f"; did you mean {same_end[0]}?" if same_end else did_you_mean(key, keys)
         return f"unknown key {key!r} ({page} lists every key){near}"
-    said = first["msg"][0].lower() + first["msg"][1:]
-    said = re.sub(r"dictionary(?: or instance of \w+)?", "table", said.replace("tuple", "list"))
-    return f"{key}: {said} (got {first['input']!r})"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    message = re.sub(
+        r"dictionary(?: or instance of \w+)?", "table", message.replace("tuple", "list")
+    )
+    return f"{key}: {message} (got {first['input']!r})"
 
 
 def read_toml(file: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ async def _clash(
         texts = f"{one.instruction.text} / {other.instruction.text}"
         if alike and min(alike) >= SAME:
             return "redundant", texts
-        if alike and max(alike) <= 1 - SAME:
+        if alike and 1 - max(alike) >= SAME:
             return "contradictory", texts
     if len(held) < 2 or context.recipe.compose.judge == "off":
         return "", ""
