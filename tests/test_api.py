@@ -15,6 +15,7 @@ import pytest
 import autoif
 from autoif.base.errors import RunFailed, UsageError
 from autoif.models.scripted import ScriptedBackend
+from autoif.store import open_store
 
 DATA = ("data/sft.jsonl", "data/dpo.jsonl", "data/rlvr.jsonl", "03-samples.jsonl")
 
@@ -143,12 +144,18 @@ def test_a_model_is_evaluated_by_its_name_also_in_a_notebook(tmp_path: Path) -> 
         return autoif.evaluate("ifeval", model=spec, data=data, out=out)["prompt_strict"].value
 
     assert asyncio.run(cell_of_a_notebook()) == 100
-    script.unlink()
-    with pytest.raises(UsageError, match="cannot read the script"):
-        autoif.evaluate("ifeval", model=spec, data=data, out=out)
-    script.write_text(json.dumps({"contains": [], "replies": ["One, two."]}))
-    again = autoif.evaluate("ifeval", model=spec, data=data, calls=out / "calls.sqlite")
-    assert again["prompt_strict"].value == 100  # answered before: read back, not asked
+    again = autoif.evaluate("ifeval", model=spec, data=str(data), calls=out / "calls.sqlite")
+    assert again["prompt_strict"].value == 100
+
+    async def calls() -> int:
+        async with open_store(out / "calls.sqlite", read_only=True) as store:
+            return int((await store.inspect())["calls"])
+
+    assert asyncio.run(calls()) == 1  # the second evaluation read the answer back
+    with pytest.raises(UsageError, match=r"script\.jsonl: no such file"):
+        autoif.evaluate(
+            "ifeval", model=f"scripted:{tmp_path}/other/script.jsonl", data=data, out=out
+        )
     with pytest.raises(UsageError, match="a model needs a directory"):
         autoif.evaluate("ifeval", model=spec, data=data)
 

@@ -148,11 +148,8 @@ ROWS: list[tuple[Row, str]] = [
     ({"prompt": [{"role": "user", "content": SHORT}], "chosen": [], "rejected": []}, "short.txt"),
     ({"conversations": [{"from": "human", "value": BENCHMARK}]}, "long.jsonl"),
     ({"text": f"Please {SHORT}"}, ""),  # too short to count within a longer text
-    (
-        {"prompt": "Hi", "completion": f"x {BENCHMARK}", "note": "kept as it is: \u2028 \u00e9"},
-        "long.jsonl",
-    ),
-    ({"prompt": "Hi", "completion": "x", "score": 0.5, "note": BENCHMARK}, ""),
+    ({"prompt": "Hi", "completion": f"x {BENCHMARK}"}, "long.jsonl"),
+    ({"prompt": "Hi", "score": 0.5, "note": f"\u2028 \u00e9 {BENCHMARK}"}, ""),  # no text column
 ]
 
 

@@ -115,7 +115,7 @@ def test_a_tracker_gets_the_metrics_or_is_named_where_it_is_missing(
         sft.train(c)
         assert list((tmp_path / "out").rglob("events.out.tfevents.*"))
     else:
-        with pytest.raises(SetupError, match="report_to.*`pip install tensorboard`"):
+        with pytest.raises(SetupError, match=r"report_to.*`pip install tensorboard`"):
             sft.train(c)
 
 
