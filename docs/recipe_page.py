@@ -43,7 +43,20 @@ One is laid over the other: the preset, the file, the options of the command (`-
 `models.default`, and so on), `--set key=value`. `--set` takes TOML values; a bare word is a string.
 An unknown key or an impossible value is an error that names the key. The whole recipe of a run
 stands in its directory, in `recipe.toml`, which can be used as a recipe again. A recipe without
-`preset` stands on `demo`.
+`preset` stands on `demo`; `preset = ""` stands on the defaults.
+
+`autoif recipe` prints a whole recipe as TOML, with the meaning of each key:
+
+```console
+$ autoif recipe --preset paper --set judge.threshold=9 > whole.toml
+$ grep -B 1 '^threshold' whole.toml
+# a sample needs this score
+threshold = 9.0
+```
+
+Where data are described (the dataset card, `autoif status`), a changed preset is called changed:
+`paper + judge.threshold`, or `paper, 2 keys changed`. Seed, languages, target, models, the section
+`engine` and the files that you bring are not compared.
 
 Two runs may work in one directory if their recipes agree in everything but the section `engine` and
 the transport, which changes no answer: {transport}

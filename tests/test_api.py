@@ -15,6 +15,7 @@ import pytest
 import autoif
 from autoif.base.errors import RunFailed, UsageError
 from autoif.models.scripted import ScriptedBackend
+from autoif.store import open_store
 
 DATA = ("data/sft.jsonl", "data/dpo.jsonl", "data/rlvr.jsonl", "03-samples.jsonl")
 
@@ -104,6 +105,59 @@ def test_errors_name_what_is_wrong(run: autoif.Result, tmp_path: Path) -> None:
         autoif.synth("smoke", out=run.path, target=1)
     with pytest.raises(UsageError, match="no run in it"):
         _ = autoif.Result(tmp_path).report
+
+
+def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
+    nothing = autoif.Result(tmp_path)
+    for read in (
+        nothing.sft_rows, nothing.dpo_rows, nothing.rlvr_rows, nothing.instructions,
+        nothing.verifiers, nothing.samples, nothing.compositions, nothing.drops,
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=r"jsonl: no such file; .*`autoif synth`"):
+            read()
+
+
+def test_a_changed_preset_is_called_changed_in_the_card(run: autoif.Result, tmp_path: Path) -> None:
+    made = autoif.synth(
+        "smoke", out=tmp_path / "run", calls=run.path / "calls.sqlite", judge={"threshold": 7.5}
+    )
+    card = (made.path / "data/README.md").read_text()
+    assert "profile `smoke + judge.threshold`" in card
+    assert "profile `smoke`" in (run.path / "data/README.md").read_text()
+
+
+IFEVAL = {
+    "key": 1,
+    "prompt": "Go.",
+    "instruction_id_list": ["punctuation:no_comma"],
+    "kwargs": [{}],
+}
+
+
+def test_a_model_is_evaluated_by_its_name_also_in_a_notebook(tmp_path: Path) -> None:
+    data, script = tmp_path / "data.jsonl", tmp_path / "script.jsonl"
+    data.write_text(json.dumps(IFEVAL))
+    script.write_text(json.dumps({"contains": [], "replies": ["Gone."]}))
+    spec, out = f"scripted:{script}", tmp_path / "out"
+
+    async def cell_of_a_notebook() -> float | None:
+        return autoif.evaluate("ifeval", model=spec, data=data, out=out)["prompt_strict"].value
+
+    assert asyncio.run(cell_of_a_notebook()) == 100
+    again = autoif.evaluate("ifeval", model=spec, data=str(data), calls=out / "calls.sqlite")
+    assert again["prompt_strict"].value == 100
+
+    async def calls() -> int:
+        async with open_store(out / "calls.sqlite", read_only=True) as store:
+            return int((await store.inspect())["calls"])
+
+    assert asyncio.run(calls()) == 1  # the second evaluation read the answer back
+    with pytest.raises(UsageError, match=r"script\.jsonl: no such file"):
+        autoif.evaluate(
+            "ifeval", model=f"scripted:{tmp_path}/other/script.jsonl", data=data, out=out
+        )
+    with pytest.raises(UsageError, match="a model needs a directory"):
+        autoif.evaluate("ifeval", model=spec, data=data)
 
 
 @pytest.mark.parametrize("notebook", [False, True])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from autoif import cli
 from autoif.base.inputs import BUILTIN
+from autoif.base.toml import parse_settings
 from autoif.cli import main
 from autoif.cli.doctor import examine
-from autoif.run.recipe import PRESETS
+from autoif.run.recipe import PRESETS, Recipe, describe
 from runs import SMOKE, Row, artefacts, balanced, command, rows, stages, write_rows
 
 Capture = pytest.CaptureFixture[str]
@@ -292,6 +297,7 @@ def test_status_is_a_table_or_json(smoke: Path, tmp_path: Path, capsys: Capture)
         assert set(stage) == {"name", "in", "kept", "dropped"}
     assert main(["status", str(smoke)]) == 0
     said = capsys.readouterr().out
+    assert said.startswith(f"{smoke}: done, preset smoke\n")
     assert all(stage["name"] in said for stage in found["stages"])
     assert "no run in it" in refused(capsys, "status", tmp_path)
     assert "no run in it" in refused(capsys, "show", tmp_path, "0123")
@@ -325,6 +331,21 @@ def test_verify_gives_the_rows_that_the_design_names(tmp_path: Path, capsys: Cap
     assert rows(out) == [{"id": "v", "verdicts": wanted}]
 
 
+def test_counts_as_json_leave_the_rows_to_a_file(
+    smoke: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data, out = smoke / "data/sft.jsonl", tmp_path / "out.jsonl"
+    assert "--out F" in refused(capsys, "verify", "--rows", data, "--json")
+    found = told(capsys, "verify", "--rows", data, "--out", out)
+    assert (found["rows"], found["disagreed"]) == (len(rows(data)), 0)
+    assert sum(found["reproduced_by_level"].values()) == len(rows(out)) == found["rows"]
+    own = [{"id": "v", "checks": ["def evaluate(response):\n    return True"]}]
+    verifiers = write_rows(tmp_path / "v.jsonl", own)
+    found = told(capsys, "diagnose", "--verifiers", verifiers, "--out", out)
+    assert found["without_a_flag"] == 0
+    assert found["flags"]["accept_all"] == 1
+
+
 def test_verify_runs_data_rows_again(smoke: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out.jsonl"
     assert main(["verify", "--rows", str(smoke / "data/sft.jsonl"), "--out", str(out)]) == 0
@@ -348,6 +369,81 @@ def test_doctor_says_what_works(capsys: Capture) -> None:
     assert main(["doctor"]) == code
 
 
+def parsers(
+    parser: argparse.ArgumentParser, name: str = "autoif"
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb, inner in action.choices.items():
+                yield from parsers(inner, f"{name} {verb}")
+
+
+PARSERS = dict(parsers(cli._parser()))
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_help_has_groups_and_examples_that_can_be_typed(name: str) -> None:
+    text = PARSERS[name].format_help()
+    titles = {group.title for group in PARSERS[name]._action_groups if group._group_actions}
+    assert titles - {"positional arguments", "options"}, "no group of its own"
+    assert "positional arguments" not in titles
+    _, _, examples = text.partition("\nexamples:\n")
+    shown = [line.strip() for line in examples.splitlines()]
+    assert any(line.startswith(name) for line in shown), "no example"
+    for line in shown:
+        words = shlex.split(line.partition(" > ")[0], comments=True)
+        if words[1:] != ["COMMAND", "--help"]:
+            assert cli._parser().parse_args(words[1:]).run
+
+
+@pytest.mark.parametrize(
+    ("option", "commands"),
+    [
+        ("--json", ["calls export x", "recipe"]),
+        ("--quiet", ["status x", "show x y", "doctor", "compare a b", "calls inspect x", "recipe"]),
+    ],
+)
+def test_no_command_takes_an_option_that_it_ignores(
+    option: str, commands: list[str], capsys: Capture
+) -> None:
+    for words in commands:
+        with pytest.raises(SystemExit):
+            main([*words.split(), option])
+        assert f"unrecognized arguments: {option}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("args", [[], ["calls"]])
+def test_without_a_command_the_help_is_shown_as_wrong_usage(
+    args: list[str], capsys: Capture
+) -> None:
+    assert main(args) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "examples:" in said.err
+
+
+def test_a_misspelt_command_names_the_nearest_one(capsys: Capture) -> None:
+    for args, near in ((["synht"], "synth"), (["train", "stf", "x.toml"], "sft")):
+        with pytest.raises(SystemExit):
+            main(args)
+        assert f"did you mean {near}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_recipe_is_printed_whole_and_can_be_read_again(
+    preset: str, tmp_path: Path, capsys: Capture
+) -> None:
+    prices = 'models.prices={"openai:some"=[1.0, 4.0]}'
+    assert main(["recipe", "--preset", preset, "--set", prices, "--set", "seed=7"]) == 0
+    text = capsys.readouterr().out
+    (tmp_path / "recipe.toml").write_text(text)
+    wanted = Recipe.load(preset, None, parse_settings([prices, "seed=7"]))
+    assert Recipe.load(None, tmp_path / "recipe.toml") == wanted
+    for key, _, _, meaning in describe():
+        assert f"# {meaning}\n" in text, key
+
+
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["synth", "--help"]])
 def test_help_is_no_failure(args: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as leaving:
@@ -356,7 +452,7 @@ def test_help_is_no_failure(args: list[str], capsys: Capture) -> None:
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("args", [[], ["nonsense"], ["synth", "--nonsense"], ["show"]])
+@pytest.mark.parametrize("args", [["nonsense"], ["synth", "--nonsense"], ["show"]])
 def test_wrong_usage_is_exit_2(args: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as leaving:
         main(args)

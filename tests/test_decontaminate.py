@@ -128,6 +128,68 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     assert (done.code, done.err.count("\n")) == (2, 1)
 
 
+# ---- rows of a file ----------------------------------------------------------------------------
+
+BENCHMARK = "Take a rain jacket, two layers of wool, water and food for both days, and go."
+SHORT = "Name three primes."
+CLEAN = "What is a good jacket for two days of rain in the hills of the north?"
+ROWS: list[tuple[Row, str]] = [
+    ({"id": "a", "messages": [{"role": "user", "content": CLEAN}]}, ""),
+    (
+        {
+            "id": "b",
+            "messages": [
+                {"role": "user", "content": CLEAN},
+                {"role": "assistant", "content": f"Well: {BENCHMARK.upper()} Good luck."},
+            ],
+        },
+        "long.jsonl",
+    ),
+    ({"prompt": [{"role": "user", "content": SHORT}], "chosen": [], "rejected": []}, "short.txt"),
+    ({"conversations": [{"from": "human", "value": BENCHMARK}]}, "long.jsonl"),
+    ({"text": f"Please {SHORT}"}, ""),  # too short to count within a longer text
+    ({"prompt": "Hi", "completion": f"x {BENCHMARK}"}, "long.jsonl"),
+    ({"prompt": "Hi", "score": 0.5, "note": f"\u2028 \u00e9 {BENCHMARK}"}, ""),  # no text column
+]
+
+
+def test_rows_that_share_words_with_a_benchmark_are_removed(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [row for row, _ in ROWS])
+    long = write_rows(tmp_path / "long.jsonl", [{"question": BENCHMARK}])
+    (short := tmp_path / "short.txt").write_text(SHORT)
+    out, dropped = tmp_path / "clean.jsonl", tmp_path / "dropped.jsonl"
+    args = ("decontaminate", "--rows", source, "--against", long, "--against", short, "--out", out)
+    done = command(*args, "--dropped", dropped)
+    assert (done.code, done.out) == (0, ""), done.err
+    assert done.err.startswith("7 rows, 4 dropped (3 ")
+    assert rows(out) == [row for row, benchmark in ROWS if not benchmark]
+    fates = [(r["row"], r["id"], Path(r["benchmark"]).name) for r in rows(dropped)]
+    assert fates == [(n, r.get("id"), b) for n, (r, b) in enumerate(ROWS, 1) if b]
+    assert all(len(r["run"].split()) in (13, 3) for r in rows(dropped))
+    found = json.loads(command(*args, "--json").out)
+    assert found == {"rows": 7, "dropped": 4, "by_benchmark": {str(long): 3, str(short): 1}}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--rows", "rows.jsonl"), "need each other"),
+        (("--against", "rows.jsonl"), "give --rows F"),
+        (("--rows", "rows.jsonl", "--against", "none.jsonl"), "none.jsonl: no such file"),
+        (("--rows", "rows.jsonl", "--against", "rows.jsonl"), "rows.jsonl:1"),
+    ],
+)
+def test_wrong_rows_are_one_line(args: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [{"words": BENCHMARK}])
+    done = command(
+        "decontaminate", *(tmp_path / a if a.endswith("jsonl") else a for a in args), "--json",
+        "--out", tmp_path / "out.jsonl",
+    )  # fmt: skip
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 # ---- in a run ----------------------------------------------------------------------------------
 
 

@@ -16,11 +16,12 @@ import pytest
 
 from autoif.base.errors import CallFailed, SetupError, UsageError
 from autoif.base.records import Request
-from autoif.evals import compare, evaluate
+from autoif.cli.evals import NAMES
+from autoif.evals import BENCHMARKS, compare, evaluate
 from autoif.evals.benchmark_files import load_rows
 from autoif.evals.followbench import FollowBench
 from autoif.evals.gsm8k import extract
-from autoif.evals.harness import evaluate_in_harness, from_harness
+from autoif.evals.harness import HARNESS, evaluate_in_harness, from_harness
 from autoif.evals.humaneval import program
 from autoif.models.scripted import ScriptedBackend
 from autoif.sandbox import Limits, Sandbox
@@ -124,12 +125,18 @@ def test_data_that_no_checker_can_decide_is_refused(tmp_path: Path) -> None:
 
 
 def test_wrong_usage_is_one_line(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="ifeval, ifbench"):
+    with pytest.raises(UsageError, match=r"ifeval, ifbench.*mmlu, ceval; did you mean ifeval\?"):
         evaluate("ifevil", responses=[], data=data)
+    with pytest.raises(UsageError, match="mmlu needs the likelihood"):
+        evaluate("mmlu", responses=[], data=data)
     with pytest.raises(UsageError, match="either responses or a model"):
         evaluate("ifeval", data=data)
     with pytest.raises(UsageError, match="no such file"):
         evaluate("ifeval", responses=tmp_path / "none.jsonl", data=data)
+
+
+def test_the_help_of_eval_names_every_benchmark() -> None:
+    assert (*BENCHMARKS, *HARNESS) == NAMES
 
 
 def test_lone_surrogates_and_unusual_lines_survive(data: Path, tmp_path: Path) -> None:

@@ -85,6 +85,45 @@ def test_what_carries_the_calls_is_no_part_of_the_identity() -> None:
         assert line.startswith(f"{key}: ")
 
 
+@pytest.mark.parametrize("preset", ["", *PRESETS])
+def test_a_preset_is_called_by_its_name(preset: str) -> None:
+    assert Recipe.load(preset).profile == (preset or "defaults")
+
+
+def test_a_recipe_of_its_own_is_the_defaults_and_says_so() -> None:
+    recipe = Recipe()
+    assert (recipe.preset, recipe.profile) == ("", "defaults")
+    assert recipe == Recipe.load("")
+    with pytest.raises(UsageError, match=r"unknown preset 'papr'.*did you mean paper\?"):
+        Recipe(preset="papr")
+
+
+@pytest.mark.parametrize(
+    ("settings", "profile"),
+    [
+        ({"responses.accuracy": 0.9}, "paper + responses.accuracy"),
+        ({"prompts": {"judge": "mine.md"}}, "paper + prompts"),
+        ({"verifiers.own": "v.jsonl"}, "paper + verifiers.own"),
+        ({"responses.accuracy": 0.9, "judge.votes": 3}, "paper, 2 keys changed"),
+        (
+            {
+                "seed": 2,
+                "target": 9,
+                "langs": ["zh"],
+                "models.default": "openai:x",
+                "models.timeout": 1.0,
+                "engine.in_flight": 2,
+                "queries.source": "q.jsonl",
+                "hygiene.against": ["b.jsonl"],
+            },
+            "paper",
+        ),
+    ],
+)
+def test_a_changed_preset_is_called_changed(settings: dict[str, object], profile: str) -> None:
+    assert Recipe.load("paper", None, settings).profile == profile
+
+
 def test_every_key_is_described_once() -> None:
     names = [name for name, *_ in describe()]
     assert len(set(names)) == len(names)

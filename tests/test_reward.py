@@ -149,6 +149,19 @@ def test_a_wrong_configuration_is_one_line(tmp_path: Path, text: str, said: str)
     assert "\n" not in str(raised.value)
 
 
+def test_settings_lie_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("model = 'm'\ndata = 'd'\n[train]\nlr = 0.5\nbatch = 4")
+    settings = {"train.lr": 0.25, "out": "o", "train.report_to": "wandb"}
+    config = TrainConfig.load("sft", file, settings)
+    assert (config.train.lr, config.train.batch, config.out) == (0.25, 4, "o")
+    assert config.train.report_to == "wandb"
+    with pytest.raises(UsageError, match=r"unknown key 'train.rl'.*did you mean train.lr\?"):
+        TrainConfig.load("sft", file, {"train.rl": 1, "out": "o"})
+    without = TrainConfig.load("sft", file, {"out": "o", "train.lr": 0.25})
+    assert not config.differs(without)  # a tracker changes nothing in what is trained
+
+
 @pytest.mark.parametrize(
     ("method", "row", "said"),
     [

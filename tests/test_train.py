@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import shutil
@@ -102,6 +103,20 @@ def test_selfplay_prefers_what_its_verifiers_accept(student: Path, tmp_path: Pat
     assert rounds[2]["kept"] / rounds[2]["samples"] > rounds[1]["kept"] / rounds[1]["samples"]
     assert (model / "config.json").exists()
     assert (tmp_path / "out" / "guards.png").exists()
+
+
+def test_a_tracker_gets_the_metrics_or_is_named_where_it_is_missing(
+    student: Path, tmp_path: Path
+) -> None:
+    data = students.write(tmp_path / "sft.jsonl", students.sft_rows())
+    train = {"max_steps": 2, "report_to": "tensorboard"}
+    c = config("sft", student, data, tmp_path / "out", train=train)
+    if importlib.util.find_spec("tensorboard"):
+        sft.train(c)
+        assert list((tmp_path / "out").rglob("events.out.tfevents.*"))
+    else:
+        with pytest.raises(SetupError, match=r"report_to.*`pip install tensorboard`"):
+            sft.train(c)
 
 
 # ---- kills, and what users get wrong -------------------------------------------------------------
