@@ -252,9 +252,7 @@ class BatchServer:
     async def status(self, batch: str) -> dict[str, Any]:
         status = parse_json(await self._call("GET", f"/batches/{batch}", retry=True))
         if not isinstance(status, dict) or "status" not in status:
-            raise ModelUnavailable(
-                f"{self.url} gives no status of batch {batch}: try later"
-            )
+            raise ModelUnavailable(f"{self.url} gives no status of batch {batch}: try later")
         return status
 
     async def content(self, file: str) -> bytes:
