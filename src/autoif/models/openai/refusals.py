@@ -11,7 +11,7 @@ from autoif.models.openai.limiter import CallResult, Retry
 
 STORED = "every answer so far is stored; run the same command again"
 
-# field of the body: (a complaint about it, what the user is told)
+# field of the body: (a complaint about it, the notice for the user)
 _FIELDS = {
     "response_format": (
         re.compile("response_format|json_schema|structured output|guided|grammar"),
