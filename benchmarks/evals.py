@@ -34,7 +34,6 @@ REMEMBERED = (
     text.sentences,
     text.tokens,
     langid.language,
-    langid._ngrams_of,
 )
 RANDOM = (1122, 1129)  # there the official code counts a random letter, if-verifiable with it
 Verdicts = list[tuple[list[bool], list[bool]]]

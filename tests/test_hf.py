@@ -399,7 +399,7 @@ def test_an_unknown_id_is_one_line(tmp_path: Path) -> None:
     ran = autoif(tmp_path, "eval", "ifeval", "--model", "hf:no/body", "--out", str(tmp_path / "o"))
     assert ran.returncode == 1
     assert len(ran.stderr.splitlines()) == 1
-    assert "hf:no/body: no such directory, and not to be had from the hub" in ran.stderr
+    assert "hf:no/body: no such directory, and the hub does not serve it" in ran.stderr
 
 
 @pytest.mark.model

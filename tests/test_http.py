@@ -53,8 +53,8 @@ async def backend(*servers: Server, **options: Any) -> AsyncIterator[HttpBackend
         yield made
     finally:
         await made.close()
-        assert [x.in_flight for x in made.entrance.limiters] == [0] * len(servers)
-        assert made.entrance.waiting == 0
+        assert [x.in_flight for x in made.admission.limiters] == [0] * len(servers)
+        assert made.admission.waiting == 0
         assert asyncio.all_tasks() <= before
 
 
@@ -243,7 +243,7 @@ async def test_a_server_that_is_restarted_in_mid_run_costs_a_pause() -> None:
             await asyncio.sleep(0.05)
             await asyncio.to_thread(server.kill)
             await asyncio.sleep(0.3)
-            assert all(x.is_open for x in http.entrance.limiters)
+            assert all(x.is_open for x in http.admission.limiters)
             await asyncio.to_thread(server.start)
             replies = await asyncio.gather(*calls)
             assert {r.text for r in replies} == {"reply 0"}

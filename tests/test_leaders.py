@@ -132,7 +132,7 @@ async def answers(server: Server, requests: list[Request]) -> list[Reply]:
         return list(await asyncio.gather(*(http(r) for r in requests)))
     finally:
         await http.close()
-        assert (http.entrance.limiters[0].in_flight, http.entrance.waiting) == (0, 0)
+        assert (http.admission.limiters[0].in_flight, http.admission.waiting) == (0, 0)
 
 
 async def test_a_prompt_is_computed_once_and_the_first_answer_is_not_waited_for(
@@ -222,4 +222,4 @@ async def test_calls_that_are_cancelled_hold_nobody_up(server: Server) -> None:
             assert (await call).text == f"reply {request.index}"
     await asyncio.gather(*dropped, return_exceptions=True)
     await http.close()
-    assert (http.entrance.limiters[0].in_flight, http.entrance.waiting) == (0, 0)
+    assert (http.admission.limiters[0].in_flight, http.admission.waiting) == (0, 0)

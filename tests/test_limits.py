@@ -9,7 +9,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoif.models.openai.limiter import CEILING, CallResult, Entrance, Limiter, Permit
+from autoif.models.openai.limiter import CEILING, Admission, CallResult, Limiter, Permit
 
 OUTCOMES = [
     CallResult.ANSWERED,
@@ -138,14 +138,14 @@ def test_whatever_happens_it_stays_in_bounds_and_lets_calls_through_again(
 
 
 async def test_the_entrance_is_fair_and_survives_cancelling() -> None:
-    entrance = Entrance([Limiter("x", start=2)], 60, lambda line: None)
+    admission = Admission([Limiter("x", start=2)], 60, lambda line: None)
     order: list[int] = []
 
     async def call(number: int) -> None:
-        permit = await entrance.enter(0)
+        permit = await admission.enter(0)
         order.append(number)
         await asyncio.sleep(0.001)
-        entrance.leave(permit, CallResult.ABANDONED)
+        admission.leave(permit, CallResult.ABANDONED)
 
     calls = [asyncio.create_task(call(i)) for i in range(60)]
     await asyncio.sleep(0.005)
@@ -154,4 +154,4 @@ async def test_the_entrance_is_fair_and_survives_cancelling() -> None:
     await asyncio.gather(*calls, return_exceptions=True)
     assert order == sorted(order)
     assert set(range(11, 60, 2)) <= set(order)
-    assert entrance.limiters[0].in_flight == entrance.waiting == 0
+    assert admission.limiters[0].in_flight == admission.waiting == 0

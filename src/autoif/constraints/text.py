@@ -123,8 +123,8 @@ def _tagger() -> PerceptronTagger:
         folder = root / _TAGGER
         if folder.is_dir():
             weights, tags, classes = (
-                json.loads((folder / f"{folder.name}.{part}.json").read_text("utf-8"))
-                for part in ("weights", "tagdict", "classes")
+                json.loads((folder / f"{folder.name}.{table}.json").read_text("utf-8"))
+                for table in ("weights", "tagdict", "classes")
             )
             tagger = PerceptronTagger(load=False)
             tagger.model.weights, tagger.tagdict = weights, tags

@@ -5,8 +5,8 @@ benchmark no longer. So what counts is what an instruction demands, not how it i
 `data/constraint_rules.toml` names, for each of IFEval's 25 types, IFBench's 58 and FollowBench's
 six kinds (`followbench:format`, ...), the concepts that meet in it, in English and Chinese.
 
-A rule is a line: parts joined by ` & `, all of which have to be found anywhere in the text, and
-after ` ! ` what may not be found. A part is a regular expression in which `{name}` stands for a
+A rule is a line: patterns joined by ` & `, all of which must match somewhere in the text, and
+after ` ! ` what may not match. A pattern is a regular expression in which `{name}` stands for a
 concept and ` ~ ` for a gap within a sentence. The first type with a rule that holds is the answer,
 so the special ones stand before the general ones.
 """
@@ -36,15 +36,15 @@ def constraint_type(text: str) -> str:
     Where the whole says nothing each sentence is asked alone: what one demands may hide another.
     """
     whole = normalise(text)
-    for part in (whole, *_SENTENCE.split(whole)):
-        hidden = masked(part)
+    for piece in (whole, *_SENTENCE.split(whole)):
+        hidden = masked(piece)
         asked = _REQUEST.sub("", hidden)
         for name, rules in _rules():
             loose = name.startswith("followbench")
             for wanted, unwanted, quotes in rules:
-                seen = part if quotes else asked if loose else hidden
-                if all(p.search(seen) for p in wanted) and not any(
-                    p.search(seen) for p in unwanted
+                searched = piece if quotes else asked if loose else hidden
+                if all(p.search(searched) for p in wanted) and not any(
+                    p.search(searched) for p in unwanted
                 ):
                     return name
     return ""
@@ -70,8 +70,8 @@ def typed(source: str) -> Iterator[dict[str, Any]]:
         texts = [row[name] for name in COLUMNS if row.get(name) is not None]
         if texts and not isinstance(texts[0], str):
             raise UsageError(f"{where}: its text is {texts[0]!r}, no text")
-        found = constraint_type(texts[0]) if texts and texts[0].strip() else ""
-        yield {"id": row.get("id", number), "type": found or None}
+        stated = constraint_type(texts[0]) if texts and texts[0].strip() else ""
+        yield {"id": row.get("id", number), "type": stated or None}
     if not number:
         raise UsageError(f"{source}: empty")
 
@@ -82,8 +82,8 @@ _MARKS = {**dict.fromkeys(map(ord, "«「『"), "“"), **dict.fromkeys(map(ord,
 _MARKS |= {**dict.fromkeys(map(ord, "‘’‚`´"), "'"), **dict.fromkeys(map(ord, "–—−‐‑"), "-")}
 _MARKS |= {ord("„"): '"', ord("、"): ","}
 _QUOTED = re.compile(r"""["“][^"”]{1,120}["”]|(?<![\w'])'[^']{1,80}'(?!\w)""")
-_SAID = re.compile(rf"[^\W\d_]{{2}}|[{CJK_RANGE}]")
-# ", and write at least two lines": said so that there is something to check, and no constraint.
+_WORD = re.compile(rf"[^\W\d_]{{2}}|[{CJK_RANGE}]")
+# ", and write at least two lines": gives the checker something to check; it is no constraint.
 _ASIDE = re.compile(
     r"(?<=.{15})(?:[,;.:]| -|) (?:and )?(?:write|use|with|give|have) at least (?:two|three|one)"
     r"(?: (?:other|more|such|lines?|paragraphs?|sentences?|of them|between|them))*"
@@ -123,7 +123,7 @@ def normalise(text: str) -> str:
 def masked(plain: str) -> str:
     """Words in quotation marks become "q": which words they are does not change the type. Marks
     alone, and single letters, stay to be seen."""
-    hidden = _QUOTED.sub(lambda found: '"q"' if _SAID.search(found[0]) else found[0], plain)
+    hidden = _QUOTED.sub(lambda match: '"q"' if _WORD.search(match[0]) else match[0], plain)
     return _THROUGH.sub("throughout", hidden)
 
 
@@ -142,15 +142,17 @@ def _rules() -> list[tuple[str, list[Rule]]]:
 
 def _rule(line: str, concepts: dict[str, str]) -> Rule:
     quotes = line.startswith("raw ")
-    found, _, barred = line.removeprefix("raw ").partition(" ! ")
-    wanted = [_compiled(part, concepts) for part in found.split(" & ")]
-    return wanted, [_compiled(barred, concepts, end="")] if barred else [], quotes
+    required, _, forbidden = line.removeprefix("raw ").partition(" ! ")
+    wanted = [_compiled(one, concepts) for one in required.split(" & ")]
+    return wanted, [_compiled(forbidden, concepts, end="")] if forbidden else [], quotes
 
 
-def _compiled(part: str, concepts: dict[str, str], end: str = "(?![a-z0-9])") -> re.Pattern[str]:
-    """Whole words; of what may not be found, beginnings of words."""
+def _compiled(
+    alternatives: str, concepts: dict[str, str], end: str = "(?![a-z0-9])"
+) -> re.Pattern[str]:
+    """Whole words; of what may not match, beginnings of words."""
     ways = []
-    for way in _alternatives(part):
+    for way in _alternatives(alternatives):
         reach = GAPS[bool(CJK.search(way) or re.search(r"\{z\w+\}", way))]
         gap = rf"(?![a-z0-9])(?:(?![.!?;] )[^。\n]){{0,{reach}}}?(?<![a-z0-9])"
         ways.append(_filled(way, concepts).replace(" ~ ", gap))
@@ -158,19 +160,19 @@ def _compiled(part: str, concepts: dict[str, str], end: str = "(?![a-z0-9])") ->
 
 
 def _filled(pattern: str, concepts: dict[str, str]) -> str:
-    return re.sub(r"\{([a-z]+\d?)\}", lambda found: concepts[found[1]], pattern)
+    return re.sub(r"\{([a-z]+\d?)\}", lambda match: concepts[match[1]], pattern)
 
 
-def _alternatives(part: str) -> list[str]:
+def _alternatives(alternatives: str) -> list[str]:
     """Cut at the bars that stand in no bracket."""
     ways, depth, start = [], 0, 0
-    for at, char in enumerate(part):
-        escaped = at > 0 and part[at - 1] == "\\"
+    for at, char in enumerate(alternatives):
+        escaped = at > 0 and alternatives[at - 1] == "\\"
         if char in "([" and not escaped:
             depth += 1
         elif char in ")]" and not escaped:
             depth -= 1
         elif char == "|" and not depth and not escaped:
-            ways.append(part[start:at])
+            ways.append(alternatives[start:at])
             start = at + 1
-    return [*ways, part[start:]]
+    return [*ways, alternatives[start:]]

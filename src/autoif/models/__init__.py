@@ -24,7 +24,6 @@ class Backend(Protocol):
 
     def body(self, request: Request) -> dict[str, Any]:
         """The canonical wire body: all that decides the answer, and nothing of the transport."""
-        ...
 
     async def __call__(self, request: Request) -> Reply: ...
 

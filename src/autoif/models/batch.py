@@ -16,8 +16,9 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
+from operator import add
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,12 +94,7 @@ class Imported:
     strange: int = 0
 
     def __add__(self, other: Imported) -> Imported:
-        return Imported(
-            self.added + other.added,
-            self.known + other.known,
-            self.failed + other.failed,
-            self.strange + other.strange,
-        )
+        return Imported(*map(add, astuple(self), astuple(other)))
 
 
 async def import_file(where: str | Path, source: Path) -> Imported:
@@ -124,7 +120,7 @@ async def import_lines(store: Store, lines: Iterable[bytes]) -> Imported:
 
 
 async def _import_line(store: Store, line: bytes) -> str:
-    """What came of it, as `Imported` names it."""
+    """The outcome, as `Imported` names it."""
     row = parse_json(line)
     try:
         if "custom_id" in row:
@@ -234,8 +230,8 @@ class BatchServer:
         """The id of a batch of these lines. One that an earlier try submitted, before it was killed
         or lost its connection, is found by its name and not submitted again."""
         name = hashlib.blake2b(data, digest_size=16).hexdigest()
-        known = parse_json(await self._call("GET", "/batches?limit=100", retry=True)) or {}
-        for batch in known.get("data", ()):
+        batches = parse_json(await self._call("GET", "/batches?limit=100", retry=True)) or {}
+        for batch in batches.get("data", ()):
             ours = (batch.get("metadata") or {}).get("autoif") == name
             answered = (batch.get("request_counts") or {}).get("completed", 0) > 0
             if ours and (answered or batch["status"] not in DONE):
@@ -254,10 +250,10 @@ class BatchServer:
         return str(batch["id"])
 
     async def status(self, batch: str) -> dict[str, Any]:
-        found = parse_json(await self._call("GET", f"/batches/{batch}", retry=True))
-        if not isinstance(found, dict) or "status" not in found:
-            raise ModelUnavailable(f"{self.url} does not tell how batch {batch} stands: try later")
-        return found
+        status = parse_json(await self._call("GET", f"/batches/{batch}", retry=True))
+        if not isinstance(status, dict) or "status" not in status:
+            raise ModelUnavailable(f"{self.url} gives no status of batch {batch}: try later")
+        return status
 
     async def content(self, file: str) -> bytes:
         return await self._call("GET", f"/files/{file}/content", retry=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from autoif.base.errors import CallFailed, UsageError
 from autoif.base.records import Reply, Request, Usage
@@ -39,12 +38,12 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> Budget:
         """`5USD`, `0.5usd`, `2Mtok`, `800ktok`. Raises UsageError for anything else."""
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:(usd|\$)|([kmb]?)tok)\s*", text.lower())
-        if not found or float(found[1]) <= 0:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:(usd|\$)|([kmb]?)tok)\s*", text.lower())
+        if not match or float(match[1]) <= 0:
             raise UsageError(f"--budget {text}: no limit with a unit; use 5USD or 2Mtok")
-        if found[2]:
-            return cls(float(found[1]), "USD")
-        return cls(float(found[1]) * SCALES[found[3]], "tok")
+        if match[2]:
+            return cls(float(match[1]), "USD")
+        return cls(float(match[1]) * SCALES[match[3]], "tok")
 
     def of(self, prices: Prices, model: str, usage: Usage) -> float:
         if self.unit == "tok":
@@ -67,7 +66,7 @@ class BudgetGuard:
     def __init__(self, prices: Prices, budget: Budget | None = None, spent: float = 0.0) -> None:
         self.prices, self.budget, self.spent = prices, budget, spent
         self.reason = ""  # why it is shut
-        self.refused = 0  # calls that found it shut
+        self.refused = 0  # calls that came when it was shut
         # Records whose calls the server gave no answer to: another start asks them again.
         self.unanswered: set[str] = set()
         self._reserved = 0.0
@@ -85,49 +84,36 @@ class BudgetGuard:
         return _Guarded(self, model, backend)
 
     async def ask(self, model: str, backend: Backend, request: Request) -> Reply:
-        if not self.budget:
-            self._enter()
-            return await self._call(backend, request)
         chars = sum(len(m.content) for m in request.messages)
-        most = self.budget.of(
-            self.prices, model, Usage(int(chars / CHARS_PER_TOKEN) + 16, 0, request.max_tokens)
-        )
-        if self.spent + self._reserved + most > self.budget.limit:
+        usage = Usage(int(chars / CHARS_PER_TOKEN) + 16, 0, request.max_tokens)
+        most = self.budget.of(self.prices, model, usage) if self.budget else 0.0
+        if self.budget and self.spent + self._reserved + most > self.budget.limit:
             self.shut("budget")
-        self._enter()
-        self._reserved += most
-        try:
-            reply = await self._call(backend, request)
-        finally:
-            self._reserved -= most
-        self.spent += self.budget.of(self.prices, model, reply.usage)
-        return reply
-
-    async def _call(self, backend: Backend, request: Request) -> Reply:
-        try:
-            return await backend(request)
-        except CallFailed:
-            self.unanswered.add(request.record)
-            raise
-
-    def _enter(self) -> None:
         if self.reason:
             self.refused += 1
             raise CallFailed(self.reason)
+        self._reserved += most
+        try:
+            reply = await backend(request)
+        except CallFailed:
+            self.unanswered.add(request.record)
+            raise
+        finally:
+            self._reserved -= most
+        if self.budget:
+            self.spent += self.budget.of(self.prices, model, reply.usage)
+        return reply
 
 
 class _Guarded:
-    """A backend behind the gate."""
+    """A backend behind the guard."""
 
     def __init__(self, guard: BudgetGuard, model: str, backend: Backend) -> None:
-        self.namespace = backend.namespace
-        self._gate, self._model, self._backend = guard, model, backend
-
-    def body(self, request: Request) -> dict[str, Any]:
-        return self._backend.body(request)
+        self.namespace, self.body = backend.namespace, backend.body
+        self._guard, self._model, self._backend = guard, model, backend
 
     async def __call__(self, request: Request) -> Reply:
-        return await self._gate.ask(self._model, self._backend, request)
+        return await self._guard.ask(self._model, self._backend, request)
 
     async def close(self) -> None:
         await self._backend.close()

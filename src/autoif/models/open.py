@@ -41,13 +41,13 @@ def open_backend(
     base_url: one URL, or several of one model (a sequence, or separated by commas); without, the
     environment's OPENAI_BASE_URL, else api.openai.com.
     timeout, patience: seconds, of one call and without any success (`HttpBackend`).
-    on_notice: is told in one line what a user should see in mid-run.
+    on_notice: is called with each line that a user should see in mid-run.
     Raises UsageError for an unknown kind, ModelUnavailable where the model cannot be had.
     """
     kind, _, name = spec.partition(":")
     if kind not in KINDS or not name:
         kinds = "; ".join(KINDS.values())
-        raise UsageError(f"--model {spec!r} is none of: {kinds}{_nearest(spec)}")
+        raise UsageError(f"--model {spec!r} is none of these: {kinds}{_nearest(spec)}")
     if kind == "scripted":
         return ScriptedBackend.from_file(Path(name))
     if kind == "openai":

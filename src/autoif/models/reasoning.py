@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from autoif.base.records import Usage
+from autoif.base.records import Reply
 
 _THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _UNCLOSED = re.compile(r"<think(?:ing)?>.*\Z", re.DOTALL)
@@ -21,9 +21,12 @@ def strip_thinking(text: str) -> str:
     return _UNCLOSED.sub("", _THINKING.sub("", text)).strip()
 
 
-def count_thinking(usage: Usage, answer: str, thinking_chars: int) -> Usage:
-    """`usage` with the reasoning share of its completion, by length, where nobody counted it."""
-    if usage.reasoning or thinking_chars <= 0:
-        return usage
-    share = thinking_chars / (thinking_chars + len(answer))
-    return replace(usage, reasoning=round(usage.completion * share))
+def without_thinking(reply: Reply, aside: str = "") -> Reply:
+    """The reply with the answer alone. Where nobody counted the reasoning tokens, they are the
+    share of the completion that the thinking (in the text and `aside`) has by length."""
+    text, usage = strip_thinking(reply.text), reply.usage
+    thinking = len(reply.text) + len(aside) - len(text)
+    if not usage.reasoning and thinking > 0:
+        share = thinking / (thinking + len(text))
+        usage = replace(usage, reasoning=round(usage.completion * share))
+    return Reply(text, reply.finish_reason, usage)

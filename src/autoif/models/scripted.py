@@ -25,7 +25,7 @@ from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.records import Reply, Request, Usage
 from autoif.models.openai.protocol import request_body
-from autoif.models.reasoning import count_thinking, strip_thinking
+from autoif.models.reasoning import without_thinking
 
 Answer = str | Reply
 
@@ -57,9 +57,9 @@ class ScriptedBackend:
         rows, digest = _read_script(path)
 
         async def answer(request: Request) -> Answer:
-            said = "\n".join(m.content for m in request.messages)
+            prompt = "\n".join(m.content for m in request.messages)
             for row in rows:
-                if all(s in said for s in row.contains):
+                if all(s in prompt for s in row.contains):
                     if row.latency:
                         await asyncio.sleep(row.latency)
                     text, finish_reason = row.replies[request.index % len(row.replies)]
@@ -69,13 +69,10 @@ class ScriptedBackend:
         return cls(answer, namespace=f"scripted:{digest}")
 
     def body(self, request: Request) -> dict[str, Any]:
-        return request_body("scripted", request, {})
+        return request_body("scripted", request)
 
     async def __call__(self, request: Request) -> Reply:
-        raw = await self.raw(request)
-        text = strip_thinking(raw.text)
-        usage = count_thinking(raw.usage, text, len(raw.text) - len(text))
-        return Reply(text, raw.finish_reason, usage)
+        return without_thinking(await self.raw(request))
 
     async def raw(self, request: Request) -> Reply:
         """The answer as a server would send it: thinking and all."""

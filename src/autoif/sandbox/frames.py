@@ -62,7 +62,7 @@ MESSAGE = struct.Struct("=Qi")  # to the zygote: job, 0; back: job, wait status 
 
 
 def pack(job: Job, name: bytes, source: bytes, texts: Sequence[str]) -> list[bytes]:
-    """The payload's parts, in order."""
+    """The payload's pieces, in order."""
     blob = "".join(texts).encode("utf-8", "surrogatepass")
     head = _JOB.pack(*job._replace(name=len(name), source=len(source), blob=len(blob)))
     head += name + source

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 
-from autoif.sandbox import syscalls as syscalls
+from autoif.sandbox import syscalls
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall

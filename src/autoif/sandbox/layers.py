@@ -1,4 +1,4 @@
-"""What holds on this machine, layer by layer, found out by trying."""
+"""What holds on this machine, tried layer by layer."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _LAYERS = {
 
 
 def probe() -> list[Layer]:
-    """Start a sandbox and say what its canary found. A missing required layer means refusal."""
+    """Start a sandbox and report its canary. A missing required layer means refusal."""
     try:
         with Sandbox(workers=1) as sandbox:
-            found = dict(sandbox.layers)
+            achieved = dict(sandbox.layers)
     except SandboxUnavailable as error:
         return [Layer("sandbox", False, True, str(error), _LAYERS["seccomp"][1])]
     layers = []
     for name, (required, advice) in _LAYERS.items():
-        value = found.get(name, False)
+        value = achieved.get(name, False)
         holds = bool(value) and value != "root"
         detail = value if isinstance(value, str) else ("holds" if holds else "missing")
         layers.append(Layer(name, holds, required, detail, "" if holds else advice))

@@ -14,12 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from functools import partial
 
 from autoif.base.errors import SandboxUnavailable
 from autoif.base.records import Outcome, Status
-from autoif.sandbox import frames as frames
-from autoif.sandbox import syscalls as syscalls
+from autoif.sandbox import frames, syscalls
 from autoif.sandbox.allowlist import PROFILES
 from autoif.sandbox.worker import NOT_RUN, ROOM, Lost, Worker
 
@@ -75,14 +74,14 @@ def _batches(texts: Sequence[str], most: int) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _agreed(said: list[Outcome]) -> list[Outcome]:
+def _agreed(outcomes: list[Outcome]) -> list[Outcome]:
     """One outcome per text out of those of two runs, the second backwards.
 
     What a busy machine may cause is no proof that a function is nondeterministic.
     """
-    half = len(said) // 2
+    half = len(outcomes) // 2
     agreed = []
-    for one, two in zip(said[:half], reversed(said[half:]), strict=True):
+    for one, two in zip(outcomes[:half], reversed(outcomes[half:]), strict=True):
         if two.status.machine_dependent and not one.status.machine_dependent:
             agreed.append(two)
         elif one.status is two.status or one.status.machine_dependent:
@@ -98,7 +97,7 @@ def _transformed(outcome: Outcome, raw: bytes) -> Transformed:
     try:
         return Transformed(Status.TRUE, raw.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError:
-        return Transformed(Status.ERROR, "", "what came back is not text")
+        return Transformed(Status.ERROR, "", "the result is not text")
 
 
 class Sandbox:
@@ -149,21 +148,21 @@ class Sandbox:
             if struck is not None:
                 outcomes += [struck] * len(batch)
                 continue
-            said, _ = self._job(flags, function, source, batch)
-            if said[-1].detail.startswith(NOT_RUN):
-                struck = said[-1]
-            outcomes += _agreed(said) if check_order else said
+            results, _ = self._job(flags, function, source, batch)
+            if results[-1].detail.startswith(NOT_RUN):
+                struck = results[-1]
+            outcomes += _agreed(results) if check_order else results
         return outcomes
 
     def transform(
         self, source: str, texts: Sequence[str], *, function: str = "comply"
     ) -> list[Transformed]:
         """What `function(text)`, which returns a text of at most 64 kB, makes of each text."""
-        results: list[Transformed] = []
+        transformed: list[Transformed] = []
         for batch in _batches(texts, frames.TEXTS_OUT):
-            said, raw = self._job(frames.TRANSFORM, function, source, batch)
-            results += map(_transformed, said, raw)
-        return results
+            outcomes, raw = self._job(frames.TRANSFORM, function, source, batch)
+            transformed += map(_transformed, outcomes, raw)
+        return transformed
 
     async def aevaluate(
         self,
@@ -174,19 +173,15 @@ class Sandbox:
         check_order: bool = False,
     ) -> list[Outcome]:
         """`evaluate` without blocking the loop."""
-        return await asyncio.wrap_future(
-            self._executor.submit(
-                self.evaluate, source, texts, function=function, check_order=check_order
-            )
-        )
+        call = partial(self.evaluate, source, texts, function=function, check_order=check_order)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def atransform(
         self, source: str, texts: Sequence[str], *, function: str = "comply"
     ) -> list[Transformed]:
         """`transform` without blocking the loop."""
-        return await asyncio.wrap_future(
-            self._executor.submit(self.transform, source, texts, function=function)
-        )
+        call = partial(self.transform, source, texts, function=function)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def evaluate_all(
         self, sources: Sequence[str], texts: Sequence[str], *, check_order: bool = False
@@ -262,8 +257,7 @@ class Sandbox:
                     self._idle[profile].append(worker)
 
     def _start(self, profile: str) -> Worker:
-        if self._closed:
-            raise SandboxUnavailable("this sandbox has been closed; make a new one")
+        self._require_open()
         worker = Worker(profile)
         with self._lock:
             self._all.add(worker)
@@ -277,11 +271,14 @@ class Sandbox:
     @property
     def _executor(self) -> ThreadPoolExecutor:
         with self._lock:
-            if self._closed:
-                raise SandboxUnavailable("this sandbox has been closed; make a new one")
+            self._require_open()
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.workers, "autoif-sandbox")
             return self._threads
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise SandboxUnavailable("this sandbox has been closed; make a new one")
 
     # ---- end -----------------------------------------------------------------------------------
 
@@ -308,23 +305,13 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Sandbox:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
 

@@ -19,8 +19,7 @@ from pathlib import Path
 
 from autoif.base.errors import SandboxUnavailable
 from autoif.base.records import Outcome, Status
-from autoif.sandbox import allowlist
-from autoif.sandbox import frames as frames
+from autoif.sandbox import allowlist, frames
 
 
 class Lost(Exception):
@@ -32,7 +31,7 @@ NOT_RUN = "not run after"
 
 def _outcomes() -> list[Outcome]:
     table = [Outcome(Status.ERROR, "unknown verdict")] * 256
-    known = {
+    outcomes = {
         frames.FALSE: Outcome(Status.FALSE),
         frames.TRUE: Outcome(Status.TRUE),
         frames.FALSE_INT: Outcome(Status.FALSE, "returned int"),
@@ -45,7 +44,7 @@ def _outcomes() -> list[Outcome]:
         frames.MEMORY: Outcome(Status.MEMORY, "memory limit"),
         frames.CRASH: Outcome(Status.CRASH, "the process died"),
     }
-    for code, outcome in known.items():
+    for code, outcome in outcomes.items():
         table[code] = outcome
         if code >= frames.CPU:
             table[code | frames.SKIP] = Outcome(outcome.status, f"{NOT_RUN} {outcome.detail}")
@@ -122,13 +121,13 @@ class Worker:
     def _ready(self) -> dict[str, bool | str]:
         self.control.settimeout(START_SECONDS)
         try:
-            said = json.loads(self.control.recv(1 << 16) or b'{"error": "it died at start"}')
+            message = json.loads(self.control.recv(1 << 16) or b'{"error": "it died at start"}')
         except OSError:
-            said = {"error": f"it did not start within {START_SECONDS:.0f} s"}
-        if "layers" in said:
-            return dict(said["layers"])
+            message = {"error": f"it did not start within {START_SECONDS:.0f} s"}
+        if "layers" in message:
+            return dict(message["layers"])
         raise SandboxUnavailable(
-            f"the sandbox cannot hold here: {said.get('error')}; `autoif doctor` says what to do"
+            f"the sandbox cannot hold here: {message.get('error')}; `autoif doctor` says what to do"
         )
 
     def run(self, job: frames.Job, name: bytes, source: bytes, texts: Sequence[str]) -> int:
@@ -136,12 +135,12 @@ class Worker:
 
         Raises Lost where the zygote does not answer in time.
         """
-        parts = frames.pack(job, name, source, texts)
+        buffers = frames.pack(job, name, source, texts)
         payload = self.payload
         at = 0
-        for part in parts:
-            payload[at : at + len(part)] = part
-            at += len(part)
+        for buffer in buffers:
+            payload[at : at + len(buffer)] = buffer
+            at += len(buffer)
         if at < self.used:  # nothing of the job before
             payload[at : self.used] = bytes(self.used - at)
         self.used = at
@@ -229,16 +228,16 @@ def _shared(region: tuple[str, int]) -> tuple[mmap.mmap, int]:
 
 def _libraries() -> list[str]:
     """Where the modules of the text profile are installed, as this process would import them."""
-    found: dict[str, None] = {}
+    folders: dict[str, None] = {}
     for name in sorted(allowlist.TEXT_NAMES):
         spec = importlib.util.find_spec(name)
         for place in (spec and spec.submodule_search_locations) or ():
-            found[os.path.dirname(os.path.abspath(place))] = None
-    return list(found)
+            folders[os.path.dirname(os.path.abspath(place))] = None
+    return list(folders)
 
 
 def _environment() -> dict[str, str]:
-    """All that the zygote's interpreter is told. None of the caller's secrets."""
+    """The whole environment of the zygote's interpreter. None of the caller's secrets."""
     fixed = {"PYTHONHASHSEED": "0", "TZ": "UTC0", "LC_ALL": "C.UTF-8"}
     fixed["LD_BIND_NOW"] = "1"  # else every child looks the same symbols up again
     threads = ("OPENBLAS", "OMP", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")

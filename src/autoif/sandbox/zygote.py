@@ -19,8 +19,7 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
-from autoif.sandbox import allowlist, child, jail
-from autoif.sandbox import frames as frames
+from autoif.sandbox import allowlist, child, frames, jail
 
 
 class Zygote:
@@ -112,11 +111,11 @@ class Zygote:
         except OSError:
             self.layers["cpu clock"] = False
         status = os.waitpid(pid, 0)[1]
-        said = bytes(results[first : first + len(attempts)])
+        outcomes = bytes(results[first : first + len(attempts)])
         results[:] = bytes(frames.RESULTS)
         if os.waitstatus_to_exitcode(status) == jail.LOCKDOWN_FAILED:
             raise RuntimeError("seccomp is missing: the kernel or the container refused the filter")
-        for (what, _), code in zip(attempts, said, strict=True):
+        for (what, _), code in zip(attempts, outcomes, strict=True):
             if code != frames.FALSE:
                 raise RuntimeError(f"seccomp does not hold: code in the jail could {what}")
         if status:

@@ -72,14 +72,12 @@ def call_key(namespace: str, body: bytes, index: int) -> bytes:
 class ReplyStore(Protocol):
     async def get(self, key: bytes, record: str = "") -> Reply | None:
         """The stored reply, or None. A `record` that is new to this call is noted with it."""
-        ...
 
     async def put(
         self, key: bytes, request: Request, body: bytes, namespace: str, reply: Reply
     ) -> Reply:
         """Returns, once it is durable, the reply that stands: the first one to this key, which is
         `reply` itself where there was none."""
-        ...
 
 
 class OutcomeStore(Protocol):
@@ -89,7 +87,6 @@ class OutcomeStore(Protocol):
 
     async def put_outcomes(self, key: bytes, value: bytes) -> bytes:
         """As `put`."""
-        ...
 
 
 class Store(ReplyStore, OutcomeStore, Protocol):
@@ -99,61 +96,49 @@ class Store(ReplyStore, OutcomeStore, Protocol):
     async def mark(self, run: str) -> None:
         """Note the calls that were got or put since the last mark as used by `run`. What no run has
         used is garbage; so mark before writing down that the work is done."""
-        ...
 
     async def used(self, run: str) -> dict[str, Usage]:
         """The tokens of every call that was marked as used by `run`, by namespace: what the run
         cost in all its starts."""
-        ...
 
     # ---- calls that wait for a batch -----------------------------------------------------------
 
     async def put_pending(self, key: bytes, request: Request, body: bytes, namespace: str) -> None:
         """Note a call for the next batch. It is pending until it is answered or forgotten."""
-        ...
 
     async def get_pending(self, key: bytes) -> PendingCall | None: ...
 
     def pending(self, batch: str = "") -> AsyncIterator[PendingCall]:
         """The pending calls of a batch, or those that are in none, in the order of their keys."""
-        ...
 
     async def batches(self) -> list[str]:
         """Batches that have pending calls."""
-        ...
 
     async def assign(self, keys: Iterable[bytes], batch: str) -> None:
         """Note that pending calls are in a batch, or in none ("")."""
-        ...
 
     async def forget_pending(self) -> None:
         """Drop the notes of calls that are in no batch."""
-        ...
 
     # ---- the store as a whole ------------------------------------------------------------------
 
     async def calls_for(self, record: str) -> list[StoredCall]:
         """Every call made on behalf of one record id, oldest first."""
-        ...
 
     def contents(self, on_notice: Notice) -> AsyncIterator[StoredCall | StoredOutcomes]:
         """All there is. Rows that are damaged are left out, which is a notice at the end."""
-        ...
 
     async def inspect(self) -> dict[str, Any]:
         """{"calls", "outcomes", "pending", "bytes", "runs": [name], "stages": [{"namespace",
         "stage", "calls", "prompt", "cached", "completion", "reasoning"}]}."""
-        ...
 
     async def collect_garbage(self, forget: Iterable[str] = ()) -> GarbageCollected:
         """Drop every call that no run has used. `forget`: runs whose calls may go too. Raises
         StoreError where no run is marked (nothing says what is garbage), UsageError for a run to
         forget that is not."""
-        ...
 
     async def close(self) -> None:
         """Makes durable what is on its way. May be called twice."""
-        ...
 
     async def __aenter__(self) -> Self:
         return self

@@ -39,6 +39,7 @@ from autoif.store.base import (
     call_key,
 )
 from autoif.store.sqlite_file import (
+    FORGET,
     check,
     collect_garbage,
     connect,
@@ -47,8 +48,8 @@ from autoif.store.sqlite_file import (
     damaged,
     explain,
     inspect,
+    lock_writer,
     reply_crc,
-    take_lock,
 )
 from autoif.store.sqlite_writer import GroupWriter, Row
 
@@ -63,7 +64,6 @@ PUT_MARKS = (
     "INSERT OR IGNORE INTO marks SELECT runs.id, value FROM runs, json_each(?2) WHERE name = ?1"
 )
 ASSIGN = "UPDATE pending SET batch = ? WHERE key = ?"
-FORGET = "DELETE FROM pending WHERE batch = '' OR key IN (SELECT key FROM calls)"
 NEXT_ID = (
     "SELECT 1 + ifnull(max(id), 0) FROM "
     "(SELECT max(id) AS id FROM calls UNION SELECT max(call) FROM marks)"
@@ -110,7 +110,7 @@ class SqliteStore(Store):
         """See `open_store`."""
         if read_only:
             return cls(path, connect(path, read_only=True), None)
-        lock = take_lock(path)
+        lock = lock_writer(path)
         try:
             if not path.exists():
                 create(path)
@@ -242,7 +242,7 @@ class SqliteStore(Store):
     async def collect_garbage(self, forget: Iterable[str] = ()) -> GarbageCollected:
         return collect_garbage(self.path, forget)
 
-    # ---- within ---------------------------------------------------------------------------------
+    # ---- within --------------------------------------------------------------------------------
 
     def _all(self, statement: str, *values: object) -> list[Row]:
         try:
@@ -251,11 +251,8 @@ class SqliteStore(Store):
             raise explain(e, self.path) from e
 
     def _first(self, statement: str, *values: object) -> Row | None:
-        try:
-            row: Row | None = self._db.execute(statement, values).fetchone()
-        except sqlite3.Error as e:
-            raise explain(e, self.path) from e
-        return row
+        rows = self._all(statement, *values)
+        return rows[0] if rows else None
 
     def _open_writer(self) -> GroupWriter:
         if self._writer is None:

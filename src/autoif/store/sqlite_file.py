@@ -1,8 +1,7 @@
-"""The call store's file: its schema, its lock, how it is opened, checked and complained about."""
+"""The call store's file: its schema, its lock, how it is opened and checked, its errors."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import StoreError, UsageError
+from autoif.base.files import InUseError, take_lock
 from autoif.store.base import GarbageCollected
 
 PAGE_SIZE = 8192  # a row of 2 to 4 kB leaves much of a smaller page empty
@@ -37,6 +37,7 @@ CREATE INDEX pending_by_batch ON pending(batch);
 CREATE TABLE runs(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE marks(run INTEGER, call INTEGER, PRIMARY KEY(run, call)) WITHOUT ROWID;
 """
+FORGET = "DELETE FROM pending WHERE batch = '' OR key IN (SELECT key FROM calls)"
 CHECK_SECONDS = 5.0
 NETWORK_FILE_SYSTEMS = frozenset(
     ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs")
@@ -48,38 +49,26 @@ def reply_crc(text: str, finish_reason: str, usage: tuple[int, int, int, int]) -
     return zlib.crc32(f"{text}\0{finish_reason}\0{usage}".encode())
 
 
-def take_lock(path: Path) -> int:
-    """An flock that dies with this process. The file names the owner and is never removed (removing
-    it would let two processes lock two different files of one name)."""
+def lock_writer(path: Path) -> int:
+    """The writer's lock on FILE.lock; dies with this process. Raises StoreError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        kind = _file_system(path.parent)
+        if kind in NETWORK_FILE_SYSTEMS:
+            raise StoreError(
+                f"{path} is on a network file system ({kind}), where a call store is not safe: "
+                "give a file on a local disk with --calls"
+            )
+        return take_lock(path.with_name(f"{path.name}.lock"))
+    except InUseError as e:
+        raise StoreError(
+            f"{path} is in use by another run (pid {e.owner}): wait for it, stop it, "
+            "or choose another --out"
+        ) from e
     except OSError as e:
         raise StoreError(
             f"cannot write in {path.parent} ({e.strerror}): make it writable or give another --out"
         ) from e
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        owner = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
-        os.close(fd)
-        raise StoreError(
-            f"{path} is in use by another run (pid {owner}): wait for it, stop it, "
-            "or choose another --out"
-        ) from e
-    try:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    except OSError:
-        pass  # a full disk: the lock holds all the same, it only cannot name its owner
-    kind = _file_system(path.parent)
-    if kind in NETWORK_FILE_SYSTEMS:
-        os.close(fd)
-        raise StoreError(
-            f"{path} is on a network file system ({kind}), where a call store is not safe: "
-            "give a file on a local disk with --calls"
-        )
-    return fd
 
 
 def _file_system(path: Path) -> str:
@@ -116,7 +105,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         raise StoreError(f"there is no call store at {path}")
     if path.stat().st_size == 0:
         raise damaged(path, "the file is empty")
-    uri = f"file:{_quoted(path.absolute())}?mode={'ro' if read_only else 'rw'}"
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
     if read_only and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
         uri += "&immutable=1"  # SQLite would want to make its index of the log there
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
@@ -163,15 +152,15 @@ def check(db: sqlite3.Connection, path: Path) -> None:
     until = time.monotonic() + CHECK_SECONDS
     db.set_progress_handler(lambda: time.monotonic() > until, 100_000)
     try:
-        (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.OperationalError as e:
         if e.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
         return
     finally:
         db.set_progress_handler(None, 0)
-    if found != "ok":
-        raise damaged(path, found.splitlines()[-1])
+    if problem != "ok":
+        raise damaged(path, problem.splitlines()[-1])
 
 
 def inspect(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
@@ -209,7 +198,7 @@ def collect_garbage(path: Path, forget: Iterable[str]) -> GarbageCollected:
             raise StoreError(
                 f"no finished run is on record in {path}: nothing says what is garbage"
             )
-        db.execute("DELETE FROM pending WHERE batch = '' OR key IN (SELECT key FROM calls)")
+        db.execute(FORGET)
         unused = "NOT IN (SELECT call FROM marks)"
         dropped = db.execute(f"DELETE FROM calls WHERE id {unused}").rowcount
         db.execute(f"DELETE FROM uses WHERE call {unused}")
@@ -223,10 +212,6 @@ def collect_garbage(path: Path, forget: Iterable[str]) -> GarbageCollected:
 def _bytes(path: Path) -> int:
     files = (path.with_name(path.name + end) for end in ("", "-wal", "-shm"))
     return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def damaged(path: Path, what: str) -> StoreError:

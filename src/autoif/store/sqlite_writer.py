@@ -24,7 +24,7 @@ ROWS_A_STEP = 64
 
 class GroupWriter:
     """A thread that writes over a connection of its own, which it closes. After a failed commit
-    nothing more is written: the store on disk is whole, and whoever waits is told why."""
+    nothing more is written: the store on disk is whole, and whoever waits gets the error."""
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path = path

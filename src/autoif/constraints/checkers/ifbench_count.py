@@ -49,8 +49,7 @@ def person_names(text: str, *, N: int) -> bool:
 @checker("count:pronouns")
 def pronouns(text: str, *, N: int) -> bool:
     """At least N pronouns; a slash parts two."""
-    found = tokens(text.replace("/", " ").lower())
-    return sum(1 for token in found if token in PRONOUNS) >= N
+    return sum(token in PRONOUNS for token in tokens(text.replace("/", " ").lower())) >= N
 
 
 @checker("count:numbers")
@@ -90,11 +89,11 @@ def words_japanese(text: str, *, N: int) -> bool:
 @checker("ratio:stop_words")
 def stop_words(text: str, *, percentage: int) -> bool:
     """At most so many percent of the words are stop words; a text without words fails."""
-    found = words(text)
-    if not found:
+    all_words = words(text)
+    if not all_words:
         return False
-    stops = sum(1 for word in found if word.lower() in STOPWORDS)
-    return stops / len(found) * 100 <= percentage
+    stops = sum(word.lower() in STOPWORDS for word in all_words)
+    return stops / len(all_words) * 100 <= percentage
 
 
 @checker("ratio:sentence_type")
@@ -114,8 +113,8 @@ def sentence_balance(text: str) -> bool:
 @checker("ratio:sentence_words")
 def sentence_words(text: str) -> bool:
     """Three sentences of equal length in characters. Whether the words differ is not looked at."""
-    found = sentences(text)
-    return len(found) == 3 and len({len(sentence.strip()) for sentence in found}) == 1
+    lengths = [len(sentence.strip()) for sentence in sentences(text)]
+    return len(lengths) == 3 and len(set(lengths)) == 1
 
 
 @checker("ratio:overlap")
@@ -128,8 +127,7 @@ def overlap(text: str, *, reference_text: str, percentage: int) -> bool:
 
 
 def _endings(text: str) -> Callable[[str], int]:
-    found = sentences(text)
-    return lambda mark: sum(1 for sentence in found if sentence.endswith(mark))
+    return lambda mark: sum(sentence.endswith(mark) for sentence in sentences(text))
 
 
 def _trigrams(text: str) -> set[str]:

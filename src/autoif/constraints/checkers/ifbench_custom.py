@@ -37,7 +37,7 @@ def mcq_count_length(text: str) -> bool:
     """Four questions labelled "Question N", each of five options, each longer than the last."""
     if not text.startswith("Question"):
         return False
-    questions = [q for part in _QUESTION.split(text) if (q := part.strip())]
+    questions = [q for section in _QUESTION.split(text) if (q := section.strip())]
     if len(questions) != 4:
         return False
     lengths = []
@@ -75,15 +75,14 @@ def character_reverse(text: str) -> bool:
 @checker("custom:sentence_alphabet")
 def sentence_alphabet(text: str) -> bool:
     """26 sentences, their first letters a to z."""
-    found = sentences(text)
-    heads = [sentence.lstrip()[:1].lower()[:1] for sentence in found]
+    heads = [sentence.lstrip()[:1].lower()[:1] for sentence in sentences(text)]
     return heads == list(string.ascii_lowercase)
 
 
 @checker("custom:european_capitals_sort")
 def european_capitals_sort(text: str) -> bool:
     """The capitals north of 45 degrees, from north to south, with commas, accents aside."""
-    return [c for part in _ascii(text).split(",") if (c := part.strip())] == CAPITALS
+    return [c for entry in _ascii(text).split(",") if (c := entry.strip())] == CAPITALS
 
 
 @checker("custom:csv_city")
@@ -128,8 +127,8 @@ def csv_quotes(text: str) -> bool:
 @checker("custom:date_format_list")
 def date_format_list(text: str) -> bool:
     """Dates YYYY-MM-DD with commas between, of Napoleon's years. Month 00 and day 00 pass."""
-    for part in text.split(","):
-        date = _DATE.fullmatch(part.strip())
+    for entry in text.split(","):
+        date = _DATE.fullmatch(entry.strip())
         if date is None:
             return False
         year, month, day = map(int, date.groups())

@@ -129,27 +129,27 @@ def thesis(text: str) -> bool:
 @checker("format:sub-bullets")
 def sub_bullets(text: str) -> bool:
     """A "-" follows each "*" before the next one. A text without "*" passes."""
-    return all("-" in part for part in text.split("*")[1:])
+    return all("-" in bullet for bullet in text.split("*")[1:])
 
 
 @checker("format:no_bullets_bullets")
 def no_bullets_bullets(text: str) -> bool:
     """At least two sentences, then at least two lines that start with "*", and nothing after. A
     blank line among the sentences is allowed only as the last of them."""
-    found = bullets = 0
+    before = bullets = 0
     closed = False
     for line in text.split("\n"):
         line = line.strip()
         if line.startswith("*"):
             closed = True
             bullets += 1
-            if found < 2:
+            if before < 2:
                 return False
         elif closed:
             return False
         else:
             here = len(sentences(line))
-            found += here
+            before += here
             closed = here == 0
     return bullets >= 2
 

@@ -35,11 +35,8 @@ def keyword(text: str, *, word: str, N: int) -> bool:
     """The Nth sentence (from 1) has the word, in any case, as a whole word."""
     if N < 1:
         raise UsageError("sentence:keyword counts N from 1")
-    found = sentences(text)
-    if len(found) < N:
-        return False
     whole = pattern(rf"\b{re.escape(word)}\b", re.IGNORECASE)
-    return whole.search(found[N - 1]) is not None
+    return any(whole.search(sentence) for sentence in sentences(text)[N - 1 : N])
 
 
 @checker("repeat:repeat_change")

@@ -22,12 +22,12 @@ _PRIMES = frozenset(n for n in range(2, 100) if all(n % d for d in range(2, n)))
 @checker("words:alphabet")
 def alphabet(text: str) -> bool:
     """Each word starts with the next letter of the alphabet, "a" following "z"."""
-    found = text.translate(NO_PUNCTUATION).split()
+    words = text.translate(NO_PUNCTUATION).split()
     letters = string.ascii_lowercase
-    at = letters.find(found[0][0].lower()) if found else -1
+    at = letters.find(words[0][0].lower()) if words else -1
     if at < 0:
         return False
-    return all(word.lower()[0] == letters[(at + i) % 26] for i, word in enumerate(found) if i)
+    return all(word.lower()[0] == letters[(at + i) % 26] for i, word in enumerate(words) if i)
 
 
 @checker("words:vowel")
@@ -46,8 +46,8 @@ def consonants(text: str) -> bool:
 @checker("words:palindrome")
 def palindrome(text: str) -> bool:
     """At least ten words of five or more characters that read the same backwards."""
-    found = text.translate(NO_PUNCTUATION).lower().split()
-    return sum(1 for word in found if len(word) >= 5 and word == word[::-1]) >= 10
+    words = text.translate(NO_PUNCTUATION).lower().split()
+    return sum(1 for word in words if len(word) >= 5 and word == word[::-1]) >= 10
 
 
 @checker("words:prime_lengths")
@@ -66,15 +66,15 @@ def repeats(text: str, *, small_n: int) -> bool:
 @checker("words:no_consecutive")
 def no_consecutive(text: str) -> bool:
     """No two neighbours start with the same letter."""
-    found = text.lower().translate(NO_PUNCTUATION).split()
-    return all(one[0] != next_[0] for one, next_ in pairwise(found))
+    words = text.lower().translate(NO_PUNCTUATION).split()
+    return all(one[0] != next_[0] for one, next_ in pairwise(words))
 
 
 @checker("words:odd_even_syllables")
 def odd_even_syllables(text: str) -> bool:
     """Words with odd and with even numbers of syllables take turns."""
-    found = text.translate(NO_PUNCTUATION).lower().split()
-    odd = [syllables(word) % 2 for word in found]
+    words = text.translate(NO_PUNCTUATION).lower().split()
+    odd = [syllables(word) % 2 for word in words]
     return all(one != next_ for one, next_ in pairwise(odd))
 
 
@@ -98,8 +98,8 @@ def last_first(text: str) -> bool:
 def paragraph_last_first(text: str) -> bool:
     """Each line ends with the word it starts with, outer punctuation of the line aside."""
     for line in text.split("\n"):
-        found = line.strip().lower().strip(EDGE).split()
-        if found and found[0] != found[-1]:
+        words = line.strip().lower().strip(EDGE).split()
+        if words and words[0] != words[-1]:
             return False
     return True
 
@@ -109,20 +109,18 @@ def keywords_specific_position(text: str, *, keyword: str, n: int, m: int) -> bo
     """The mth word of the nth sentence (both from 1) is the keyword, in any case."""
     if n < 1 or m < 1:
         raise UsageError("words:keywords_specific_position counts n and m from 1")
-    found = sentences(text)
-    if len(found) < n:
-        return False
-    spoken = [t for t in tokens(found[n - 1]) if any(c.isalnum() for c in t)]
-    return len(spoken) >= m and spoken[m - 1].lower() == keyword.strip().lower()
+    nth = sentences(text)[n - 1 : n]
+    words = [t for sentence in nth for t in tokens(sentence) if any(c.isalnum() for c in t)]
+    return len(words) >= m and words[m - 1].lower() == keyword.strip().lower()
 
 
 @checker("words:words_position")
 def words_position(text: str, *, keyword: str) -> bool:
     """The second and the last but one token are the keyword; a last punctuation mark aside."""
-    found = tokens(text)
-    if len(found) < 2:
+    all_tokens = tokens(text)
+    if len(all_tokens) < 2:
         return False
-    last_but_one = -3 if found[-1] in string.punctuation else -2
-    if len(found) < -last_but_one:
+    last_but_one = -3 if all_tokens[-1] in string.punctuation else -2
+    if len(all_tokens) < -last_but_one:
         return False
-    return found[1].lower() == found[last_but_one].lower() == keyword.strip().lower()
+    return all_tokens[1].lower() == all_tokens[last_but_one].lower() == keyword.strip().lower()

@@ -43,7 +43,7 @@ def number_paragraphs(text: str, *, num_paragraphs: int) -> bool:
     if not rest:
         return num_paragraphs == (1 if first.strip() else 0)
     *middle, last = rest
-    if not all(part.strip() for part in middle):
+    if not all(paragraph.strip() for paragraph in middle):
         return False
     return num_paragraphs == len(middle) + bool(first.strip()) + bool(last.strip())
 
@@ -65,23 +65,23 @@ def nth_paragraph_first_word(
     paragraphs = text.split("\n\n")
     if sum(1 for p in paragraphs if p.strip()) != num_paragraphs:
         return False
-    found = paragraphs[nth_paragraph - 1].split(maxsplit=1)
-    if not found:
+    head = paragraphs[nth_paragraph - 1].split(maxsplit=1)
+    if not head:
         return False
-    word = re.split(r"""[.,?!'"]""", found[0].lstrip("'").lstrip('"'), maxsplit=1)[0]
+    word = re.split(r"""[.,?!'"]""", head[0].lstrip("'").lstrip('"'), maxsplit=1)[0]
     return "".join(letter.lower() for letter in word) == first_word.lower()
 
 
 @checker("detectable_content:number_placeholders")
 def number_placeholders(text: str, *, num_placeholders: int) -> bool:
     """At least so many [placeholders], none of which reaches over a line."""
-    found = 0
+    count = 0
     for line in text.split("\n"):
         at = line.find("[")
         while at >= 0 and (end := line.find("]", at)) >= 0:
-            found += 1
+            count += 1
             at = line.find("[", end)
-    return found >= num_placeholders
+    return count >= num_placeholders
 
 
 @checker("detectable_content:postscript")
@@ -146,11 +146,11 @@ def title(text: str) -> bool:
 @checker("combination:two_responses")
 def two_responses(text: str) -> bool:
     """Two different responses with `******` between them, and perhaps around them."""
-    parts = [part.strip() for part in text.split("******")]
-    if not all(parts[1:-1]):
+    sections = [section.strip() for section in text.split("******")]
+    if not all(sections[1:-1]):
         return False
-    given = [part for part in parts if part]
-    return len(given) == 2 and given[0] != given[1]
+    responses = [section for section in sections if section]
+    return len(responses) == 2 and responses[0] != responses[1]
 
 
 @checker("combination:repeat_prompt")

@@ -24,8 +24,8 @@ def existence(text: str, *, keywords: Sequence[str]) -> bool:
 @checker("keywords:frequency")
 def frequency(text: str, *, keyword: str, frequency: int, relation: Relation) -> bool:
     """The keyword (a regular expression, in any case) occurs less than / at least so often."""
-    found = sum(1 for _ in pattern(keyword.strip(), re.IGNORECASE).finditer(text))
-    return compare(found, relation, frequency)
+    occurrences = sum(1 for _ in pattern(keyword.strip(), re.IGNORECASE).finditer(text))
+    return compare(occurrences, relation, frequency)
 
 
 @checker("keywords:forbidden_words")

@@ -51,16 +51,16 @@ def bind(instruction_id: str, kwargs: Mapping[str, Any]) -> Checker:
     function = CHECKERS.get(instruction_id)
     if function is None:
         raise UsageError(f"unknown instruction id {instruction_id!r}; ids look like {_examples()}")
-    known = _parameters(function)
+    parameters = _parameters(function)
     given = {k: v for k, v in kwargs.items() if v is not None}
-    for name in known.keys() - given.keys():
-        raise UsageError(f"{instruction_id} needs {name!r}; it takes {', '.join(known)}")
+    for name in parameters.keys() - given.keys():
+        raise UsageError(f"{instruction_id} needs {name!r}; it takes {', '.join(parameters)}")
     for name, value in given.items():
-        if name not in known:
-            takes = ", ".join(known) or "no arguments"
+        if name not in parameters:
+            takes = ", ".join(parameters) or "no arguments"
             raise UsageError(f"{instruction_id} has no {name!r}; it takes {takes}")
         try:
-            given[name] = _coerce(value, known[name])
+            given[name] = _coerce(value, parameters[name])
         except ValueError as wrong:
             raise UsageError(f"{instruction_id}: {name} is {value!r}, {wrong}") from None
     bound = partial(function, **given)

@@ -1,15 +1,16 @@
 """Any OpenAI-compatible server: vLLM, SGLang, llama-server, Ollama, hosted APIs.
 
-One POST per answer over kept-alive connections, behind one adaptive `Entrance`. What can be
-retried is (429, 5xx, resets, timeouts, garbage), with jitter; what cannot is told apart: a set-up
-that will never work raises `ModelUnavailable`, a request that will never be answered raises
-`CallFailed`. The key goes into one header and nowhere else; server messages are scrubbed of it.
+One POST per answer over kept-alive connections, behind one adaptive `Admission`. What can be
+retried is (429, 5xx, resets, timeouts, garbage), with jitter. A set-up that will never work raises
+`ModelUnavailable`; a request that will never be answered raises `CallFailed`. The key goes into one
+header and nowhere else; server messages are scrubbed of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,8 +20,7 @@ import aiohttp
 
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.records import Reply, Request
-from autoif.models.openai.connector import Connector, most_connections
-from autoif.models.openai.limiter import CallResult, Entrance, Limiter, Retry
+from autoif.models.openai.limiter import Admission, CallResult, Limiter, Retry
 from autoif.models.openai.prefix_leaders import LONG, Lead, Leaders
 from autoif.models.openai.protocol import (
     checked_url,
@@ -30,7 +30,8 @@ from autoif.models.openai.protocol import (
     request_body,
     retry_after,
 )
-from autoif.models.openai.stream import STREAM, Pieces
+from autoif.models.openai.refusals import RefusedFields, refusal
+from autoif.models.openai.stream import STREAM, StreamedReply
 from autoif.store.base import canonical
 
 ATTEMPTS = 24  # of one call, apart from 429s and from what an outage took
@@ -38,9 +39,6 @@ TIMEOUTS = 8  # of one call: each may have been paid for
 NO_COMPLETIONS = 8  # replies that are none, before any that is one: this is another kind of server
 LONGEST_BACKOFF = 20.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-ABOUT_SCHEMAS = ("response_format", "json_schema", "structured output", "guided", "grammar")
-SAMPLING = {"temperature", "top_p"}
-STORED = "every answer so far is stored; run the same command again"
 
 
 class HttpBackend:
@@ -73,22 +71,21 @@ class HttpBackend:
         self._key = (api_key or "").strip()
         self._key_env = api_key_env
         self._extra = dict(extra_body or {})
-        self._notice = on_notice
-        self.entrance = Entrance(
+        self.admission = Admission(
             [Limiter(url, deadline=timeout) for url in self.urls], patience, on_notice
         )
         self._session: aiohttp.ClientSession | None = None
         self._watch: asyncio.Task[None] | None = None
         self._scopes: set[asyncio.Timeout] = set()  # one per attempt in flight
         self._worked: set[str] = set()  # endpoints that have answered
-        self._without: set[str] = set()  # fields of the body that the server refuses
+        self._refused_fields = RefusedFields(on_notice)
         self._leaders = Leaders()
-        self._streams: bool | None = None  # whether the server does; not known at first
+        self._streams: bool | None = None  # whether the server does; None: not asked yet
         self._id = secrets.token_hex(8)
         self._attempts = self._no_completions = 0
 
     def body(self, request: Request) -> dict[str, Any]:
-        return request_body(self.model, request, self._extra)
+        return request_body(self.model, request) | self._extra
 
     async def __call__(self, request: Request) -> Reply:
         if sum(len(m.content) for m in request.messages) < LONG:
@@ -109,27 +106,27 @@ class HttpBackend:
         group = hash(request.messages[:-1])  # calls that share all but their last message
         counted = timeouts = 0
         while True:
-            permit = await self.entrance.enter(group, warm=warm)
+            permit = await self.admission.enter(group, warm=warm)
             outcome, failure = CallResult.ABANDONED, None
-            pieces = None
+            stream = None
             if lead is not None and lead.sent() and self._streams is not False:
-                pieces = Pieces(on_token=lead.computed)
+                stream = StreamedReply(on_token=lead.computed)
             try:
-                reply = await self._attempt(permit.limiter.name, request, pieces)
+                reply = await self._attempt(permit.limiter.name, request, stream)
                 outcome = CallResult.ANSWERED
                 return reply
             except CallFailed:
                 outcome = CallResult.ANSWERED
                 raise
             except ModelUnavailable as e:
-                self.entrance.give_up(e)
+                self.admission.give_up(e)
                 raise
             except Retry as e:
                 outcome, failure = e.outcome, e
             finally:
-                self.entrance.leave(permit, outcome, failure)
-            if self.entrance.fatal is not None:
-                raise self.entrance.fatal
+                self.admission.leave(permit, outcome, failure)
+            if self.admission.fatal is not None:
+                raise self.admission.fatal
             if failure.outcome is CallResult.FAILED and not permit.limiter.is_open:
                 counted += 1
                 timeouts += failure.paid and failure.overload
@@ -138,21 +135,52 @@ class HttpBackend:
             if failure.after is None:
                 await asyncio.sleep(self._backoff(permit.limiter))
 
-    async def _attempt(self, url: str, request: Request, pieces: Pieces | None) -> Reply:
-        """One POST, its answer streamed where there are `pieces` to take it. Returns a reply or
+    async def _attempt(self, url: str, request: Request, stream: StreamedReply | None) -> Reply:
+        """One POST, its answer streamed where a `stream` is there to take it. Returns a reply or
         raises Retry, CallFailed or ModelUnavailable."""
-        body = self.body(request)
-        if "response_format" in self._without:
-            body.pop("response_format", None)
-        if "max_tokens" in self._without and "max_tokens" in body:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        for name in SAMPLING & self._without:
-            body.pop(name, None)
-        if pieces is not None:
+        body = self._refused_fields.without(self.body(request))
+        if stream is not None:
             body |= STREAM
+        response, data = await self._post(url, request.index, body, stream)
+        document = parse_json(data) if stream is None else stream.document(data)
+        status = response.status
+        if status == 200 and isinstance(document, dict) and isinstance(document.get("error"), dict):
+            code = document["error"].get("code")  # some gateways put the status into the body
+            status = code if isinstance(code, int) else 502
+        if status != 200:
+            message = one_line(complaint(document, data), self._key)
+            error = await self._error(url, status, message, retry_after(response.headers))
+            if isinstance(error, CallFailed):
+                if self._refused_fields.learn(url, body, message):
+                    raise Retry(CallResult.ANSWERED, message, after=0.0)
+                if stream is not None:  # perhaps it refuses to stream
+                    self._streams = self._streams or False
+                    raise Retry(CallResult.ANSWERED, message, after=0.0)
+            raise error
+        try:
+            reply = parse_reply(document)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
+            if stream is not None:
+                self._streams = self._streams or False
+            self._no_completions += 1
+            if not self._worked and self._no_completions >= NO_COMPLETIONS:
+                raise ModelUnavailable(
+                    f"{url} answers, but with no chat completions: correct --base-url "
+                    "(it usually ends in /v1)"
+                ) from e
+            raise Retry(CallResult.FAILED, "a reply that is no chat completion", paid=True) from e
+        self._worked.add(url)
+        if stream is not None:
+            self._streams = stream.counted
+        return reply
+
+    async def _post(
+        self, url: str, index: int, body: dict[str, Any], stream: StreamedReply | None
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """The response and its whole body. Raises Retry or ModelUnavailable without one."""
         self._attempts += 1
         attempt_id = f"{self._id}-{self._attempts}"
-        headers = {"X-Sample-Index": str(request.index), "X-Request-Id": attempt_id}
+        headers = {"X-Sample-Index": str(index), "X-Request-Id": attempt_id}
         scope = asyncio.timeout(self.timeout)
         try:
             async with scope:
@@ -163,18 +191,19 @@ class HttpBackend:
                     headers=headers,
                     allow_redirects=False,
                 ) as response:
-                    if pieces is None:
+                    if stream is None:
                         data = await response.read()
                     else:
-                        data = await pieces.read(response.content)
+                        data = await stream.read(response.content)
                     echo = response.headers.get("X-Request-Id", attempt_id)
                     if echo != attempt_id and echo.startswith(self._id):
                         response.close()
                         raise aiohttp.ClientPayloadError("the reply to another request")
+                    return response, data
         except aiohttp.ClientSSLError as e:
             raise ModelUnavailable(f"{url}: {one_line(e, self._key)}: check its certificate") from e
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            others = [x for x in self.entrance.limiters if x.name != url]
+            others = [x for x in self.admission.limiters if x.name != url]
             if not self._worked and all(x.is_open for x in others):
                 why = one_line(getattr(e, "os_error", None) or e, self._key)
                 raise ModelUnavailable(
@@ -188,36 +217,6 @@ class HttpBackend:
             raise Retry(CallResult.FAILED, "connection lost", paid=True) from e
         finally:
             self._scopes.discard(scope)
-        document = parse_json(data) if pieces is None else pieces.document(data)
-        status = response.status
-        if status == 200 and isinstance(document, dict) and isinstance(document.get("error"), dict):
-            code = document["error"].get("code")  # gateways answer 200 and mean what it says within
-            status = code if isinstance(code, int) else 502
-        if status == 404:
-            raise await self._missing(url)
-        if status != 200:
-            said = one_line(complaint(document, data), self._key)
-            refusal = self._refusal(url, status, response.headers, said, body)
-            if pieces is not None and isinstance(refusal, CallFailed):  # for being asked to stream?
-                self._streams = self._streams or False
-                refusal = Retry(CallResult.ANSWERED, said, after=0.0)
-            raise refusal
-        try:
-            reply = parse_reply(document)
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
-            if pieces is not None:
-                self._streams = self._streams or False
-            self._no_completions += 1
-            if not self._worked and self._no_completions >= NO_COMPLETIONS:
-                raise ModelUnavailable(
-                    f"{url} answers, but with no chat completions: correct --base-url "
-                    "(it usually ends in /v1)"
-                ) from e
-            raise Retry(CallResult.FAILED, "a reply that is no chat completion", paid=True) from e
-        self._worked.add(url)
-        if pieces is not None:
-            self._streams = pieces.counted
-        return reply
 
     @staticmethod
     def _backoff(limiter: Limiter) -> float:
@@ -227,49 +226,17 @@ class HttpBackend:
         lasted = 0.0 if limiter.trouble_since is None else now - limiter.trouble_since
         return random.uniform(0, min(LONGEST_BACKOFF, max(0.2, lasted)))
 
-    # ---- refusals ------------------------------------------------------------------------------
-
-    def _refusal(
-        self, url: str, status: int, headers: Mapping[str, str], said: str, body: Mapping[str, Any]
-    ) -> Exception:
-        """What an error status means."""
-        after = retry_after(headers)
-        patience = self.entrance.patience
+    async def _error(self, url: str, status: int, message: str, after: float | None) -> Exception:
+        """What a status other than 200 means on this server."""
+        if status == 404:
+            return await self._missing(url)
         if status == 401 or (status == 403 and url not in self._worked):
             how = "check" if self._key else "set"
             return ModelUnavailable(
                 f"{url} refuses the API key ({status}): {how} the environment variable "
                 f"{self._key_env}"
             )
-        if status == 402 or (status == 429 and "quota" in said.lower() and after is None):
-            return ModelUnavailable(f"{url} has no credit left ({status} {said}): {STORED} later")
-        if status == 429 and after is not None and after > patience:
-            return ModelUnavailable(f"{url} asks to wait {after:.0f} s (429): {STORED} then")
-        if status == 429:
-            return Retry(CallResult.BUSY, "429, too many requests", overload=True, after=after)
-        if status >= 500 or status in (408, 409, 425):
-            after = None if after is None else min(after, patience)
-            return Retry(CallResult.FAILED, f"{status} {said}", overload=True, after=after)
-        if 300 <= status < 400 or status == 405:
-            return ModelUnavailable(
-                f"{url} takes no chat completions ({status}): correct --base-url"
-            )
-        words = said.lower()
-        if "response_format" in body and any(word in words for word in ABOUT_SCHEMAS):
-            if "response_format" not in self._without:
-                self._without.add("response_format")
-                self._notice(f"{url} refuses JSON schemas; it is asked without them from now on")
-            return Retry(CallResult.ANSWERED, said, after=0.0)
-        if "max_tokens" in body and "max_completion_tokens" in words:
-            self._without.add("max_tokens")
-            return Retry(CallResult.ANSWERED, said, after=0.0)
-        for name in SAMPLING:  # reasoning models take their own temperature alone
-            if name in body and name in words and "support" in words:
-                if name not in self._without:
-                    self._without.add(name)
-                    self._notice(f"{url} takes no {name}; it is asked without it from now on")
-                return Retry(CallResult.ANSWERED, said, after=0.0)
-        return CallFailed("refused" if status == 403 else "bad_request", f"{status} {said}")
+        return refusal(url, status, message, after, self.admission.patience)
 
     async def _missing(self, url: str) -> ModelUnavailable:
         """404: says which models there are, where the server tells."""
@@ -294,7 +261,7 @@ class HttpBackend:
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
             self._session = aiohttp.ClientSession(
-                connector=Connector(limit=most_connections(), ttl_dns_cache=300),
+                connector=aiohttp.TCPConnector(limit=_most_connections(), ttl_dns_cache=300),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -308,16 +275,16 @@ class HttpBackend:
         has given up, let no call wait for its own deadline."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(self.silence, self.entrance.patience) / 4)
-            for limiter in self.entrance.limiters:
+            await asyncio.sleep(min(self.silence, self.admission.patience) / 4)
+            for limiter in self.admission.limiters:
                 silent = loop.time() - limiter.last_heard
                 if not limiter.in_flight or limiter.is_open or silent < self.silence:
                     continue
                 if not await self._is_there(limiter.name) and not limiter.is_open:
                     limiter.open(loop.time())
-                    self.entrance.tell_open(limiter, f"silent for {silent:.0f} s")
-            self.entrance.look()
-            if self.entrance.fatal is not None and self.entrance.outlived:
+                    self.admission.tell_open(limiter, f"silent for {silent:.0f} s")
+            self.admission.look()
+            if self.admission.fatal is not None and self.admission.outlived:
                 for scope in self._scopes:
                     scope.reschedule(loop.time())
 
@@ -336,3 +303,10 @@ class HttpBackend:
         if self._session is not None:
             await self._session.close()
         self._session = self._watch = None
+
+
+def _most_connections() -> int:
+    """Half of the files that this process may open; 0 where there is no limit. `autoif` lifts the
+    limit for itself (`cli.common.own_process`); a program that calls this library decides alone."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 0 if soft == resource.RLIM_INFINITY else max(1, soft // 2)

@@ -1,8 +1,8 @@
-"""How many calls an endpoint gets at once: found out, not configured.
+"""How many calls an endpoint gets at once: measured, not configured.
 
 `Limiter` is one endpoint's arithmetic; it knows no loop and no clock (`now` comes in, in monotonic
-seconds, so that a jump of the wall clock changes nothing). `Entrance` is the waiting room in
-front of all endpoints of one model.
+seconds, so that a jump of the wall clock changes nothing). `Admission` is the queue before
+all endpoints of one model.
 
 A window is as many finished calls as the limit allows at its start, counted only among calls begun
 in it: the replies to one burst cannot shrink the limit twice. Within a window each overload (429,
@@ -182,7 +182,7 @@ class Limiter:
 _Queue = deque[tuple[int, asyncio.Future[Permit]]]  # group, who waits
 
 
-class Entrance:
+class Admission:
     """Lets calls through to the endpoints of one model: first come, first served, least loaded
     endpoint, except that calls of one prefix group go to the same endpoint while it keeps up (its
     cache holds their prefix)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,10 +11,10 @@ from urllib.parse import urlsplit
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.records import Reply, Request, Usage
-from autoif.models.reasoning import count_thinking, strip_thinking
+from autoif.models.reasoning import without_thinking
 
 
-def request_body(model: str, request: Request, extra: dict[str, Any]) -> dict[str, Any]:
+def request_body(model: str, request: Request) -> dict[str, Any]:
     """The canonical body: what the store's key is made of, and what goes over the wire."""
     body: dict[str, Any] = {
         "model": model,
@@ -27,7 +28,7 @@ def request_body(model: str, request: Request, extra: dict[str, Any]) -> dict[st
     if request.schema is not None:
         schema = {"name": "answer", "strict": True, "schema": request.schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return body | extra if extra else body
+    return body
 
 
 def parse_json(data: bytes) -> Any:
@@ -45,24 +46,24 @@ def parse_reply(document: Any) -> Reply:
     choice = document["choices"][0]
     message = choice["message"]
     raw = message.get("content") or ""
-    if isinstance(raw, list):  # some servers answer in parts
-        raw = "".join(part.get("text", "") for part in raw)
+    if isinstance(raw, list):  # some servers answer with a list of typed pieces
+        raw = "".join(piece.get("text", "") for piece in raw)
     if not isinstance(raw, str):
         raise TypeError("content is no text")
-    text = strip_thinking(raw)
     aside = message.get("reasoning_content") or message.get("reasoning") or ""
-    usage = count_thinking(parse_usage(document.get("usage")), text, len(raw + aside) - len(text))
-    finish_reason = choice.get("finish_reason") or "stop"
-    if message.get("refusal") and not text:
-        finish_reason = "content_filter"
-    return Reply(text, str(finish_reason), usage)
+    finish_reason = str(choice.get("finish_reason") or "stop")
+    usage = parse_usage(document.get("usage"))
+    reply = without_thinking(Reply(raw, finish_reason, usage), aside)
+    if message.get("refusal") and not reply.text:
+        return replace(reply, finish_reason="content_filter")
+    return reply
 
 
 def parse_usage(usage: Any) -> Usage:
     """What a server counted; what it counted badly reads as zero, for the answer is good."""
 
-    def count(part: Any, name: str) -> int:
-        value = part.get(name) if isinstance(part, dict) else None
+    def count(counts: Any, name: str) -> int:
+        value = counts.get(name) if isinstance(counts, dict) else None
         return int(value) if isinstance(value, (int, float)) and 0 <= value < 1 << 53 else 0
 
     if not isinstance(usage, dict):
@@ -70,14 +71,14 @@ def parse_usage(usage: Any) -> Usage:
     into, out = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     return Usage(
         prompt=count(usage, "prompt_tokens"),
-        cached=count(into, "cached_tokens") if into else 0,
+        cached=count(into, "cached_tokens"),
         completion=count(usage, "completion_tokens"),
-        reasoning=count(out, "reasoning_tokens") if out else 0,
+        reasoning=count(out, "reasoning_tokens"),
     )
 
 
 def complaint(document: Any, data: bytes) -> str:
-    """What a server said is wrong, in whichever of the usual places it said it."""
+    """The server's error message, from whichever of the usual fields has it."""
     if isinstance(document, dict):
         error = document.get("error", document)
         if isinstance(error, dict):
@@ -107,7 +108,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def checked_url(url: str) -> str:
     """The base URL without its tail. Raises UsageError where it is none."""
     url = url.strip().rstrip("/").removesuffix("/chat/completions")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    split = urlsplit(url)
+    if split.scheme not in ("http", "https") or not split.hostname:
         raise UsageError(f"{url!r} is no base URL: it looks like http://127.0.0.1:8000/v1")
     return url

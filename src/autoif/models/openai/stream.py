@@ -1,4 +1,4 @@
-"""A chat completion that comes piece by piece, put together again.
+"""A chat completion that is streamed, put together again.
 
 Server-sent events: lines `data: {...}`, each with what is new of the answer, and `data: [DONE]`.
 https://html.spec.whatwg.org/multipage/server-sent-events.html
@@ -18,7 +18,7 @@ from autoif.models.openai.protocol import parse_json
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 
 
-class Pieces:
+class StreamedReply:
     """One answer. `on_token` is called when there is a first token, and again with each one.
     `counted`: the server said how many tokens there were."""
 

@@ -25,8 +25,9 @@ from typing import IO, Any
 import orjson
 
 from autoif.base.errors import CallFailed, ModelUnavailable
-from autoif.base.records import Reply, Request, Usage, seed_from, to_json
+from autoif.base.records import Reply, Request, Usage, seed_from
 from autoif.models import weights as models
+from autoif.models.openai.protocol import request_body
 
 IN_FLIGHT = 64
 """Sequences answered at once. See docs/embedded-model.md for what batch gives what throughput."""
@@ -39,10 +40,10 @@ class LocalBackend:
 
     threads: CPU threads, None for the engine's own choice (all physical cores it may use).
     cache_tokens: what the KV cache holds, about 16 KB each; None for `default_cache_tokens()`.
-    on_notice: hears one line when something takes long: each tenth of the download, and the first
-    load, which converts the weights.
-    progress: hears of the download in place of `on_notice`, in bytes (done, in all), from another
-    thread.
+    on_notice: is called with a line at each tenth of the download and at the first load, which
+    converts the weights.
+    progress: is called during the download in place of `on_notice`, with bytes (done, in all), from
+    another thread.
     """
 
     def __init__(
@@ -80,22 +81,7 @@ class LocalBackend:
         self._failure = "the embedded model was closed"
 
     def body(self, request: Request) -> dict[str, Any]:
-        """What decides the answer, in the words of the chat completions API."""
-        body: dict[str, Any] = {
-            "model": self.weights.name,
-            "messages": to_json(request.messages),
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "max_tokens": request.max_tokens,
-        }
-        if request.stop:
-            body["stop"] = list(request.stop)
-        if request.schema is not None:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": request.schema},
-            }
-        return body
+        return request_body(self.weights.name, request)
 
     async def __call__(self, request: Request) -> Reply:
         """The answer; the first call downloads and loads. Raises CallFailed, ModelUnavailable."""
@@ -162,7 +148,7 @@ class LocalBackend:
     async def _fetch(self) -> Path:
         loop, tenth = asyncio.get_running_loop(), 0
 
-        def heard(done: int, size: int) -> None:
+        def report(done: int, size: int) -> None:
             nonlocal tenth
             if self._closed:  # Ctrl-C: do not make the user wait for a gigabyte
                 raise ModelUnavailable(self._failure)
@@ -173,7 +159,7 @@ class LocalBackend:
                 line = f"downloading {self.weights.name}: {tenth}0% of {size / 1e9:.2f} GB"
                 loop.call_soon_threadsafe(self._notice, line)
 
-        return await asyncio.to_thread(models.fetch_weights, self.weights, progress=heard)
+        return await asyncio.to_thread(models.fetch_weights, self.weights, progress=report)
 
     async def _read(
         self, worker: asyncio.subprocess.Process, ready: asyncio.Future[Any], log: IO[bytes]
@@ -196,12 +182,12 @@ class LocalBackend:
                     ready.set_result(None)
             code = await worker.wait()
             if not self._closed:
-                self._failure = failure or _last_words(code, log)
+                self._failure = failure or _failure_of(code, log)
         waiting: list[asyncio.Future[Any]] = [ready, *self._answers.values()]
         for answer in waiting:
             if not answer.done():
                 answer.set_exception(ModelUnavailable(self._failure))
-                answer.exception()  # whoever no longer waits for it is not told off for that
+                answer.exception()  # retrieved: no warning where nobody waits for it
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._worker is not None and self._worker.stdin is not None:
@@ -209,14 +195,14 @@ class LocalBackend:
                 self._worker.stdin.write(json.dumps(message).encode() + b"\n")
 
 
-def _last_words(code: int, log: IO[bytes]) -> str:
-    """Why the worker ended, as far as can be told."""
+def _failure_of(code: int, log: IO[bytes]) -> str:
+    """Why the worker ended, from its exit code and stderr."""
     if code == -signal.SIGKILL:
         return "the embedded model was killed; most often the machine ran out of memory"
     log.seek(0)
     lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    said = " ".join(lines[-1].split())[:300] if lines else "it said nothing"
-    return f"the embedded model stopped with code {code}: {said}"
+    reason = " ".join(lines[-1].split())[:300] if lines else "no error message"
+    return f"the embedded model stopped with code {code}: {reason}"
 
 
 def default_cache_tokens() -> int:

@@ -4,7 +4,7 @@
     out  {"notice"}   {"ready"}   {"key", "text", "finish_reason", "prompt", "cached", "completion"}
          {"key", "failed", "detail"}   {"fatal"}
 
-It keeps as many sequences in flight as it was told to, starts them in the order that
+It keeps `in_flight` sequences going, starts them in the order that
 `prefix_queue.py` finds, and ends when stdin does, so it cannot outlive the run, however that ends.
 """
 

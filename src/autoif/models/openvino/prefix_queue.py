@@ -20,7 +20,7 @@ BLOCK = 32
 class _Prompt:
     order: int
     blocks: list[int]  # each hash covers all tokens up to the end of its block
-    cold: list[int]  # those it computes itself, known when it starts
+    cold: list[int]  # those it computes itself; set when it starts
 
 
 class PrefixQueue:

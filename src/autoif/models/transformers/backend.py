@@ -19,15 +19,16 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import AutoIFError, CallFailed, ModelUnavailable, one_line
-from autoif.base.records import Reply, Request, seed_from, to_json
+from autoif.base.records import Reply, Request, seed_from
+from autoif.models.openai.protocol import request_body
 from autoif.models.transformers.batcher import Generation, Model
 
-COMPANY = 0.01  # seconds that a batch waits for requests that come together
+BATCH_WINDOW = 0.01  # seconds that a batch waits for requests that come together
 _DECIDES = {".json", ".jinja", ".txt", ".model", ".safetensors", ".bin", ".gguf"}
 _BLOCK = 4096
 _ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
@@ -41,7 +42,7 @@ class HFBackend:
 
     batch_size: answers generated together; halved where the device's memory does not hold so many.
     device: as torch names it; None for the GPU, where there is one.
-    on_notice: hears one line when something takes long, or goes other than planned.
+    on_notice: is called with a line when something takes long or fails over.
     """
 
     def __init__(
@@ -67,17 +68,8 @@ class HFBackend:
         self._failure: ModelUnavailable | None = None
 
     def body(self, request: Request) -> dict[str, Any]:
-        """What decides the answer, in the words of the chat completions API."""
-        body: dict[str, Any] = {
-            "model": self._source.label,
-            "messages": to_json(request.messages),
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "max_tokens": request.max_tokens,
-        }
-        if request.stop:
-            body["stop"] = list(request.stop)
-        return body
+        """Without a schema, which is ignored here."""
+        return request_body(self._source.label, replace(request, schema=None))
 
     async def __call__(self, request: Request) -> Reply:
         """The answer; as long as the context has room, where that is less than was asked for.
@@ -104,13 +96,13 @@ class HFBackend:
         self._model = None
 
     async def _run(self) -> None:
-        """Answer until nobody waits. What goes wrong here, everybody hears."""
+        """Answer until nobody waits. An error here fails every call that waits."""
         try:
             if self._model is None:
                 self._notice(f"loading {self._source.label}")
                 self._model = await asyncio.to_thread(self._load)
             while True:
-                await asyncio.sleep(COMPANY)
+                await asyncio.sleep(BATCH_WINDOW)
                 fresh = [job for job in self._waiting() if not job.ids]
                 for job, problem in await asyncio.to_thread(self._model.tokenise, fresh):
                     _settle(job, problem)
@@ -194,7 +186,7 @@ def _find(name: str) -> _Source:
 
 
 def _on_hub(name: str) -> _Source:
-    """The commit is found now and pinned, so that a run does not change model half way."""
+    """The commit is looked up now and pinned, so that a run does not change model half way."""
     repo, _, revision = name.partition("@")
     if not _ID.fullmatch(repo):
         raise ModelUnavailable(f"hf:{name}: no such directory")
@@ -204,7 +196,7 @@ def _on_hub(name: str) -> _Source:
         config = Path(hf_hub_download(repo, "config.json", revision=revision or None))
     except Exception as error:  # of many libraries' kinds: hub, HTTP, validation, disk
         raise ModelUnavailable(
-            f"hf:{name}: no such directory, and not to be had from the hub: {one_line(error)}"
+            f"hf:{name}: no such directory, and the hub does not serve it: {one_line(error)}"
         ) from None
     commit = config.parent.name
     return _Source(repo, repo, commit, {"revision": commit})

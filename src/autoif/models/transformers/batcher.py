@@ -15,7 +15,7 @@ from typing import Any
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.language import clean_text
 from autoif.base.records import Message, Reply, Request, Usage
-from autoif.models.reasoning import count_thinking, strip_thinking
+from autoif.models.reasoning import without_thinking
 
 
 @dataclass(slots=True, eq=False)
@@ -120,9 +120,8 @@ class Model:
     def _reply(self, job: Generation, answer: list[int], finish_reason: str) -> Reply:
         whole = self._text(answer)
         cut = min((at for stop in job.request.stop if (at := whole.find(stop)) >= 0), default=None)
-        text = strip_thinking(whole[:cut])
         usage = Usage(prompt=len(job.ids), completion=len(answer))
-        return Reply(text, finish_reason, count_thinking(usage, text, len(whole[:cut]) - len(text)))
+        return without_thinking(Reply(whole[:cut], finish_reason, usage))
 
     def _text(self, ids: list[int]) -> str:
         text = self._tokenizer.decode(
@@ -167,7 +166,7 @@ class _Ending:
 
 class _Drawing:
     """A logits processor that leaves each sampled row one token, drawn with a seed of its own:
-    neither its place in a batch nor its neighbours have a part in it."""
+    neither its place in a batch nor its neighbours matter."""
 
     def __init__(self, jobs: Sequence[Generation]) -> None:
         self.rows = {
