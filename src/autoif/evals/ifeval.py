@@ -13,7 +13,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.constraints.checkers import Checker, bind
-from autoif.evals.task import Answers, EvalContext, Item, Row, Unit, percent
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
 
 METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")
 
@@ -35,7 +35,7 @@ class PromptCheckers:
 
 
 @dataclass(frozen=True, slots=True)
-class InstructionFollowing:
+class InstructionFollowing(Benchmark):
     """The benchmark. `name`: ifeval or ifbench; the two differ in their data alone."""
 
     name: str
@@ -49,32 +49,19 @@ class InstructionFollowing:
     ) -> list[Row]:
         rows = []
         for item in items:
-            followed = judge(item.data.checks, next(iter(answers.get(item.key, ())), None))
-            rows.append(
-                {
-                    "key": item.label,
-                    "strict": list(followed.strict),
-                    "loose": list(followed.loose),
-                    "instructions": list(item.data.ids),
-                }
-            )
+            followed = judge(item.data.checks, item.first(answers))
+            strict, loose = list(followed.strict), list(followed.loose)
+            ids = list(item.data.ids)
+            rows.append({"key": item.label, "strict": strict, "loose": loose, "instructions": ids})
         return rows
 
     def units(self, rows: Sequence[Row]) -> list[Unit]:
-        return [
-            Unit(
-                str(row["key"]),
-                (
-                    1,
-                    len(row["strict"]),
-                    all(row["strict"]),
-                    sum(row["strict"]),
-                    all(row["loose"]),
-                    sum(row["loose"]),
-                ),
-            )
-            for row in rows
-        ]
+        units = []
+        for row in rows:
+            strict, loose = row["strict"], row["loose"]
+            passed = all(strict), sum(strict), all(loose), sum(loose)
+            units.append(Unit(str(row["key"]), (1, len(strict), *passed)))
+        return units
 
     def figures(self, sums: Sequence[float]) -> dict[str, float | None]:
         prompts, instructions, *passed = sums
@@ -95,9 +82,6 @@ class InstructionFollowing:
             metric: {name: 100 * sum(v) / len(v) for name, v in sorted(types.items())}
             for metric, types in passed.items()
         }
-
-    def notes(self, rows: Sequence[Row]) -> list[str]:
-        return []
 
 
 def judge(checks: Sequence[Checker], response: str | None) -> Followed:
@@ -120,11 +104,7 @@ def judge(checks: Sequence[Checker], response: str | None) -> Followed:
 def readings(response: str) -> list[str]:
     """The loose readings other than the response itself, blank and equal ones left out."""
     lines = response.split("\n")
-    cut = [
-        "\n".join(lines[1:]).strip(),
-        "\n".join(lines[:-1]).strip(),
-        "\n".join(lines[1:-1]).strip(),
-    ]
+    cut = ["\n".join(kept).strip() for kept in (lines[1:], lines[:-1], lines[1:-1])]
     texts = [response.replace("*", ""), *cut, *(text.replace("*", "") for text in cut)]
     return [text for text in dict.fromkeys(texts) if text != response and text.strip()]
 
