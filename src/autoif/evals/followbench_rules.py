@@ -1,4 +1,4 @@
-"""FollowBench's rule part: the sources whose constraints a program decides, English and Chinese.
+"""FollowBench's rules: the sources whose constraints a program decides, English and Chinese.
 
 Jiang et al. (2024). Each rule takes an answer, the reference and the level, and says whether all
 constraints up to that level are met: those of the level are the first so many of its list.

@@ -27,14 +27,6 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptCheckers:
-    """Of one prompt: ids and checkers in the same order."""
-
-    ids: tuple[str, ...]
-    checks: tuple[Checker, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class InstructionFollowing(Benchmark):
     """The benchmark. `name`: ifeval or ifbench; the two differ in their data alone."""
 
@@ -49,9 +41,9 @@ class InstructionFollowing(Benchmark):
     ) -> list[Row]:
         rows = []
         for item in items:
-            followed = judge(item.data.checks, item.first(answers))
+            ids, checks = item.data
+            followed = judge(checks, item.first(answers))
             strict, loose = list(followed.strict), list(followed.loose)
-            ids = list(item.data.ids)
             rows.append({"key": item.label, "strict": strict, "loose": loose, "instructions": ids})
         return rows
 
@@ -126,4 +118,4 @@ def _item(row: Mapping[str, Any]) -> Item:
     except UsageError as wrong:
         raise UsageError(f"key {key}: {wrong}") from None
     number = row["key"] if isinstance(row["key"], int) else None
-    return Item(key, prompt, PromptCheckers(tuple(ids), checks), number=number)
+    return Item(key, prompt, data=(list(ids), checks), number=number)

@@ -21,7 +21,7 @@ Figures = dict[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a benchmark said: one `Score` per metric, and the verdicts they rest on."""
+    """The result of a benchmark: one `Score` per metric, and the verdicts they rest on."""
 
     benchmark: str
     scores: tuple[Score, ...]
