@@ -49,7 +49,7 @@ def main(rounds: int) -> None:
     def ours() -> Verdicts:
         for function in REMEMBERED:
             function.cache_clear()  # nothing is left from the round before
-        followed = [judge(item.data.checks, said[item.prompt]) for item in items]
+        followed = [judge(item.data[1], said[item.prompt]) for item in items]
         return [(list(f.strict), list(f.loose)) for f in followed]
 
     def official() -> Verdicts:

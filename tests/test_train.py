@@ -323,7 +323,7 @@ def test_a_server_may_answer_for_the_policy(tmp_path: Path) -> None:
 
     assert asyncio.run(ask()) == f"I am {model}"
     broken = (sys.executable, "-c", "print('no GPU', flush=True); raise SystemExit(3)")
-    said = rf"ended with code 3: no GPU \(all it said: {tmp_path}/server\.log\)"
+    said = rf"ended with code 3: no GPU \(output: {tmp_path}/server\.log\)"
     with pytest.raises(SetupError, match=said):
         asyncio.run(_enter(Sampling(serve=broken), model))
 

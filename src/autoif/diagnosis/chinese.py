@@ -22,6 +22,7 @@ _BOUND = re.compile(
     rf"(?P<m>\d{{1,4}}|{NUMBERS_ZH})?个?(?P<unit>汉字|字|句|逗号|句号|问号|感叹号|叹号|冒号|分号)"
     r"(?:符)?(?P<after>以内|以下|之内|以上|以外)?"
 )
+_UNBOUNDED = 10**6
 _PROSE = "我们今天去公园散步路上看见许多人在湖边钓鱼孩子们追着风筝跑天空很蓝风也很轻"
 
 
@@ -43,21 +44,21 @@ def expected(reading: Reading) -> Iterator[tuple[str, bool]]:
     bounds = list(_BOUND.finditer(text))
     if len(bounds) != 1:
         return
-    found = bounds[0]
-    low, high = number_value(found["n"]), number_value(found["m"]) if found["m"] else None
+    bound = bounds[0]
+    low, high = number_value(bound["n"]), number_value(bound["m"]) if bound["m"] else None
     if low is None:
         return
-    before, after, unit = found["before"] or "", found["after"] or "", found["unit"]
+    before, after = bound["before"] or "", bound["after"] or ""
     if high is None:
         if after in ("以内", "以下", "之内") or before in _AT_MOST.split("|"):
             low, high = 0, low
         elif before in EXACTLY_ZH.split("|"):
             high = low
         elif before or after == "以上":
-            high = 10**6
+            high = _UNBOUNDED
         else:
             return
-    yield from _bounded(unit, low, high)
+    yield from _bounded(bound["unit"], low, high)
 
 
 def _of_place(text: str, reading: Reading) -> Iterator[tuple[str, bool]]:
@@ -83,19 +84,19 @@ def _of_language(text: str, reading: Reading) -> Iterator[tuple[str, bool]]:
 def _bounded(unit: str, low: int, high: int) -> Iterator[tuple[str, bool]]:
     """Texts well within and well outside of the bounds."""
     if unit in ("字", "汉字"):
-        if high < 10**6:
+        if high < _UNBOUNDED:
             yield _prose(3 * high + 5), False
         if low >= 8:
             yield _prose(low // 2), False  # its bytes would do
         if low != high:
-            inside = low * 2 + 10 if high == 10**6 else low + (high - low) // 2
+            inside = low * 2 + 10 if high == _UNBOUNDED else low + (high - low) // 2
             if inside > 0:
-                yield _prose(inside, marks=low == 0 or high == 10**6), True
+                yield _prose(inside, marks=low == 0 or high == _UNBOUNDED), True
         return
     piece = "今天天气很好。" if unit == "句" else "你好" + _MARKS[unit]
     if low >= 2:
         yield piece, False
-    if high < 10**6:
+    if high < _UNBOUNDED:
         yield piece * (high + 2), False
     yield piece * max(1, min(low + 1, high)), True
 

@@ -82,65 +82,53 @@ def diagnose(
 
     Raises SandboxUnavailable where this machine cannot contain hostile code.
     """
+    if sandbox is None:
+        with Sandbox(limits=CHECK_LIMITS) as own:
+            return diagnose(
+                verifier, instruction, lang=lang, cases=cases, replies=replies, sandbox=own
+            )
+    checks: Sequence[str | Check]
     if isinstance(verifier, Verifier):
-        checks: Sequence[str | Check] = verifier.checks
+        checks, cases = verifier.checks, verifier.cases
         instruction, lang = verifier.instruction.text, lang or verifier.instruction.lang
-        cases = verifier.cases
     else:
         checks = verifier
     sources = [c.source if isinstance(c, Check) else c for c in checks]
-    if sandbox is None:
-        with Sandbox(limits=CHECK_LIMITS) as own:
-            return _diagnose(sources, instruction, lang, cases, replies, own)
-    return _diagnose(sources, instruction, lang, cases, replies, sandbox)
-
-
-def _diagnose(
-    sources: Sequence[str],
-    instruction: str,
-    lang: str,
-    cases: Sequence[Case],
-    replies: Sequence[str],
-    sandbox: Sandbox,
-) -> Diagnosis:
     facts = facts_of(*(sandbox.transform(program(name), sources) for name in PROGRAMS))
     reading, texts = prepare(instruction, lang, cases, facts, replies)
-    said = sandbox.evaluate_all(sources, texts.texts, check_order=True)
-    late: list[list[Outcome]] = []
-    again: list[tuple[bool, float | None]] = []
-    for source, outcomes in zip(sources, said, strict=True):
-        if any(o.status.machine_dependent for o in outcomes):  # nothing more need be known
-            late.append([])
-            again.append((False, None))
-        else:
-            late.append(sandbox.evaluate(source, texts.slow))
-            again.append(_again(sandbox, source, texts, outcomes))
-    trials = [
-        replace(trial, unsteady=unsteady, ms=ms)
-        for trial, (unsteady, ms) in zip(
-            trials_of(reading, texts, facts, said, late), again, strict=True
-        )
+    outcomes = sandbox.evaluate_all(sources, texts.texts, check_order=True)
+    # What stops by a limit is slow: nothing more is asked of it.
+    stopped = [any(o.status.machine_dependent for o in column) for column in outcomes]
+    slow = [
+        [] if over else sandbox.evaluate(source, texts.slow)
+        for source, over in zip(sources, stopped, strict=True)
     ]
-    return conclude(trials, texts)
+    trials = trials_of(reading, texts, facts, outcomes, slow)
+    return conclude(
+        [
+            trial if over else _repeated(sandbox, source, trial)
+            for trial, source, over in zip(trials, sources, stopped, strict=True)
+        ],
+        texts,
+    )
 
 
-def _again(
-    sandbox: Sandbox, source: str, texts: Probes, first: Sequence[Outcome]
-) -> tuple[bool, float | None]:
-    """Whether fresh runs say otherwise, and the least milliseconds of a call on a real reply."""
-    real = [texts.texts[i] for i in texts.pool]
-    known = [first[i].status for i in texts.pool]
+def _repeated(sandbox: Sandbox, source: str, trial: Trial) -> Trial:
+    """With whether fresh runs conclude otherwise, and the least milliseconds of a call on a real
+    reply."""
+    real = [trial.plan.texts[i] for i in trial.plan.pool]
+    first = [trial.outcomes[i].status for i in trial.plan.pool]
     unsteady, best = False, float("inf")
     for turn in range(AGAIN):
         order = slice(None, None, -1 if turn % 2 else 1)  # in a fresh process, backwards as well
         begun = time.perf_counter()
-        said = [o.status for o in sandbox.evaluate(source, real[order])]
+        again = [o.status for o in sandbox.evaluate(source, real[order])]
         best = min(best, (time.perf_counter() - begun) * 1000 / len(real))
         unsteady = unsteady or any(
             a is not b and a.concluded and b.concluded
-            for a, b in zip(known[order], said, strict=True)
+            for a, b in zip(first[order], again, strict=True)
         )
-    return unsteady, best
+    return replace(trial, unsteady=unsteady, ms=best)
 
 
 # ---- the steps ---------------------------------------------------------------------------------
@@ -185,22 +173,13 @@ async def examine(
 
 
 def facts_of(shapes: Sequence[Transformed], habits: Sequence[Transformed]) -> list[Facts]:
-    """What the two programs said of each source; nothing of what one could not read."""
+    """What the two programs read in each source; nothing of what one could not read."""
     facts = []
-    for shape, found in zip(shapes, habits, strict=True):
-        hashes = json.loads(shape.text) if shape.status is Status.TRUE else []
-        read_ = json.loads(found.text) if found.status is Status.TRUE else {}
-        facts.append(
-            Facts(
-                tuple(hashes),
-                tuple(read_.get("strings", ())),
-                tuple(read_.get("numbers", ())),
-                read_.get("chars", ""),
-                frozenset(read_.get("marks", ())),
-                tuple(map(tuple, read_.get("samples", ()))),
-                tuple(read_.get("compared", ())),
-            )
-        )
+    for hashes, read_ in zip(shapes, habits, strict=True):
+        shape = json.loads(hashes.text) if hashes.status is Status.TRUE else ()
+        habit = json.loads(read_.text) if read_.status is Status.TRUE else {}
+        samples = tuple(map(tuple, habit.pop("samples", ())))
+        facts.append(Facts(shape=shape, samples=samples, **habit))
     return facts
 
 
@@ -213,37 +192,38 @@ def prepare(
 ) -> tuple[Reading, Probes]:
     """The instruction, read, and the texts to try its functions on."""
     reading = read(instruction, lang, tuple(c.text for c in cases))
-    strings = dict.fromkeys(s for fact in facts for s in fact.strings)
-    numbers = dict.fromkeys(n for fact in facts for n in fact.numbers)
-    samples = list(dict.fromkeys(s for fact in facts for s in fact.samples))
-    return reading, plan(reading, cases, list(strings), list(numbers), samples, replies)
+    strings, numbers, samples = (
+        list(dict.fromkeys(value for fact in facts for value in getattr(fact, name)))
+        for name in ("strings", "numbers", "samples")
+    )
+    return reading, plan(reading, cases, strings, numbers, samples, replies)
 
 
 def trials_of(
     reading: Reading,
     texts: Probes,
     facts: Sequence[Facts],
-    said: Sequence[Sequence[Outcome]],
-    late: Sequence[Sequence[Outcome]],
+    outcomes: Sequence[Sequence[Outcome]],
+    slow: Sequence[Sequence[Outcome]],
 ) -> list[Trial]:
-    """said, late: per function its outcomes on the plan's texts, and on its slow ones."""
+    """outcomes, slow: per function, on the plan's texts and on its slow ones."""
     counted = plain(reading)
-    known = [counted.known(text) for text in texts.texts]
+    labels = [counted.label(text) for text in texts.texts]
     short = [counted.too_little(text) for text in texts.texts]
     return [
-        Trial(reading, texts, known, short, fact, outcomes, slow)
-        for fact, outcomes, slow in zip(facts, said, late, strict=True)
+        Trial(reading, texts, labels, short, *of_function)
+        for of_function in zip(facts, outcomes, slow, strict=True)
     ]
 
 
 def conclude(trials: Sequence[Trial], texts: Probes) -> Diagnosis:
     cluster = clusters([t.facts for t in trials])
     by_check = [flags_of(t) for t in trials]
-    found = {flag for flags in by_check for flag in flags}
+    raised = {flag for flags in by_check for flag in flags}
     if near_copies(cluster):
-        found.add("near_copies")
+        raised.add("near_copies")
     if unbalanced_cases(texts):
-        found.add("unbalanced_cases")
+        raised.add("unbalanced_cases")
     checks = tuple(
         CheckDiagnosis(flags, _rounded(t.share(texts.pool)), _rounded(t.ms), n)
         for flags, t, n in zip(by_check, trials, cluster, strict=True)
@@ -255,7 +235,7 @@ def conclude(trials: Sequence[Trial], texts: Probes) -> Diagnosis:
         "cases": float(len(texts.cases)),
         "positive_cases": _mean([float(label) for _, label in texts.cases]),
     }
-    flags = tuple(f for f in FLAGS if f in found)
+    flags = tuple(f for f in FLAGS if f in raised)
     return Diagnosis(flags, checks, scores, len(set(cluster)))
 
 
@@ -264,5 +244,5 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return round(sum(known) / len(known), 4) if known else None
+    defined = [v for v in values if v is not None]
+    return _rounded(sum(defined) / len(defined)) if defined else None

@@ -1,13 +1,13 @@
-"""From what the functions said to flags: the rules, one function a flag.
+"""From outcomes to flags: the rules, one function a flag.
 
-Each rule is a pure function of a `Trial`: what one function said of every text of a plan. A rule
-claims nothing where the instruction's words, or the texts, leave it open.
+Each rule is a pure function of a `Trial`: the outcomes of one function on every text of a plan. A
+rule claims nothing where the instruction's words, or the texts, leave it open.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from autoif.base.records import Outcome, Status
@@ -18,7 +18,7 @@ ALIKE = 0.8  # Jaccard similarity of two functions' subtrees, from which they ar
 ORDINARY_MS = 20.0  # of one call on an ordinary reply: honest functions take less than one
 MINORITY = 0.2  # share of the rarer label, below which cases are one-sided
 CASES_RIGHT = 0.8  # share of the cases of each label that a function has to have right
-KNOWN, WRONG = 4, 0.5  # so many texts known, and wrong on this share of them: it is against them
+LABELLED, WRONG = 4, 0.5  # flagged from so many texts labelled by counting, and this share wrong
 SELDOM = 0.4  # of real replies, follow a demand by chance
 RARELY = 0.3  # of real replies, accepted by a function that only forbids
 REAL = 40  # characters from which a reply counts as a substantial one
@@ -29,52 +29,53 @@ BEGUN = 0.8  # share of texts on which a function has to come to a conclusion
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the inspector read in one source."""
+    """What the programs `shape` and `habits` read in one source."""
 
-    shape: tuple[int, ...] = ()  # the whole first, then its parts
-    strings: tuple[str, ...] = ()
-    numbers: tuple[int, ...] = ()
+    shape: Sequence[int] = ()  # the whole first, then its subtrees
+    strings: Sequence[str] = ()
+    numbers: Sequence[int] = ()
     chars: str = ""
-    marks: frozenset[str] = frozenset()
-    samples: tuple[tuple[str, ...], ...] = ()  # of each pattern, texts that match it
-    compared: tuple[int, ...] = ()  # numbers with which something is compared
+    marks: Collection[str] = ()
+    samples: Sequence[tuple[str, ...]] = ()  # of each pattern, texts that match it
+    compared: Sequence[int] = ()  # numbers with which something is compared
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One function and what it said."""
+    """One function and its outcomes."""
 
     reading: Reading
     plan: Probes
-    known: Sequence[bool | None]  # what counting says of each text, where it can
+    labels: Sequence[bool | None]  # of each text by counting, where that decides
     short: Sequence[bool]  # which texts have clearly too little of what is wanted
     facts: Facts
-    said: Sequence[Outcome]  # per text of the plan
+    outcomes: Sequence[Outcome]  # per text of the plan
     slow: Sequence[Outcome]  # per long text
-    unsteady: bool = False  # another run said otherwise
+    unsteady: bool = False  # another run concluded otherwise
     ms: float | None = None  # of a call on an ordinary reply
 
     def accepts(self, index: int) -> bool:
-        return self.said[index].status is Status.TRUE
+        return self.outcomes[index].status is Status.TRUE
 
     def rejects(self, index: int) -> bool:
-        return self.said[index].status is Status.FALSE
+        return self.outcomes[index].status is Status.FALSE
 
     def share(self, indices: Sequence[int]) -> float | None:
         """Of the texts on which it concluded, those it accepts."""
-        said = [self.said[i].status for i in indices if self.said[i].status.concluded]
-        return sum(s is Status.TRUE for s in said) / len(said) if said else None
+        concluded = [i for i in indices if self.outcomes[i].status.concluded]
+        return sum(map(self.accepts, concluded)) / len(concluded) if concluded else None
 
     def right(self, label: bool) -> float | None:
         """Share of the cases of a label that it has right; an error is not right."""
         cases = [i for i, expected in self.plan.cases if expected is label]
         want = Status.TRUE if label else Status.FALSE
-        return sum(self.said[i].status is want for i in cases) / len(cases) if cases else None
+        return sum(self.outcomes[i].status is want for i in cases) / len(cases) if cases else None
 
     def wrong(self, labelled: Sequence[tuple[int, bool]]) -> bool:
         """Whether it concluded otherwise on one of these texts."""
         return any(
-            self.said[i].status.concluded and self.accepts(i) is not label for i, label in labelled
+            self.outcomes[i].status.concluded and self.accepts(i) is not label
+            for i, label in labelled
         )
 
 
@@ -102,28 +103,24 @@ def reject_all(trial: Trial) -> bool:
         return True
     if trial.share(plan.pool) != 0.0:
         return False
-    positive = [i for i, label in plan.cases if label]
-    if positive:
-        return not any(trial.accepts(i) for i in positive)
-    return not any(trial.accepts(i) for i in range(len(plan.texts)) if i not in plan.empty)
+    witnesses = [i for i, label in plan.cases if label]
+    if not witnesses:
+        witnesses = [i for i in range(len(plan.texts)) if i not in plan.empty]
+    return not any(map(trial.accepts, witnesses))
 
 
 def _against(trial: Trial, label: bool) -> bool:
     """Whether it is wrong on most of the texts of which counting says that label."""
-    known = [i for i in range(len(trial.plan.texts)) if trial.known[i] is label]
-    wrong = [i for i in known if (trial.rejects(i) if label else trial.accepts(i))]
-    return len(known) >= KNOWN and len(wrong) > WRONG * len(known)
+    labelled = [(i, label) for i, counted in enumerate(trial.labels) if counted is label]
+    wrong = sum(trial.wrong([one]) for one in labelled)
+    return len(labelled) >= LABELLED and wrong > WRONG * len(labelled)
 
 
 def _falls_apart(trial: Trial) -> bool:
     """It forbids, accepts two texts, and no way to put them together; nor most real replies."""
     reading, plan = trial.reading, trial.plan
-    if (
-        reading.numbers
-        or not (reading.forbids or reading.each)
-        or reading.narrow
-        or not plan.joined
-    ):
+    joinable = (reading.forbids or reading.each) and not (reading.numbers or reading.narrow)
+    if not joinable or not plan.joined:
         return False
     share = trial.share(plan.pool)
     # As sentences or lines, where it is about those; else each of the three ways has to fall.
@@ -135,11 +132,10 @@ def _falls_apart(trial: Trial) -> bool:
 
 def fails(trial: Trial) -> bool:
     texts = [*trial.plan.pool, *(i for i, _ in trial.plan.cases)]
-    said = [trial.said[i] for i in texts]
-    errors = sum(
-        o.status in (Status.ERROR, Status.CRASH) and o.detail != "nondeterministic" for o in said
-    )
-    return bool(texts) and errors > (1 - BEGUN) * len(texts)
+    outcomes = [trial.outcomes[i] for i in texts]
+    errors = [o for o in outcomes if o.status in (Status.ERROR, Status.CRASH)]
+    errors = [o for o in errors if o.detail != "nondeterministic"]
+    return bool(texts) and len(errors) > (1 - BEGUN) * len(texts)
 
 
 def contradicts_cases(trial: Trial) -> bool:
@@ -152,26 +148,23 @@ def contradicts_instruction(trial: Trial) -> bool:
     with numbers, and has none near any of the instruction's."""
     named = {*trial.reading.numbers, *map(int, re.findall(r"\d{1,9}", trial.reading.text))}
     digits = re.findall(r"\d{1,9}", " ".join(trial.facts.strings))
-    known = {*trial.facts.numbers, *trial.facts.compared, *map(int, digits)}
-    near = any(abs(n - other) <= 1 for n in named for other in known)
-    if trial.facts.compared and max(named, default=0) > 2 and not near:
-        return True
-    return trial.wrong(trial.plan.stated)
+    constants = {*trial.facts.numbers, *trial.facts.compared, *map(int, digits)}
+    near = any(abs(n - other) <= 1 for n in named for other in constants)
+    other_number = bool(trial.facts.compared) and max(named, default=0) > 2 and not near
+    return other_number or trial.wrong(trial.plan.stated)
 
 
 def nondeterministic(trial: Trial) -> bool:
     return (
         trial.unsteady
-        or bool(trial.facts.marks & {"clock", "chance", "hash", "set_order"})
-        or any(o.detail == "nondeterministic" for o in trial.said)
+        or not {"clock", "chance", "hash", "set_order"}.isdisjoint(trial.facts.marks)
+        or any(o.detail == "nondeterministic" for o in trial.outcomes)
     )
 
 
 def slow(trial: Trial) -> bool:
-    late = (Status.TIMEOUT, Status.MEMORY)
-    if any(o.status in late for o in (*trial.said, *trial.slow)):
-        return True
-    return trial.ms is not None and trial.ms > ORDINARY_MS
+    stopped = (o.status in (Status.TIMEOUT, Status.MEMORY) for o in (*trial.outcomes, *trial.slow))
+    return any(stopped) or (trial.ms is not None and trial.ms > ORDINARY_MS)
 
 
 def hackable(trial: Trial) -> bool:
@@ -181,33 +174,32 @@ def hackable(trial: Trial) -> bool:
     # "Spell numbers as words" holds of the empty reply, and of most others as well.
     certain = reading.least or reading.quoted or reading.structural or reading.ordered
     share = trial.share(plan.pool) or 0.0
-    if any(trial.accepts(i) for i in plan.empty) and (certain or share < SELDOM):
+    if any(map(trial.accepts, plan.empty)) and (certain or share < SELDOM):
         return True
-    short = [i for i in range(len(plan.texts)) if trial.short[i]]
-    if any(trial.accepts(i) for i in short):
+    if any(trial.accepts(i) for i, short in enumerate(trial.short) if short):
         return True
     one_is_too_little = reading.least >= 2 or reading.structural or bool(reading.quoted)
-    words = [trial.accepts(i) for i in plan.words]
-    if one_is_too_little and sum(words) > len(words) / 2:
+    if one_is_too_little and sum(map(trial.accepts, plan.words)) > len(plan.words) / 2:
         return True
-    return _copy_is_a_hack(reading) and any(trial.accepts(i) for i in plan.copies)
+    return _copy_is_a_hack(reading) and any(map(trial.accepts, plan.copies))
+
+
+_SEVERAL_LINES = re.compile(
+    r"\b(?:lines|paragraphs|bullets?|bullet points|items|steps|sections|table|list|rows)\b"
+    r"|行|段|列表|清单|条|表格",
+    re.IGNORECASE,
+)
 
 
 def _copy_is_a_hack(reading: Reading) -> bool:
-    """The instruction said back does not follow itself: it names the thing once, or is one line."""
+    """A copy of the instruction does not follow it: it names the thing once, or is one line."""
     if "\n" in reading.text:
         return False
     if reading.times and len(reading.quoted) == 1 and reading.least >= 2:
         return reading.text.lower().count(reading.quoted[0].lower()) < reading.least
     if reading.extent or reading.quoted or reading.forbids:
         return False
-    parts = re.search(
-        r"\b(?:lines|paragraphs|bullets?|bullet points|items|steps|sections|table|list|rows)\b"
-        r"|行|段|列表|清单|条|表格",
-        reading.text,
-        re.IGNORECASE,
-    )
-    return bool(parts) and reading.least >= 2
+    return bool(_SEVERAL_LINES.search(reading.text)) and reading.least >= 2
 
 
 def format_sensitive(trial: Trial) -> bool:
@@ -216,20 +208,20 @@ def format_sensitive(trial: Trial) -> bool:
         return False
     positive = {i for i, label in trial.plan.cases if label}
     negative = {i for i, label in trial.plan.cases if not label}
-    allowed = set()
-    if not reading.at_start:
-        allowed |= {"preamble", "bare_preamble"}
-    if not reading.at_end:
-        allowed.add("closing")
-    if not (reading.at_start or reading.at_end or reading.marked_up):
-        allowed |= {"bold", "bold_term"}
-    if not (reading.at_start or reading.at_end or reading.fenced):
-        allowed.add("fence")
+    at_edge = reading.at_start or reading.at_end
+    matters = {  # a change that the instruction may well be about proves nothing
+        "preamble": reading.at_start,
+        "bare_preamble": reading.at_start,
+        "closing": reading.at_end,
+        "bold": at_edge or reading.marked_up,
+        "bold_term": at_edge or reading.marked_up,
+        "fence": at_edge or reading.fenced,
+    }
     proven = any(trial.accepts(i) for i in positive)
     fallen: dict[str, list[bool]] = {}
     risen: dict[str, list[bool]] = {}
     for kind, base, changed in trial.plan.variants:
-        if kind not in allowed or not trial.said[changed].status.concluded:
+        if matters[kind] or not trial.outcomes[changed].status.concluded:
             continue
         if trial.accepts(base) and base not in negative and (base in positive or not proven):
             fallen.setdefault(kind, []).append(trial.rejects(changed))
@@ -239,14 +231,11 @@ def format_sensitive(trial: Trial) -> bool:
 
 
 def _minds(flips: Mapping[str, Sequence[bool]]) -> bool:
-    """Whether a change around most texts changes the verdict. The lively preamble alone does not
-    count: the marks in it may matter."""
+    """Whether a change around most texts changes the verdict. One preamble alone does not count:
+    the marks in it may matter."""
     minded = {kind for kind, values in flips.items() if sum(values) >= FLIPPED * len(values)}
-    if "preamble" not in minded:
-        minded.discard("bare_preamble")
-    if "bare_preamble" not in minded:
-        minded.discard("preamble")
-    return bool(minded)
+    preambles = {"preamble", "bare_preamble"}
+    return preambles <= minded or bool(minded - preambles)
 
 
 _OF_LATIN = re.compile(
@@ -257,8 +246,11 @@ _OF_LATIN = re.compile(
 _OF_SPACES = re.compile(r"空格|英文|英语|字母|单词|拼音|分隔|english|space|latin", re.IGNORECASE)
 _OF_BYTES = re.compile(r"字节|编码|utf|gbk|byte|encod", re.IGNORECASE)
 _HALF = re.compile(r"半角|英文|英语|english|ascii", re.IGNORECASE)
-_FULL_WIDTH = {"逗号": ",，", "句号": ".。", "问号": "?？", "感叹号": "!！", "叹号": "!！",
-               "冒号": ":：", "分号": ";；", "引号": "\"“", "括号": "(（"}  # fmt: skip
+_FULL_WIDTH = (
+    ("逗号", ",", "，"), ("句号", ".", "。"), ("问号", "?", "？"), ("感叹号", "!", "！"),
+    ("叹号", "!", "！"), ("冒号", ":", "："), ("分号", ";", "；"), ("引号", '"', "“"),
+    ("括号", "(", "（"),
+)  # fmt: skip
 
 
 def language_trap(trial: Trial) -> bool:
@@ -266,16 +258,15 @@ def language_trap(trial: Trial) -> bool:
     if not reading.zh:
         return False
     text = reading.text
-    if "words" in marks and not _OF_SPACES.search(text):
+    half_width = _half_width_only(trial.facts, text)
+    if (
+        ("words" in marks and not _OF_SPACES.search(text))
+        or ("bytes" in marks and not _OF_BYTES.search(text))
+        or ("ascii" in marks and "wide" not in marks and not _OF_LATIN.search(text))
+        or (half_width and not trial.plan.expected)
+    ):
         return True
-    if "bytes" in marks and not _OF_BYTES.search(text):
-        return True
-    if "ascii" in marks and "wide" not in marks and not _OF_LATIN.search(text):
-        return True
-    if not trial.plan.expected and _half_width_only(trial.facts, text):
-        return True
-    habits = marks & {"runs", "words", "bytes", "ascii", "casing"}
-    suspect = bool(habits) or _half_width_only(trial.facts, text)
+    suspect = half_width or not {"runs", "words", "bytes", "ascii", "casing"}.isdisjoint(marks)
     return suspect and trial.wrong(trial.plan.expected)
 
 
@@ -284,12 +275,10 @@ def _half_width_only(facts: Facts, text: str) -> bool:
     if _HALF.search(text):
         return False
     looked_for = {c for s in facts.strings for c in _latin_marks(s)}
-    for name, (half, full) in ((n, tuple(v)) for n, v in _FULL_WIDTH.items()):
+    for name, half, full in _FULL_WIDTH:
         if name in text and half in looked_for and full not in facts.chars and half not in text:
             return True
-    sentences = re.search(r"句", text)
-    ends = looked_for & set(".!?")
-    return bool(sentences and ends and not set("。！？") & set(facts.chars))
+    return "句" in text and bool(looked_for & set(".!?")) and not set("。！？") & set(facts.chars)
 
 
 def _latin_marks(pattern: str) -> set[str]:
@@ -319,13 +308,11 @@ FLAGS = (*RULES, *OF_VERIFIERS)
 
 def flags_of(trial: Trial) -> tuple[str, ...]:
     """A function that does not end, or only fails, says nothing else of itself."""
-    found: list[str] = []
+    flags: list[str] = []
     for name, rule in RULES.items():
-        if rule(trial):
-            found.append(name)
-            if name == "fails":
-                break
-    return tuple(found)
+        if "fails" not in flags and rule(trial):
+            flags.append(name)
+    return tuple(flags)
 
 
 # ---- the functions together --------------------------------------------------------------------
@@ -343,12 +330,10 @@ def clusters(facts: Sequence[Facts]) -> list[int]:
 
 
 def _alike(one: Facts, other: Facts) -> bool:
-    if not one.shape or not other.shape:
-        return False
-    if one.shape[0] == other.shape[0]:
-        return True
     a, b = set(one.shape), set(other.shape)
-    return len(a & b) >= ALIKE * len(a | b)
+    if not a or not b:
+        return False
+    return one.shape[0] == other.shape[0] or len(a & b) >= ALIKE * len(a | b)
 
 
 def near_copies(cluster: Sequence[int]) -> bool:

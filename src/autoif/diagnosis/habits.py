@@ -17,79 +17,71 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-CLOCK = {"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter", "process_time",
-         "gmtime", "localtime", "ctime"}  # fmt: skip
-CHANCE = {"random", "secrets", "uuid"}
-CHANCE_CALLS = ("os.urandom", "os.getpid", "os.getrandom", "numpy.random")
-
-
 # ---- marks -------------------------------------------------------------------------------------
+
+# Mark -> the full names of calls that earn it.
+CALLS = (
+    ("clock", r"(?:time|datetime|date)(?:\.\w+)*\.(?:now|today|utcnow|time|time_ns|monotonic|"
+              r"perf_counter|process_time|gmtime|localtime|ctime)"),
+    ("chance", r"(?:os\.(?:urandom|getpid|getrandom)|numpy\.random).*"),
+    ("hash", r"hash|id"),
+    ("bytes", r"(?:.*\.)?encode|bytes|bytearray"),
+    ("casing", r"(?:.*\.)?(?:islower|isupper|istitle|isalpha)"),
+    ("wide", r"unicodedata\.normalize"),
+    ("ascii", r"(?:.*\.)?isascii"),
+)  # fmt: skip
+UNSEEDED = ("chance", r"(?:random|secrets|uuid)(?:\..*)?")
+IMPORT = ("__import__", "importlib.import_module")
+WIDE_CLASS = r"\[[^\]]*(?:[^\x00-\x7f]|\\u|\\w)[^\]]*\]"
+SPACES = (r"\s+", r"\s", " ", " +")
 
 
 def marks(tree: ast.Module) -> set[str]:
     """clock, chance, hash, set_order: it may say something else elsewhere. words, bytes, ascii,
-    runs: how it cuts a text up."""
+    wide, casing, runs: how it cuts a text up."""
+    nodes = list(ast.walk(tree))
+    full = _imported(nodes)
+    calls = [(node, _dotted(node.func, full)) for node in nodes if isinstance(node, ast.Call)]
+    seeded = any(name in ("random.seed", "random.Random") and node.args for node, name in calls)
+    patterns = CALLS if seeded else (*CALLS, UNSEEDED)
+    seen = {mark for mark, pattern in patterns for _, name in calls if re.fullmatch(pattern, name)}
+    sets = _Sets(nodes)
+    joined = {id(a) for node, _ in calls if getattr(node.func, "attr", "") == "join"
+              for a in node.args}  # fmt: skip
+    for call, name in calls:
+        first = getattr(call.args[0], "value", "") if call.args else None
+        head, _, last = name.rpartition(".")
+        if name in IMPORT and first in ("random", "secrets", "uuid", "time"):
+            seen.add("chance")
+        spaces = SPACES if head == "re" else (None, " ")
+        if last == "split" and first in spaces and id(call) not in joined:
+            seen.add("words")
+    for node in nodes:
+        if sets.shows_order(node):
+            seen.add("set_order")
+        match node:
+            case ast.keyword(value=ast.Name(id="hash" | "id")):
+                seen.add("hash")
+            case ast.Attribute(attr=attr):
+                if attr.startswith("ascii_") or _dotted(node, full) in ("re.ASCII", "re.A"):
+                    seen.add("ascii")
+            case ast.Constant(value=str() as text):
+                if re.search(r"\[[^\]]*[aA]-[zZ][^\]]*\]", text):
+                    seen.add("wide" if re.search(WIDE_CLASS, text) else "ascii")
+                if re.search(r"\\w\+|\\b|\\S\+", text):
+                    seen.add("runs")
+    return seen
+
+
+def _imported(nodes: Iterable[ast.AST]) -> dict[str, str]:
+    """The full names of what is imported, by the names that the source gives it."""
     full: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             full |= {a.asname or a.name.partition(".")[0]: a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
             full |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-    found: set[str] = set()
-    joined = {
-        id(part)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "join"
-        for part in node.args
-    }
-    stored = [(n.targets[0].id, n.value) for n in ast.walk(tree)
-              if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]  # fmt: skip
-    sets = {name for name, value in stored if _is_set(value, set())}
-    listed = {name for name, value in stored if _listed_set(value, sets)}
-    seeded = any(_dotted(n.func, full) in ("random.seed", "random.Random") and n.args
-                 for n in ast.walk(tree) if isinstance(n, ast.Call))  # fmt: skip
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = _dotted(node.func, full)
-            head, _, last = name.rpartition(".")
-            if last in CLOCK and head.partition(".")[0] in ("time", "datetime", "date"):
-                found.add("clock")
-            if (name.partition(".")[0] in CHANCE and not seeded) or name.startswith(CHANCE_CALLS):
-                found.add("chance")
-            if name in ("__import__", "importlib.import_module") and node.args:
-                module = getattr(node.args[0], "value", "")
-                if module in CHANCE | {"time"}:
-                    found.add("chance")
-            if name in ("hash", "id"):
-                found.add("hash")
-            if _takes_any(node, name, sets):
-                found.add("set_order")
-            if last == "split" and id(node) not in joined and _on_space(node, head):
-                found.add("words")
-            if last == "encode" or name in ("bytes", "bytearray"):
-                found.add("bytes")
-            if last in ("islower", "isupper", "istitle", "isalpha"):
-                found.add("casing")
-            if name == "unicodedata.normalize":
-                found.add("wide")
-            if last == "isascii":
-                found.add("ascii")
-        elif isinstance(node, ast.Subscript) and (
-            _listed_set(node.value, sets) or getattr(node.value, "id", "") in listed
-        ):
-            found.add("set_order")
-        elif isinstance(node, ast.keyword) and getattr(node.value, "id", "") in ("hash", "id"):
-            found.add("hash")
-        elif isinstance(node, ast.Attribute):
-            if node.attr.startswith("ascii_") or _dotted(node, full) in ("re.ASCII", "re.A"):
-                found.add("ascii")
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.search(r"\[[^\]]*[aA]-[zZ][^\]]*\]", node.value):
-                wide = re.search(r"\[[^\]]*(?:[^\x00-\x7f]|\\u|\\w)[^\]]*\]", node.value)
-                found.add("wide" if wide else "ascii")
-            if re.search(r"\\w\+|\\b|\\S\+", node.value):
-                found.add("runs")
-    return found
+    return full
 
 
 def _dotted(node: ast.expr, full: dict[str, str]) -> str:
@@ -100,34 +92,44 @@ def _dotted(node: ast.expr, full: dict[str, str]) -> str:
     return ""
 
 
-def _on_space(node: ast.Call, head: str) -> bool:
-    if head == "re":
-        return bool(node.args) and getattr(node.args[0], "value", "") in (r"\s+", r"\s", " ", " +")
-    return not node.args or getattr(node.args[0], "value", "") in (None, " ")
+class _Sets:
+    """Which expressions are sets, or lists of a set's elements."""
+
+    def __init__(self, nodes: Iterable[ast.AST]) -> None:
+        stored = [(n.targets[0].id, n.value) for n in nodes
+                  if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]  # fmt: skip
+        self.names: set[str] = set()
+        self.names = {name for name, value in stored if self.holds(value)}
+        self.listed = {name for name, value in stored if self.lists(value)}
+
+    def holds(self, node: ast.expr | None) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in self.names
+        return isinstance(node, (ast.Set, ast.SetComp)) or _calls(node, "set", "frozenset")
+
+    def lists(self, node: ast.expr) -> bool:
+        return _calls(node, "list", "tuple") and self.holds(_argument(node))
+
+    def shows_order(self, node: ast.AST) -> bool:
+        """Whether one element of a set is taken, or all in the set's order."""
+        match node:
+            case ast.Subscript(value=value):
+                return self.lists(value) or getattr(value, "id", "") in self.listed
+            case ast.Call(func=ast.Attribute(attr="join")):
+                return self.holds(_argument(node))
+            case ast.Call(func=ast.Attribute(attr="pop", value=value), args=[]):
+                return self.holds(value)
+            case ast.Call(func=ast.Name(id="next"), args=[first, *_]):
+                return _calls(first, "iter") and self.holds(_argument(first))
+        return False
 
 
-def _is_set(node: ast.expr | None, sets: set[str]) -> bool:
-    if isinstance(node, ast.Name):
-        return node.id in sets
-    named = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("set", "frozenset")
-    return named or isinstance(node, (ast.Set, ast.SetComp))
+def _calls(node: ast.AST | None, *names: str) -> bool:
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") in names
 
 
-def _listed_set(node: ast.expr, sets: set[str]) -> bool:
-    called = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("list", "tuple")
-    return called and bool(node.args) and _is_set(node.args[0], sets)  # type: ignore[attr-defined]
-
-
-def _takes_any(node: ast.Call, name: str, sets: set[str]) -> bool:
-    """Takes one element of a set, or all in the set's order."""
-    given = node.args[0] if node.args else None
-    if name == "next" and isinstance(given, ast.Call) and getattr(given.func, "id", "") == "iter":
-        return bool(given.args) and _is_set(given.args[0], sets)
-    if isinstance(node.func, ast.Attribute):
-        if node.func.attr == "join":
-            return _is_set(given, sets)
-        return node.func.attr == "pop" and _is_set(node.func.value, sets) and not node.args
-    return False
+def _argument(node: Any) -> ast.expr | None:
+    return node.args[0] if node.args else None
 
 
 # ---- constants ---------------------------------------------------------------------------------
@@ -213,10 +215,9 @@ def compared(tree: ast.Module) -> Iterator[int]:
     """Numbers above one with which something is compared."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
-            for part in (node.left, *node.comparators):
-                value = getattr(part, "value", None)
-                if isinstance(part, ast.Constant) and type(value) is int and value > 1:
-                    yield value
+            for side in (node.left, *node.comparators):
+                if isinstance(side, ast.Constant) and type(side.value) is int and side.value > 1:
+                    yield side.value
 
 
 def comply(source: str) -> str:
@@ -228,7 +229,7 @@ def comply(source: str) -> str:
     if any(isinstance(n, ast.Attribute) and n.attr == "punctuation" for n in ast.walk(tree)):
         chars |= set("!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~")
     numbers = [v for v in values if type(v) is int and 0 <= v <= 10**9]
-    found = {
+    facts = {
         "strings": distinct((s for s in strings if 0 < len(s) <= 80), 24),
         "numbers": distinct(numbers, 12),
         "compared": distinct(compared(tree), 12),
@@ -236,4 +237,4 @@ def comply(source: str) -> str:
         "chars": "".join(sorted(chars))[:400],
         "marks": sorted(marks(tree)),
     }
-    return json.dumps(found)
+    return json.dumps(facts)

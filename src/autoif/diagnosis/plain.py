@@ -1,7 +1,7 @@
 """The plainest instructions, decided by counting: what a right function has to say of a text.
 
 For a handful of wordings (so many words, no digits, in English) it can be computed whether a text
-follows, so a function can be compared with that on real replies. `known` is cautious: True and
+follows, so a function can be compared with that on real replies. `label` is cautious: True and
 False leave a margin for every way to count, all else is None; and an instruction that says more
 than one such thing is not judged by a part of it, except that too little of what it wants at least
 is too little whatever else it wants.
@@ -10,9 +10,8 @@ is too little whatever else it wants.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from autoif.base.language import AT_LEAST_EN, AT_MOST_EN, CJK, NUMBERS_ZH, number_value
 from autoif.diagnosis.reading import Reading, upper
@@ -21,11 +20,8 @@ Rule = Callable[[str], bool | None]
 
 _N = r"(?P<n>\d{1,4}|[a-z]+)"
 _UNIT = r"(?P<unit>words?|sentences?|lines?|paragraphs?|characters?|bullet points|bullets)"
-_AT_MOST = (
-    rf"(?:{AT_MOST_EN}|under|below|within|"
-    r"(?:a )?maximum of|not exceed(?:ing)?)"
-)
-_AT_LEAST = rf"(?:{AT_LEAST_EN}|more than|over|(?:a )?minimum of)"
+_AT_MOST = rf"{AT_MOST_EN}|under|below|within|(?:a )?maximum of|not exceed(?:ing)?"
+_AT_LEAST = rf"{AT_LEAST_EN}|more than|over|(?:a )?minimum of"
 FILLER = re.compile(
     r"\b(?:please|your|the|a|an|in|of|reply|response|answer|text|whole|entire|anywhere|at all|use|"
     r"write|keep|do|any|make|sure|should|must|be|to|contain|include|it|that|is|with|and|long|stay|"
@@ -52,12 +48,12 @@ _LATIN = re.compile(r"[A-Za-z]")
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """What is known of texts under one instruction."""
+    """What counting says of texts under one instruction."""
 
     rule: Rule | None  # decides, where the instruction says one such thing and no other
     least: tuple[tuple[str, int], ...]  # unit and number that any following text has to reach
 
-    def known(self, text: str) -> bool | None:
+    def label(self, text: str) -> bool | None:
         return self.rule(text) if self.rule else None
 
     def too_little(self, text: str) -> bool:
@@ -66,54 +62,50 @@ class Plain:
 
 
 def plain(reading: Reading) -> Plain:
-    bare = reading.text.lower()
-    return Plain(_rule(bare, reading), tuple(_lower_bounds(reading)))
+    return Plain(_rule(reading.text.lower(), reading), tuple(_lower_bounds(reading)))
 
 
 def _rule(text: str, reading: Reading) -> Rule | None:
-    for find in (_extent, _extent_zh, _sign, _quoted, _case, _language):
-        found = find(text, reading)
-        if found is not None:
-            rule, span = found
-            if not FILLER.sub("", text[: span[0]] + " " + text[span[1] :]):
+    for rule_of in (_extent, _sign, _quoted, _case, _language):
+        for rule, match in rule_of(text, reading):
+            if not FILLER.sub("", f"{text[: match.start()]} {text[match.end() :]}"):
                 return rule
     return None
 
 
-Found = tuple[Rule, tuple[int, int]]
+Rules = Iterator[tuple[Rule, re.Match[str]]]  # each with the words that state it
+_UNBOUNDED = 10**9
+_ZH_NUMBER = rf"(?P<n>\d{{1,4}}|{NUMBERS_ZH})个?(?P<unit>汉?字|句话?)"
+_ZH_MOST = r"(?:不|勿|别)[得能可要应宜许]?(?:超过|多于|大于)|最多|至多|(?<!不)少于|在"
+_BOUNDS = {  # of each language the first that is there counts
+    "en": (
+        ("most", rf"(?:{_AT_MOST}) {_N} {_UNIT}"),
+        ("least", rf"(?:{_AT_LEAST}) {_N} {_UNIT}"),
+        ("exact", rf"exactly {_N} {_UNIT}"),
+        ("range", rf"between {_N} and (?P<m>\d+|[a-z]+) {_UNIT}"),
+    ),
+    "zh": (
+        ("most", rf"(?:{_ZH_MOST}){_ZH_NUMBER}(?:以内|之内)?"),
+        ("least", rf"(?:至少|不少于|超过|多于){_ZH_NUMBER}"),
+    ),
+}
 
 
-def _extent(text: str, reading: Reading) -> Found | None:
-    match = re.search(rf"(?:{_AT_MOST}) {_N} {_UNIT}", text)
-    if match and (n := number_value(match["n"])):
-        return _within(match["unit"], 0, n), match.span()
-    match = re.search(rf"(?:{_AT_LEAST}) {_N} {_UNIT}", text)
-    if match and (n := number_value(match["n"])):
-        return _within(match["unit"], n, 10**9), match.span()
-    match = re.search(rf"exactly {_N} {_UNIT}", text)
-    if match and (n := number_value(match["n"])):
-        return _within(match["unit"], n, n), match.span()
-    match = re.search(rf"between {_N} and (?P<m>\d+|[a-z]+) {_UNIT}", text)
-    if match and (n := number_value(match["n"])) and (m := number_value(match["m"])):
-        return _within(match["unit"], n, m), match.span()
-    return None
-
-
-def _extent_zh(text: str, reading: Reading) -> Found | None:
-    number = rf"(?P<n>\d{{1,4}}|{NUMBERS_ZH})个?(?P<unit>汉?字|句话?)"
-    most = r"(?:不|勿|别)[得能可要应宜许]?(?:超过|多于|大于)|最多|至多|(?<!不)少于|在"
-    match = re.search(rf"(?:{most}){number}(?:以内|之内)?", text)
-    if match and (n := number_value(match["n"])):
-        return _within(match["unit"], 0, n), match.span()
-    match = re.search(rf"(?:至少|不少于|超过|多于){number}", text)
-    if match and (n := number_value(match["n"])):
-        return _within(match["unit"], n, 10**9), match.span()
-    return None
+def _extent(text: str, reading: Reading) -> Rules:
+    for bounds in _BOUNDS.values():
+        for kind, pattern in bounds:
+            match = re.search(pattern, text)
+            n = number_value(match["n"]) if match else None
+            m = number_value(match["m"]) if match and kind == "range" else n
+            if match and n and m:
+                low = 0 if kind == "most" else n
+                high = _UNBOUNDED if kind == "least" else m
+                yield _within(match["unit"], low, high), match
+                break
 
 
 def _within(unit: str, low: int, high: int) -> Rule:
     """Between low and high, whichever way the unit is counted."""
-
     sentences = unit[:4] == "sent" or unit[0] == "句"
 
     def rule(text: str) -> bool | None:
@@ -131,7 +123,6 @@ def _within(unit: str, low: int, high: int) -> Rule:
 
 def _most(unit: str, text: str) -> int:
     """As many as anyone could count, and some."""
-    lines = sum(bool(line.strip()) for line in text.splitlines())
     match unit[:2]:
         case "wo":
             return len(re.findall(r"\w+|\S+", text)) + len(CJK.findall(text))
@@ -140,7 +131,7 @@ def _most(unit: str, text: str) -> int:
         case "li":
             return len(text.splitlines())
         case "pa" | "bu":
-            return lines
+            return _full_lines(text)
         case _:
             return len(text)
 
@@ -152,7 +143,7 @@ def _fewest(unit: str, text: str) -> int:
         case "se" | "句" | "句话":
             return len(re.findall(r"\w[.!?。！？]+[\"”')]*(?=\s|$|[\u4e00-\u9fff])", text))
         case "li" | "bu":
-            return sum(bool(line.strip()) for line in text.splitlines())
+            return _full_lines(text)
         case "pa":
             return len([p for p in re.split(r"\n\s*\n", text) if p.strip()])
         case "字" | "汉字":
@@ -161,45 +152,42 @@ def _fewest(unit: str, text: str) -> int:
             return len(re.sub(r"\s", "", text))
 
 
-def _sign(text: str, reading: Reading) -> Found | None:
+def _full_lines(text: str) -> int:
+    return sum(bool(line.strip()) for line in text.splitlines())
+
+
+def _sign(text: str, reading: Reading) -> Rules:
     for names, signs in _SIGNS.items():
         match = re.search(rf"{_FORBID}(?: \w+){{0,3}}? ?(?:使用|用|出现|任何|有)*(?:{names})", text)
         if match:
-            return partial(_lacks, signs), match.span()
-    return None
+            yield set(signs).isdisjoint, match
+            return
 
 
-def _lacks(signs: str, text: str) -> bool:
-    return not set(signs) & set(text)
-
-
-def _quoted(text: str, reading: Reading) -> Found | None:
+def _quoted(text: str, reading: Reading) -> Rules:
     if len(reading.quoted) != 1 or not reading.quoted[0].isalpha():
-        return None
+        return
     word = reading.quoted[0].lower()
     match = re.search(
         rf"(?:do not|don't|never|avoid|without|不要|不得|不能|不使用|不出现)"
         rf".*[\"'“‘「]{re.escape(word)}.",
         text,
     )
-    if not match or len(word) < 2:
-        return None
 
     def rule(reply: str) -> bool | None:
         if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", reply.lower()):
             return False
         return True if word not in reply.lower() else None
 
-    return rule, match.span()
+    if match and len(word) > 1:
+        yield rule, match
 
 
-def _case(text: str, reading: Reading) -> Found | None:
+def _case(text: str, reading: Reading) -> Rules:
     match = re.search(
         r"(?:in |only |all )*(lower ?case|upper ?case|capital letters|capitals)", text
     )
-    if not match:
-        return None
-    small = match[1].startswith("lower")
+    small = match is not None and match[1].startswith("lower")
 
     def rule(reply: str) -> bool | None:
         if not _LATIN.search(reply) or CJK.search(reply):
@@ -208,21 +196,18 @@ def _case(text: str, reading: Reading) -> Found | None:
         letters = sum(a != b for a, b in zip(reply, wanted, strict=False))
         return True if reply == wanted else False if letters > 3 else None
 
-    return rule, match.span()
+    if match:
+        yield rule, match
 
 
-def _language(text: str, reading: Reading) -> Found | None:
+def _language(text: str, reading: Reading) -> Rules:
     match = re.search(
         r"(?:in |only )*(english)|(?:中文|汉语|汉字)(?:作答|书写)?|英文字母|英文|英语", text
     )
-    if not match:
-        return None
-    named = match[0]
-    if match[1]:
-        return _english, match.span()
-    if named.startswith(("中文", "汉")) or re.search(r"不|避免|禁|如", text):
-        return _chinese, match.span()
-    return None
+    if match and match[1]:
+        yield _english, match
+    elif match and (match[0].startswith(("中文", "汉")) or re.search(r"不|避免|禁|如", text)):
+        yield _chinese, match
 
 
 def _english(text: str) -> bool | None:
@@ -251,15 +236,13 @@ _ZH_UNITS = {"段": "paragraphs", "自然段": "paragraphs", "行": "lines", "�
              "汉字": "字"}  # fmt: skip
 
 
-def _lower_bounds(reading: Reading) -> list[tuple[str, int]]:
+def _lower_bounds(reading: Reading) -> Iterator[tuple[str, int]]:
     """What a text has to have at least, part of it or the whole; none where it is a condition."""
     if not reading.demands or reading.least < 2:
-        return []
-    found = []
-    for match in re.finditer(rf"(?<![\w.])(\d{{1,4}}|[a-z]+|{NUMBERS_ZH})", reading.text.lower()):
+        return
+    text = reading.text.lower()
+    for match in re.finditer(rf"(?<![\w.])(\d{{1,4}}|[a-z]+|{NUMBERS_ZH})", text):
         n = number_value(match[1])
-        unit = _UNITS.match(reading.text.lower(), match.end())
-        if n is None or n < 2 or unit is None or upper(reading.text, match):
-            continue
-        found.append((unit["unit"] or _ZH_UNITS[unit["zh"]], n))
-    return found
+        unit = _UNITS.match(text, match.end())
+        if n is not None and n >= 2 and unit and not upper(reading.text, match):
+            yield unit["unit"] or _ZH_UNITS[unit["zh"]], n

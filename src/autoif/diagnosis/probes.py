@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from autoif.base.records import Case
 from autoif.diagnosis.chinese import expected
-from autoif.diagnosis.reading import Reading, in_order
+from autoif.diagnosis.reading import GAP, STOP, Reading, in_order
 from autoif.diagnosis.stated import stated
 from autoif.diagnosis.strict import keyed, strict
 
@@ -48,7 +48,6 @@ PREAMBLES = {
     True: ("当然可以！下面是我的回答：\n\n", "下面是我想到的内容\n\n"),
 }
 CLOSING = {False: "\n\nLet me know whether this helps", True: "\n\n希望这对你有帮助"}
-KINDS = ("preamble", "bare_preamble", "closing", "fence", "bold", "bold_term")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +92,13 @@ def plan(
     def add(more: Iterable[str]) -> list[int]:
         return [texts.setdefault(text, len(texts)) for text in more]
 
+    def add_labelled(more: Iterable[tuple[str, bool]]) -> list[tuple[int, bool]]:
+        return [(add([text])[0], label) for text, label in more]
+
     mine, others = ("zh", "en") if reading.zh else ("en", "zh")
     real = add([*pool(mine), *replies])
     other = add(pool(others))
-    labelled = [(add([case.text])[0], case.expected) for case in cases]
+    labelled = add_labelled((case.text, case.expected) for case in cases)
     terms = _terms(reading, strings)
     all_numbers = list(dict.fromkeys([*reading.numbers, *numbers]))
     matching = dict.fromkeys(_matching(reading, samples, all_numbers))
@@ -109,15 +111,12 @@ def plan(
     made += [*bound, *add(strict(terms, in_order(reading.text), few, reading.zh))]
     empty, words = add(EMPTY), add(WORDS_ZH if reading.zh else WORDS)
     copies = add([reading.text, reading.text.rstrip(".。")]) if reading.text else []
-    known = [(add([text])[0], label) for text, label in expected(reading)]
-    said = [(add([text])[0], label) for text, label in stated(reading)]
+    expected_, stated_ = add_labelled(expected(reading)), add_labelled(stated(reading))
     positive = [index for index, label in labelled if label][:8]
     negative = [index for index, label in labelled if not label][:8]
     bases = [*positive, *negative, *made[: MOST_BASES - len(positive)], *bound]
     little = add(_little(reading))
-    joined = add(
-        _joined([cases[n].text for n, (_, label) in enumerate(labelled) if label][:4], reading.zh)
-    )
+    joined = add(_joined([case.text for case in cases if case.expected][:4], reading.zh))
     by_index = list(texts)
     variants = [
         (kind, base, add([text])[0])
@@ -126,8 +125,7 @@ def plan(
     ]
     return Probes(
         list(texts), real, other, made, empty, words, copies, little, joined, labelled, variants,
-        known, said,
-        list(_slow(reading.zh)),
+        expected_, stated_, list(_slow(reading.zh)),
     )  # fmt: skip
 
 
@@ -136,44 +134,38 @@ def plan(
 
 def _terms(reading: Reading, strings: Sequence[str]) -> list[str]:
     """What is quoted in the instruction or stands in the sources, patterns made plain."""
-    found = list(reading.quoted)
+    terms = list(reading.quoted)
     for text in strings:
         plain = re.sub(r"\\[bsSwWdDAZ][*+?]?|[\^$]", "", text)
         plain = re.sub(r"\\(\W)", r"\1", plain)
         if re.search(r"\[[^\]]*\][+*?{]|\.[*+]|\(\?", plain):
             continue  # a pattern, whatever is left of it
         if plain.strip() and (plain == text or not re.search(r"[\\()\[\]{}|*+?]", plain)):
-            found.append(plain)
-    return list(dict.fromkeys(found))[:MOST_TERMS]
+            terms.append(plain)
+    return list(dict.fromkeys(terms))[:MOST_TERMS]
 
 
 def _made(reading: Reading, terms: list[str], numbers: Sequence[int]) -> Iterator[str]:
     counts = [n for n in numbers if 0 < n <= 2000]
     bases = BASES[reading.zh]
-    lone, two, lines, _ = bases
-    gap = "" if reading.zh else " "
+    lone, two, text, _ = bases
+    lines, gap = text.split("\n"), GAP[reading.zh]
     if reading.structural:
         yield from _laid_out(terms, counts, reading.zh)
     for term in terms:
-        yield f"{lone}{gap}{term}"
-        yield f"{term}{gap}{lone}"
-        yield term
+        yield from (f"{lone}{gap}{term}", f"{term}{gap}{lone}", term)
         yield f"{lone}{gap}{term}{gap}{lone}."
-        yield f"{two}\n{term}"
-        yield f"{term}\n{two}"
-        yield f"{two}\n\n{term}"
-        yield f"## {term}\n\n{two}"
-        yield "\n".join(f"{term}{line}" for line in lines.split("\n"))
-        yield "\n".join(f"{term} {line}" for line in lines.split("\n"))
-        yield "\n".join(f"{line.rstrip('.。')}{term}" for line in lines.split("\n"))
-        yield f"{term}{two}{term}"
-        yield f"{lone}{gap}{term.upper()}"
+        yield from (f"{two}\n{term}", f"{term}\n{two}", f"{two}\n\n{term}", f"## {term}\n\n{two}")
+        yield "\n".join(f"{term}{line}" for line in lines)
+        yield "\n".join(f"{term} {line}" for line in lines)
+        yield "\n".join(f"{line.rstrip('.。')}{term}" for line in lines)
+        yield from (f"{term}{two}{term}", f"{lone}{gap}{term.upper()}")
         for n in [n for n in counts if n <= 12][:4]:
             yield gap.join([lone, *[term] * n])
             yield "\n".join(f"{line}{gap}{term}" for line in [lone] * n)
     for one, other in pairwise(terms):
         yield f"{one}{two}{other}"
-        yield f"{one} {lines}\n{other}"
+        yield f"{one} {text}\n{other}"
     if terms:
         yield from (gap.join(terms * n) for n in (1, *counts[:3]) if n <= 12)
         yield "\n".join(f"{term} {lone}" for term in terms)
@@ -185,7 +177,7 @@ def _made(reading: Reading, terms: list[str], numbers: Sequence[int]) -> Iterato
 
 
 def _laid_out(terms: Sequence[str], counts: Sequence[int], zh: bool) -> Iterator[str]:
-    """Objects, tables, lists and blocks of so many parts."""
+    """Objects, tables, lists and blocks of so many items."""
     line = BASES[zh][0]
     if terms:
         yield json.dumps(dict.fromkeys(terms, line), ensure_ascii=False)
@@ -203,7 +195,7 @@ def _matching(
     reading: Reading, samples: Sequence[Sequence[str]], numbers: Sequence[int]
 ) -> Iterator[str]:
     """What the sources look for: each alone, several of one kind, one of each kind."""
-    lone, gap = BASES[reading.zh][0], "" if reading.zh else " "
+    lone, gap = BASES[reading.zh][0], GAP[reading.zh]
     counts = [n for n in numbers if 1 < n <= 8]
     for texts in samples:
         one, other = texts[0], texts[-1]
@@ -216,21 +208,17 @@ def _matching(
 
 
 def _shapes(bases: Sequence[str]) -> Iterator[str]:
-    lone, two, lines, parts = bases
-    yield from (lone.lower(), lone.upper(), two.lower(), two.upper(), lone.title(), parts.upper())
+    lone, two, text, paragraphs = bases
+    lines = text.split("\n")
+    yield from (lone.lower(), lone.upper(), two.lower(), two.upper(), lone.title())
+    yield paragraphs.upper()
     yield from (f"{lone}?", f"{lone}？", f"{lone}!", f"{lone}！", f"{lone}...", f"{lone}……")
-    yield from (
-        f'"{two}"',
-        f"“{two}”",
-        f"({two})",
-        f"（{two}）",
-        f"**{two}**",
-        f"<<{lone}>>\n\n{two}",
-    )
+    yield from (f'"{two}"', f"“{two}”", f"({two})", f"（{two}）", f"**{two}**")
+    yield f"<<{lone}>>\n\n{two}"
     yield from (f"```\n{two}\n```", f"# {lone}\n\n{two}", f"{two}\n\nP.S. {lone}", f"{two} #note")
-    yield from ("\n".join(f"{mark}{line}" for line in lines.split("\n"))
+    yield from ("\n".join(f"{mark}{line}" for line in lines)
                 for mark in ("- ", "* ", "• ", "> ", "# "))  # fmt: skip
-    yield "\n".join(f"{n}. {line}" for n, line in enumerate(lines.split("\n"), 1))
+    yield "\n".join(f"{n}. {line}" for n, line in enumerate(lines, 1))
     yield "\n".join(sorted(("apple", "banana", "cherry", "date")))
     yield "\n".join(("date", "cherry", "banana", "apple"))
     yield from ("1, 2, 3, 4", "10 20 30", "7", "3.14", "2024-05-01", "12:30", "a@b.org", "35%")
@@ -241,8 +229,7 @@ def _shapes(bases: Sequence[str]) -> Iterator[str]:
 
 def _little(reading: Reading) -> Iterator[str]:
     if reading.quoted:
-        gap = "" if reading.zh else " "
-        yield gap.join(reading.quoted)
+        yield GAP[reading.zh].join(reading.quoted)
         yield "x".join(reading.quoted)
         yield f"{reading.quoted[0]}."
 
@@ -250,9 +237,8 @@ def _little(reading: Reading) -> Iterator[str]:
 def _joined(texts: Sequence[str], zh: bool) -> Iterator[str]:
     """Three ways to put each two together: side by side, as two sentences, as two lines."""
     for one, other in pairwise(texts):
-        stop = "。" if zh else ". "
-        yield one + ("" if zh else " ") + other
-        yield one.rstrip(" .。") + stop + other
+        yield one + GAP[zh] + other
+        yield one.rstrip(" .。") + STOP[zh] + GAP[zh] + other
         yield one + "\n" + other
 
 
@@ -266,11 +252,11 @@ def _sized(n: int, zh: bool) -> Iterator[str]:
         yield word * max(1, n - 1) + "。"
     if n <= 60:
         for more in SENTENCES[zh]:
-            yield ("" if zh else " ").join([*[sentence] * (n - 1), more])
+            yield GAP[zh].join([*[sentence] * (n - 1), more])
         yield "\n".join([sentence] * n)
         yield "\n\n".join([sentence] * n)
-        yield "\n".join(f"- {sentence}" for _ in range(n))
-        yield "\n".join(f"* {sentence}" for _ in range(n))
+        yield "\n".join([f"- {sentence}"] * n)
+        yield "\n".join([f"* {sentence}"] * n)
         yield "\n".join(f"{i}. {sentence}" for i in range(1, n + 1))
         yield f"{sentence} " + ", ".join(str(i) for i in range(1, n + 1))
         yield sentence + "!" * n

@@ -64,7 +64,6 @@ _IF = re.compile(r"\b(?:if|unless|when(?:ever)?)\b|如果|若|凡", re.IGNORECAS
 _CONDITION = re.compile(
     r"\b(?:any|(?<!-)separat\w+|between (?!\d))\b|任意|任何|之间|隔开|分隔", re.IGNORECASE
 )
-_EACH = re.compile(r"\b(?:every|each)\b|每|各", re.IGNORECASE)
 _MARKER = re.compile(  # what each part is to have
     r"\b(?:begin\w*|start(?:s|ing|ed)?|open(?:s|ing|ed)?|end(?:s|ing|ed)?|finish\w*|"
     r"close\w*|contain\w*|include\w*|have|has|prefix\w*|preced\w*|follow\w*|number\w*|form|like|into|both)\b|开头|结尾|收尾|包含|含|有|标|形式|以",
@@ -82,30 +81,6 @@ _RELATION = re.compile(
     r"than (?:the|all|any|each)|longest|shortest|most words|fewest|palindrom\w*|modulo|"
     r"add up|sum of|longer than|shorter than)\b"
     r"|奇数|偶数|倍数|质数|素数|整除|相等|相同|一样|回文|比.{1,8}[多少长短]|成对",
-    re.IGNORECASE,
-)
-_ORDER = re.compile(
-    r"\b(?:alphabetical\w*|ascending|descending|chronological\w*|sorted|sort|increasing|"
-    r"decreasing|in (?:reverse )?order)\b|排列|排序|升序|降序|从早到晚|从小到大|从大到小|顺序",
-    re.IGNORECASE,
-)
-_STRUCTURE = re.compile(
-    r"\b(?:tables?|json|yaml|xml|html|csv|lists?|bullet\w*|numbered|paragraphs?|sections?|headings?|"
-    r"headers?|dialogue|poem|haiku|stanzas?|verses?|rows?|columns?|code block|fenced|sentences|"
-    r"lines|items|points|steps|essay|letter to|story)\b"
-    r"|表格|列表|清单|段|标题|对话|诗|代码块|小节|步骤|条目|要点",
-    re.IGNORECASE,
-)
-_AT_START = re.compile(
-    r"\b(?:begin\w*|start(?:s|ing|ed)?|open(?:s|ing|ed)?|first|prefix\w*|preced\w*|initial|top|title|headings?|lead|"
-    r"prepend\w*|fourth|fifth|middle|penultimate|\d+(?:st|nd|rd|th)|front|header|salutation|greeting|second|third)\b"
-    r"|开头|开始|首|第一|第二|第三|标题|前|起",
-    re.IGNORECASE,
-)
-_AT_END = re.compile(
-    r"\b(?:end(?:s|ing|ed)?|finish\w*|close[sd]?|closing|conclud\w*|conclusion|last|final\w*|"
-    r"sign(?:s|ed|ature)?|p\.?s\.?|postscript|append\w*|fourth|fifth|middle|penultimate|\d+(?:st|nd|rd|th)|bottom|suffix|after)\b"
-    r"|结尾|结束|末|最后|收尾|后|署名|落款|尾",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(
@@ -130,40 +105,66 @@ _EXACT_EXTENT = re.compile(
     r"numbers?|verses?|digits?)\b|字|词|句|行|段|部分",
     re.IGNORECASE,
 )
-_MARKED_UP = re.compile(
-    r"\b(?:markdown|bold\w*|italic\w*|asterisks?|backticks?|fenced?|code|highlight\w*|stars?|"
-    r"emphasi\w*|format\w*|quotation|quotes|brackets?|parenthes\w+|symbols?|characters?|"
-    r"punctuation|json|yaml|xml|html|csv|tables?|tags?|block|hyphens?|underscor\w*|headings?|"
-    r"bullets?|lists?|numbered)\b|加粗|星号|反引号|代码|标点|引号|括号|符号|斜体|表格|列表|标题|JSON",
-    re.IGNORECASE,
-)
-_FENCED = re.compile(
-    r"\b(?:backticks?|fenced?|fences|code block|block quote|symbols?|punctuation|"
-    r"quotation marks?)\b|反引号|代码块|标点|符号|引用",
-    re.IGNORECASE,
-)
-_COMMON = re.compile(
-    r"\b(?:capital\w*|uppercase|sentences?|full stops?|periods?|commas?|english|letters?|vowels?|"
-    r"punctuation|colons?)\b|句|标点|逗号|中文|汉字",
-    re.IGNORECASE,
-)
-_LINES = re.compile(r"\b(?:lines?|paragraphs?|words?|characters?)\b|行|段|字", re.IGNORECASE)
-_NARROW = re.compile(
-    r"\b(?:one of|nothing|only|once|repeat\w*|twice|same|different|unique|duplicat\w*|consecutive|"
-    r"single|longer|shorter|than|first|last|begin the|end the|at most|most|limit\w*|length|"
-    r"number of|count(?:s|ed|ing)?)\b"
-    r"|之一|只|重复|相同|不同|一次|首|末|最|不超过|字数|控制|限制|之间|以内",
-    re.IGNORECASE,
-)
+# Field of `Reading` -> the words that set it.
+_WORDS = {
+    "ordered": (
+        r"\b(?:alphabetical\w*|ascending|descending|chronological\w*|sorted|sort|increasing|"
+        r"decreasing|in (?:reverse )?order)\b|排列|排序|升序|降序|从早到晚|从小到大|从大到小|顺序"
+    ),
+    "structural": (
+        r"\b(?:tables?|json|yaml|xml|html|csv|lists?|bullet\w*|numbered|paragraphs?|sections?|headings?|"
+        r"headers?|dialogue|poem|haiku|stanzas?|verses?|rows?|columns?|code block|fenced|sentences|"
+        r"lines|items|points|steps|essay|letter to|story)\b"
+        r"|表格|列表|清单|段|标题|对话|诗|代码块|小节|步骤|条目|要点"
+    ),
+    "times": r"\btimes\b|\btwice\b|\bthrice\b|次|遍",
+    "at_start": (
+        r"\b(?:begin\w*|start(?:s|ing|ed)?|open(?:s|ing|ed)?|first|prefix\w*|preced\w*|initial|top|title|headings?|lead|"
+        r"prepend\w*|fourth|fifth|middle|penultimate|\d+(?:st|nd|rd|th)|front|header|salutation|greeting|second|third)\b"
+        r"|开头|开始|首|第一|第二|第三|标题|前|起"
+    ),
+    "at_end": (
+        r"\b(?:end(?:s|ing|ed)?|finish\w*|close[sd]?|closing|conclud\w*|conclusion|last|final\w*|"
+        r"sign(?:s|ed|ature)?|p\.?s\.?|postscript|append\w*|fourth|fifth|middle|penultimate|\d+(?:st|nd|rd|th)|bottom|suffix|after)\b"
+        r"|结尾|结束|末|最后|收尾|后|署名|落款|尾"
+    ),
+    "marked_up": (
+        r"\b(?:markdown|bold\w*|italic\w*|asterisks?|backticks?|fenced?|code|highlight\w*|stars?|"
+        r"emphasi\w*|format\w*|quotation|quotes|brackets?|parenthes\w+|symbols?|characters?|"
+        r"punctuation|json|yaml|xml|html|csv|tables?|tags?|block|hyphens?|underscor\w*|headings?|"
+        r"bullets?|lists?|numbered)\b|加粗|星号|反引号|代码|标点|引号|括号|符号|斜体|表格|列表|标题|JSON"
+    ),
+    "fenced": (
+        r"\b(?:backticks?|fenced?|fences|code block|block quote|symbols?|punctuation|"
+        r"quotation marks?)\b|反引号|代码块|标点|符号|引用"
+    ),
+    "each": r"\b(?:every|each)\b|每|各",
+    "common": (
+        r"\b(?:capital\w*|uppercase|sentences?|full stops?|periods?|commas?|english|letters?|"
+        r"vowels?|punctuation|colons?)\b|句|标点|逗号|中文|汉字"
+    ),
+    "in_sentences": r"\bsentences?\b|句",
+    "in_lines": r"\b(?:lines?|paragraphs?|words?|characters?)\b|行|段|字",
+    "narrow": (
+        r"\b(?:one of|nothing|only|once|repeat\w*|twice|same|different|unique|duplicat\w*|"
+        r"consecutive|single|longer|shorter|than|first|last|begin the|end the|at most|most|"
+        r"limit\w*|length|number of|count(?:s|ed|ing)?)\b"
+        r"|之一|只|重复|相同|不同|一次|首|末|最|不超过|字数|控制|限制|之间|以内"
+    ),
+}
+_PATTERNS = {field: re.compile(words, re.IGNORECASE) for field, words in _WORDS.items()}
 QUOTED = re.compile(
     quoted_pattern((*QUOTATION_MARKS, "『』"))
     + r"|(?<![A-Za-z0-9])'([^\n]{1,60}?)'(?![A-Za-z0-9])|(</?[A-Za-z]\w*>)"
     r"|‘([^’\n]{1,60})’|《([^》\n]{1,40})》|【([^】\n]{1,40})】"
 )
-_TIMES = re.compile(r"\btimes\b|\btwice\b|\bthrice\b|次|遍", re.IGNORECASE)
 _EXTENT_UNIT = re.compile(
     r"^\W*\w*\W*(?:words?|characters?|letters?|tokens?|syllables?)\b|^个?(?:字|词|字符)", re.I
 )
+
+
+GAP = {False: " ", True: ""}  # between words or sentences; the key: whether they are Chinese
+STOP = {False: ".", True: "。"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,55 +201,46 @@ class Reading:
 
 def read(text: str, lang: str = "", texts: tuple[str, ...] = ()) -> Reading:
     """`texts`: examples of replies, which show the language where nothing else does."""
-    known = lang or ("zh" if CJK.search(text) else "")
-    if not known:
-        known = "zh" if sum(bool(CJK.search(t)) for t in texts) * 2 > len(texts) else "en"
+    zh = lang == "zh" if lang else bool(CJK.search(text))
+    if not lang and not zh:
+        zh = sum(bool(CJK.search(t)) for t in texts) * 2 > len(texts)
     quoted = tuple(dict.fromkeys(next(filter(None, m)) for m in QUOTED.findall(text)))
     bare = QUOTED.sub(" ", text)  # what is quoted is no word of the instruction
     least, extent, numbers = _least(bare)
-    relation, condition = bool(_RELATION.search(bare)), bool(_CONDITION.search(bare))
+    shown = {field: bool(pattern.search(bare)) for field, pattern in _PATTERNS.items()}
+    shown["common"] |= extent
+    ordered = shown["ordered"]
+    relation = bool(_RELATION.search(bare))
     forbids = bool(_FORBIDS.search(_AND_NO_MORE.sub(" ", bare)))
-    ordered = bool(_ORDER.search(bare))
     demands = bool(text.strip())
     if ordered and not forbids:
         least = max(least, 2)
     explicit = _explicit(bare)
-    if _IF.search(bare) or ((relation or condition or forbids) and not explicit):
+    if _IF.search(bare) or ((relation or forbids or _CONDITION.search(bare)) and not explicit):
         demands, least = False, 0
     elif explicit:
         demands = True
-    elif _EACH.search(bare) and not _MARKER.search(bare) and not ordered:
+    elif shown["each"] and not _MARKER.search(bare) and not ordered:
         demands = False
     exact = re.search(f"{EXACTLY_EN}|{EXACTLY_ZH}", bare, re.IGNORECASE)
     exact_extent = bool(exact and _EXACT_EXTENT.search(bare))
     return Reading(
         text=text,
-        zh=known == "zh",
+        zh=zh,
         quoted=quoted,
         numbers=numbers,
         demands=demands,
         least=least,
         forbids=forbids,
-        structural=bool(_STRUCTURE.search(bare)),
-        times=bool(_TIMES.search(bare)),
         extent=extent,
-        at_start=bool(_AT_START.search(bare)),
-        at_end=bool(_AT_END.search(bare)),
         whole=bool(_WHOLE.search(_ONE_EACH.sub(" ", bare))) or exact_extent or relation or ordered,
-        marked_up=bool(_MARKED_UP.search(bare)),
-        fenced=bool(_FENCED.search(bare)),
-        each=bool(_EACH.search(bare)),
-        common=extent or bool(_COMMON.search(bare)),
-        in_sentences=bool(re.search(r"\bsentences?\b|句", bare, re.IGNORECASE)),
-        ordered=ordered,
-        in_lines=bool(_LINES.search(bare)),
-        narrow=bool(_NARROW.search(bare)),
+        **shown,
     )
 
 
 def _explicit(text: str) -> bool:
     """It names a lower bound in so many words, whatever else it forbids."""
-    return any(_LOWER.search(text[: m.start()]) and not upper(text, m) for m in _found(text))
+    return any(_LOWER.search(text[: m.start()]) and not upper(text, m) for m in _numbers(text))
 
 
 def upper(text: str, number: re.Match[str]) -> bool:
@@ -257,20 +249,20 @@ def upper(text: str, number: re.Match[str]) -> bool:
     return bool(_UPPER.search(before) or _UPPER_AFTER.match(after))
 
 
-def _found(text: str) -> list[re.Match[str]]:
+def _numbers(text: str) -> list[re.Match[str]]:
     return [m for m in _NUMBER.finditer(text) if number_value(m[0]) is not None]
 
 
 def in_order(text: str) -> list[int]:
     """The numbers that a text names, in its order, repeated ones too."""
-    return [n for m in _found(QUOTED.sub(" ", text)) if (n := number_value(m[0]))]
+    return [n for m in _numbers(QUOTED.sub(" ", text)) if (n := number_value(m[0]))]
 
 
 def _least(text: str) -> tuple[int, bool, tuple[int, ...]]:
     """The largest number that is a lower bound, whether it counts words or characters, and all
     numbers that the text names."""
     least, extent, numbers = 0, False, []
-    for match in _found(text):
+    for match in _numbers(text):
         n = number_value(match[0]) or 0
         numbers.append(n)
         if upper(text, match):

@@ -24,170 +24,168 @@ OPPOSITE = {"Eq": "NotEq", "NotEq": "Eq", "In": "NotIn", "NotIn": "In", "Is": "I
 TRUE, FALSE, NONE = ("const", "True"), ("const", "False"), ("const", "None")
 
 
-class Shape:
-    """Canonical nested tuples of a module: expressions with their local values put in."""
+def canonical(tree: ast.Module) -> Tree:
+    """Nested tuples of a module: expressions with their local values put in."""
+    names: dict[str, Tree] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name if alias.asname else alias.name.partition(".")[0]
+                names[alias.asname or top] = ("name", top)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                full = ("attr", ("name", node.module or ""), alias.name)
+                names[alias.asname or alias.name] = full
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names[node.name] = ("name", "_f")
+    return _block(tree.body, names)
 
-    def __init__(self, tree: ast.Module) -> None:
-        self.names: dict[str, Tree] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    top = alias.name if alias.asname else alias.name.partition(".")[0]
-                    self.names[alias.asname or top] = ("name", top)
-            elif isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    full = ("attr", ("name", node.module or ""), alias.name)
-                    self.names[alias.asname or alias.name] = full
-            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                self.names[node.name] = ("name", "_f")
-        self.tree = self.block(tree.body, dict(self.names))
 
-    # ---- statements ----------------------------------------------------------------------------
+# ---- statements --------------------------------------------------------------------------------
 
-    def block(self, body: list[ast.stmt], env: dict[str, Tree], inner: bool = False) -> Tree:
-        """What a block does and returns: ("do", *effects, value). Within a loop or a branch that
-        goes on (`inner`), what is stored is an effect as well."""
-        effects: list[Tree] = []
-        for i, node in enumerate(body):
-            match node:
-                case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Global() | ast.Nonlocal():
-                    continue
-                case ast.Expr(value=ast.Constant()):
-                    continue
-                case ast.Expr(value=ast.Call(func=ast.Name(id="print"))):
-                    continue
-                case (
-                    ast.Assign(targets=[ast.Name(id=name)], value=value)
-                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
-                ):
-                    env[name] = self.expr(value, env)
-                    effects += [("set", env[name])] if inner else []
-                case ast.AugAssign(target=ast.Name(id=name) as target, op=op, value=value):
-                    old = ast.Name(id=target.id, ctx=ast.Load())
-                    env[name] = self.expr(ast.BinOp(left=old, op=op, right=value), env)
-                    effects += [("set", env[name])] if inner else []
-                case ast.FunctionDef():
-                    effects.append(self.function(node, env))
-                case ast.Return(value=value):
-                    return _do(effects, self.expr(value, env) if value else NONE)
-                case ast.If(test=test, body=then, orelse=other) if _ends(then):
-                    value = self.test(test, env)
-                    rest = self.block([*other, *body[i + 1 :]], dict(env), inner)
-                    then_ = self.block(then, dict(env), inner)
-                    return _do(effects, _choose(value, then_, rest))
-                case ast.Try(body=tried) if len(body) == i + 1 or _ends(tried):
-                    return _do(effects, self.block([*tried, *body[i + 1 :]], env, inner))
-                case _:
-                    effects.append(self.statement(node, env))
-        return _do(effects, NONE)
 
-    def function(self, node: ast.FunctionDef, env: dict[str, Tree]) -> Tree:
-        inner = dict(env)
-        for arg in ast.walk(node.args):
-            if isinstance(arg, ast.arg):
-                inner[arg.arg] = ("name", "_")
-        return ("def", str(len(node.args.args)), self.block(node.body, inner))
-
-    def statement(self, node: ast.stmt, env: dict[str, Tree]) -> Tree:
-        """A loop, a branch that goes on, or anything else. What it stores is no longer known."""
-        started = []
-        for name in sorted(_stored(node)):
-            if name in env:
-                started.append(env[name])
-            env[name] = ("name", "_")
-        parts: list[Tree] = [type(node).__name__, *sorted(map(_key, started))]
-        for field, value in ast.iter_fields(node):
-            if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
-                parts.append(self.block(value, dict(env), inner=True))
-            elif field == "test" and isinstance(value, ast.expr):
-                parts.append(self.test(value, env))
-            else:
-                parts.append(self.any(value, env))
-        return tuple(parts)
-
-    # ---- expressions ---------------------------------------------------------------------------
-
-    def any(self, value: Any, env: dict[str, Tree]) -> Tree:
-        if isinstance(value, ast.expr):
-            return self.expr(value, env)
-        if isinstance(value, ast.stmt):
-            return self.statement(value, env)
-        if isinstance(value, ast.AST):
-            fields = (self.any(v, env) for k, v in ast.iter_fields(value) if k != "annotation")
-            return (type(value).__name__, *fields)
-        if isinstance(value, list):
-            return ("list", *(self.any(v, env) for v in value))
-        return ("raw", repr(value))
-
-    def test(self, node: ast.expr, env: dict[str, Tree]) -> Tree:
-        return _truth(self.expr(node, env))
-
-    def expr(self, node: ast.expr, env: dict[str, Tree]) -> Tree:
+def _block(body: list[ast.stmt], env: dict[str, Tree], inner: bool = False) -> Tree:
+    """What a block does and returns: ("do", *effects, value). Within a loop or a branch that
+    goes on (`inner`), what is stored is an effect as well."""
+    effects: list[Tree] = []
+    for i, node in enumerate(body):
         match node:
-            case ast.Name(id=name):
-                return env.get(name, ("name", name))
-            case ast.Constant(value=str() as text):
-                return ("const", repr(_sorted_classes(text)))
-            case ast.Constant(value=value):
-                return ("const", repr(value))
-            case ast.Attribute(value=value, attr=attr):
-                return ("attr", self.expr(value, env), attr)
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return _not(self.test(operand, env))
-            case ast.BoolOp(op=op, values=values):
-                return _both(type(op).__name__, [self.expr(v, env) for v in values])
-            case ast.IfExp(test=test, body=then, orelse=other):
-                return _choose(self.test(test, env), self.expr(then, env), self.expr(other, env))
-            case ast.Compare(left=left, ops=ops, comparators=right):
-                sides = [self.expr(n, env) for n in (left, *right)]
-                pairs = [_compare(type(o).__name__, sides[i], sides[i + 1])
-                         for i, o in enumerate(ops)]  # fmt: skip
-                return pairs[0] if len(pairs) == 1 else _both("And", pairs)
-            case ast.BinOp(left=left, op=op, right=right):
-                sides = [self.expr(left, env), self.expr(right, env)]
-                if isinstance(op, COMMUTE):
-                    sides.sort(key=_key)
-                return ("op", type(op).__name__, *sides)
-            case ast.List(elts=elts) | ast.Tuple(elts=elts) | ast.Set(elts=elts):
-                items = [self.expr(e, env) for e in elts]
-                if all(isinstance(e, ast.Constant) for e in elts):
-                    items.sort(key=_key)
-                return ("items", *items)
-            case ast.Call():
-                return self.call(node, env)
-            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
-                return self.comprehension(node, env)
-            case ast.Lambda(args=args, body=inside):
-                inner = env | {a.arg: ("name", "_") for a in args.args}
-                return ("lambda", self.expr(inside, inner))
+            case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Global() | ast.Nonlocal():
+                continue
+            case ast.Expr(value=ast.Constant() | ast.Call(func=ast.Name(id="print"))):
+                continue
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                | ast.AugAssign(target=ast.Name(id=name), value=value)
+            ):
+                if isinstance(node, ast.AugAssign):
+                    old = ast.Name(id=name, ctx=ast.Load())
+                    value = ast.BinOp(left=old, op=node.op, right=value)
+                env[name] = _expr(value, env)
+                effects += [("set", env[name])] if inner else []
+            case ast.FunctionDef():
+                effects.append(_function(node, env))
+            case ast.Return(value=value):
+                return _do(effects, _expr(value, env) if value else NONE)
+            case ast.If(test=test, body=then, orelse=other) if _ends(then):
+                value = _expr(test, env)
+                rest = _block([*other, *body[i + 1 :]], dict(env), inner)
+                then_ = _block(then, dict(env), inner)
+                return _do(effects, _choose(value, then_, rest))
+            case ast.Try(body=tried) if len(body) == i + 1 or _ends(tried):
+                return _do(effects, _block([*tried, *body[i + 1 :]], env, inner))
             case _:
-                fields = (self.any(v, env) for k, v in ast.iter_fields(node) if k != "ctx")
-                return (type(node).__name__, *fields)
+                effects.append(_statement(node, env))
+    return _do(effects, NONE)
 
-    def call(self, node: ast.Call, env: dict[str, Tree]) -> Tree:
-        function = self.expr(node.func, env)
-        given = [self.expr(a, env) for a in node.args]
-        named = [(k.arg or "**", self.expr(k.value, env)) for k in node.keywords]
-        match function, given:
-            case ("name", "bool"), [one]:
-                return _truth(one)
-            case ("attr", ("call", ("attr", ("name", "re"), "compile"), pattern, *flags), name), _:
-                # A compiled pattern, used: the same as the function of the module.
-                return ("call", ("attr", ("name", "re"), name), pattern, *given, *flags)
-            case ("name", "list" | "tuple" | "set"), [("items", *_) as items]:
-                return items
-        named.sort(key=_key)
-        return ("call", function, *given, *(value for _, value in named))
 
-    def comprehension(self, node: Any, env: dict[str, Tree]) -> Tree:
-        inner = dict(env)
-        parts: list[Tree] = []
-        for part in node.generators:
-            source = self.expr(part.iter, inner)
-            inner |= dict.fromkeys(_stored(part.target), ("name", "_"))
-            parts += [source, *(self.test(c, inner) for c in part.ifs)]
-        fields = [v for v in (getattr(node, k, None) for k in ("key", "value", "elt")) if v]
-        return ("comp", *(self.expr(v, inner) for v in fields), *parts)
+def _function(node: ast.FunctionDef, env: dict[str, Tree]) -> Tree:
+    inner = dict(env)
+    for arg in ast.walk(node.args):
+        if isinstance(arg, ast.arg):
+            inner[arg.arg] = ("name", "_")
+    return ("def", str(len(node.args.args)), _block(node.body, inner))
+
+
+def _statement(node: ast.stmt, env: dict[str, Tree]) -> Tree:
+    """A loop, a branch that goes on, or anything else. What it stores is no longer known."""
+    names = _stored(node)
+    started = sorted(_key(env[name]) for name in names if name in env)
+    env |= dict.fromkeys(names, ("name", "_"))
+    fields: list[Tree] = []
+    for _, value in ast.iter_fields(node):
+        if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+            fields.append(_block(value, dict(env), inner=True))
+        else:
+            fields.append(_node(value, env))
+    return (type(node).__name__, *started, *fields)
+
+
+# ---- expressions -------------------------------------------------------------------------------
+
+
+def _node(value: Any, env: dict[str, Tree]) -> Tree:
+    if isinstance(value, ast.expr):
+        return _expr(value, env)
+    if isinstance(value, ast.stmt):
+        return _statement(value, env)
+    if isinstance(value, ast.AST):
+        fields = (_node(v, env) for k, v in ast.iter_fields(value) if k != "annotation")
+        return (type(value).__name__, *fields)
+    if isinstance(value, list):
+        return ("list", *(_node(v, env) for v in value))
+    return ("raw", repr(value))
+
+
+def _expr(node: ast.expr, env: dict[str, Tree]) -> Tree:
+    match node:
+        case ast.Name(id=name):
+            return env.get(name, ("name", name))
+        case ast.Constant(value=str() as text):
+            return ("const", repr(_sorted_classes(text)))
+        case ast.Constant(value=value):
+            return ("const", repr(value))
+        case ast.Attribute(value=value, attr=attr):
+            return ("attr", _expr(value, env), attr)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _not(_expr(operand, env))
+        case ast.BoolOp(op=op, values=values):
+            return _both(type(op).__name__, [_expr(v, env) for v in values])
+        case ast.IfExp(test=test, body=then, orelse=other):
+            return _choose(_expr(test, env), _expr(then, env), _expr(other, env))
+        case ast.Compare(left=left, ops=ops, comparators=right):
+            sides = [_expr(n, env) for n in (left, *right)]
+            pairs = [_compare(type(o).__name__, sides[i], sides[i + 1])
+                     for i, o in enumerate(ops)]  # fmt: skip
+            return pairs[0] if len(pairs) == 1 else _both("And", pairs)
+        case ast.BinOp(left=left, op=op, right=right):
+            sides = [_expr(left, env), _expr(right, env)]
+            if isinstance(op, COMMUTE):
+                sides.sort(key=_key)
+            return ("op", type(op).__name__, *sides)
+        case ast.List(elts=elts) | ast.Tuple(elts=elts) | ast.Set(elts=elts):
+            items = [_expr(e, env) for e in elts]
+            if all(isinstance(e, ast.Constant) for e in elts):
+                items.sort(key=_key)
+            return ("items", *items)
+        case ast.Call():
+            return _call(node, env)
+        case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+            return _comprehension(node, env)
+        case ast.Lambda(args=args, body=inside):
+            inner = env | {a.arg: ("name", "_") for a in args.args}
+            return ("lambda", _expr(inside, inner))
+        case _:
+            fields = (_node(v, env) for k, v in ast.iter_fields(node) if k != "ctx")
+            return (type(node).__name__, *fields)
+
+
+def _call(node: ast.Call, env: dict[str, Tree]) -> Tree:
+    function = _expr(node.func, env)
+    given = [_expr(a, env) for a in node.args]
+    named = [(k.arg or "**", _expr(k.value, env)) for k in node.keywords]
+    match function, given:
+        case ("name", "bool"), [one]:
+            return one
+        case ("attr", ("call", ("attr", ("name", "re"), "compile"), pattern, *flags), name), _:
+            # A compiled pattern, used: the same as the function of the module.
+            return ("call", ("attr", ("name", "re"), name), pattern, *given, *flags)
+        case ("name", "list" | "tuple" | "set"), [("items", *_) as items]:
+            return items
+    named.sort(key=_key)
+    return ("call", function, *given, *(value for _, value in named))
+
+
+def _comprehension(node: Any, env: dict[str, Tree]) -> Tree:
+    inner = dict(env)
+    clauses: list[Tree] = []
+    for clause in node.generators:
+        source = _expr(clause.iter, inner)
+        inner |= dict.fromkeys(_stored(clause.target), ("name", "_"))
+        clauses += [source, *(_expr(c, inner) for c in clause.ifs)]
+    fields = [v for v in (getattr(node, k, None) for k in ("key", "value", "elt")) if v]
+    return ("comp", *(_expr(v, inner) for v in fields), *clauses)
 
 
 def _stored(node: ast.AST) -> set[str]:
@@ -210,33 +208,29 @@ def _do(effects: list[Tree], value: Tree) -> Tree:
 
 def _choose(test: Tree, then: Tree, other: Tree) -> Tree:
     """if test: return then; return other."""
-    if test[:2] == ("call", ("name", "isinstance")):
+    if _checks_type(test):
         return then  # a guard against what is no text
     if _is_guard(test):
         return other
     if then == other:
         return then
-    for value, keep in ((TRUE, "Or"), (FALSE, "And")):
-        if other == value and value == FALSE:
-            return _both("And", [test, then]) if then != TRUE else test
-        if other == value:
-            return _both("Or", [_not(test), then]) if then != FALSE else _not(test)
-        if then == value and keep == "Or":
-            return _both("Or", [test, other])
-        if then == value:
-            return _both("And", [_not(test), other])
+    if other == TRUE:
+        return _both("Or", [_not(test), then])
+    if then == TRUE:
+        return _both("Or", [test, other])
+    if other == FALSE:
+        return _both("And", [test, then])
+    if then == FALSE:
+        return _both("And", [_not(test), other])
     return ("if", test, then, other)
 
 
+def _checks_type(test: Tree) -> bool:
+    return bool(test[:2] == ("call", ("name", "isinstance")))
+
+
 def _is_guard(test: Tree) -> bool:
-    return bool(test[0] == "not" and test[1][:2] == ("call", ("name", "isinstance")))
-
-
-def _truth(value: Tree) -> Tree:
-    """In a place where only its truth counts: a count above zero is a presence."""
-    if value[0] == "call" and value[1] == ("name", "bool") and len(value) == 3:
-        return _truth(value[2])
-    return value
+    return bool(test[0] == "not" and _checks_type(test[1]))
 
 
 def _not(value: Tree) -> Tree:
@@ -259,9 +253,9 @@ def _both(kind: str, values: list[Tree]) -> Tree:
     flat: list[Tree] = []
     for value in values:
         flat += value[2:] if value[:2] == ("both", kind) else [value]
-    plain = [v for v in flat if v not in ((TRUE,) if kind == "And" else (FALSE,))]
-    guards = [v for v in plain if not (v[:2] == ("call", ("name", "isinstance")) or _is_guard(v))]
-    unique = sorted(set(guards or plain or flat), key=_key)
+    plain = [v for v in flat if v != (TRUE if kind == "And" else FALSE)]
+    unguarded = [v for v in plain if not (_checks_type(v) or _is_guard(v))]
+    unique = sorted(set(unguarded or plain or flat), key=_key)
     return unique[0] if len(unique) == 1 else ("both", kind, *unique)
 
 
@@ -269,12 +263,11 @@ def _compare(op: str, left: Tree, right: Tree) -> Tree:
     if op in FLIP:
         op, left, right = FLIP[op], right, left
     if right == NONE and op in OPPOSITE:
-        return _not(left) if op in ("Is", "Eq") else _truth(left)
-    whole = [_whole(left), _whole(right)]
-    if op == "LtE" and whole[0] is not None:  # 3 <= n is 2 < n, for counts
-        op, left = "Lt", ("const", str(whole[0] - 1))
-    elif op == "LtE" and whole[1] is not None:
-        op, right = "Lt", ("const", str(whole[1] + 1))
+        return _not(left) if op in ("Is", "Eq") else left
+    if op == "LtE" and (n := _whole(left)) is not None:  # 3 <= n is 2 < n, for counts
+        op, left = "Lt", ("const", str(n - 1))
+    elif op == "LtE" and (n := _whole(right)) is not None:
+        op, right = "Lt", ("const", str(n + 1))
     if op in ("Lt", "NotEq") and left == ("const", "0") and _counts(right):
         return ("cmp", "In", right[2], right[1][1])  # text.count(x) > 0
     if op == "Eq" and ("const", "0") in (left, right):
@@ -321,9 +314,11 @@ def _hash(value: Tree, memo: dict[int, tuple[int, Tree]]) -> int:
 
 def shape(tree: ast.Module) -> list[int]:
     memo: dict[int, tuple[int, Tree]] = {}
-    whole = Shape(tree).tree
+    whole = canonical(tree)
     _hash(whole, memo)
-    hashes = sorted({h for h, part in memo.values() if len(part) > 1 and part[0] != "name"})
+    hashes = sorted(
+        {h for h, subtree in memo.values() if len(subtree) > 1 and subtree[0] != "name"}
+    )
     return [_hash(whole, memo), *hashes[:MOST]]
 
 

@@ -1,7 +1,7 @@
 """Texts of which the words of an instruction say what a right function has to say of them.
 
 For a few wordings (so many of something; these words, all or none of them; in every line; at the
-beginning, at the end) texts are made that break what is said, and texts that follow it. A function
+beginning, at the end) texts are made that break it, and texts that follow it. A function
 that says otherwise checks something else: another number, `any` where all are meant, one of two
 things. What breaks a demand breaks the whole, whatever else is asked; what follows it is sure only
 where nothing else is asked, so those texts are made only if no other words are left.
@@ -26,9 +26,11 @@ from autoif.base.language import (
     number_value,
 )
 from autoif.diagnosis.plain import FILLER
-from autoif.diagnosis.reading import QUOTED, Reading
+from autoif.diagnosis.reading import GAP, QUOTED, STOP, Reading
 
-Texts = tuple[tuple[int, int], list[str], list[str]]  # where it is said, what breaks, what follows
+Texts = tuple[
+    tuple[int, int], list[str], list[str]
+]  # where the words stand, what breaks, what follows
 
 FREE = {
     False: ("The weather is fine today.", "We went home by bus.", "Nobody knew the reason."),
@@ -44,7 +46,7 @@ _OPEN = re.compile(
     r"|如|若|除|例如|或|之一|任|可以|而是|代替|同时不|相同|不同",
     re.IGNORECASE,
 )
-_PART = re.compile(  # a clause about a part of the reply
+_SECTION = re.compile(  # a clause about one section of the reply
     r"\b(?:no (?:sentence|line|paragraph|word|item|bullet|step)|each|every|per|first|last|second|"
     r"third|final|title|headings?|sections?|consecutive|in a row|between (?!\d)|odd|even|stanzas?|"
     r"column|row|table|list of)\b|每|各|首|末|第|标题|之间|其中",
@@ -59,17 +61,17 @@ _MORE_FILLER = re.compile(
 
 
 def stated(reading: Reading) -> Iterator[tuple[str, bool]]:
-    """Texts with what is to be said of them; none where the wording is not one of ours."""
-    quoted = [next(filter(None, found)) for found in QUOTED.findall(reading.text)]
-    bare = ("" if reading.zh else " ").join(QUOTED.sub(" Q ", reading.text.lower()).split())
+    """Texts and the verdict that is due; none where the wording is not one of ours."""
+    quoted = [next(filter(None, groups)) for groups in QUOTED.findall(reading.text)]
+    bare = GAP[reading.zh].join(QUOTED.sub(" Q ", reading.text.lower()).split())
     ours = " ".join((*FREE[reading.zh], ABOUT[reading.zh]))
     if any(word.lower() in ours.lower() for word in quoted if len(word) > 1):
         return
-    for find in (_counted, _parity, _every, _place, _all_of, _none_of, _sentence_length):
-        found = find(bare, quoted, reading.zh)
-        if found is None:
+    for texts_of in (_counted, _parity, _every, _place, _all_of, _none_of, _sentence_length):
+        texts = texts_of(bare, quoted, reading.zh)
+        if texts is None:
             continue
-        (start, end), breaks, follows = found
+        (start, end), breaks, follows = texts
         yield from ((text, False) for text in breaks)
         rest = f"{bare[:start]} {bare[end:]}"
         if not FILLER.sub("", _MORE_FILLER.sub(" ", rest)).strip():
@@ -119,7 +121,7 @@ _ZH = re.compile(
 )
 _PROSE = ("we", "went", "home", "by", "bus", "and", "nobody", "knew", "the", "reason")
 _PROSE_ZH = "今天天气很好我们坐车回家没有人知道原因"
-_SAYS = {
+_PIECES = {
     "sent": "The weather is fine today.", "line": "The weather is fine today",
     "para": "The weather is fine today.", "ques": "Was it late?", "excl": "Nobody knew!",
     "semi": "We walked; it rained.", "colo": "We saw this: a river.", "句": "今天天气很好。",
@@ -129,36 +131,31 @@ _SAYS = {
 
 
 def _counted(text: str, quoted: list[str], zh: bool) -> Texts | None:
-    for found in _COUNTED.finditer(text):
-        if _OPEN.search(text) or _PART.search(_clause(text, found.start())):
+    if _OPEN.search(text):
+        return None
+    for bound in _COUNTED.finditer(text):
+        clause = _clause(text, bound.start())
+        if _SECTION.search(clause) or (bound[0].startswith("more than") and _NO.search(clause)):
             continue
-        numbers, span = found, found.span()
-        if found.lastgroup in ("zmost", "zleast", "zexact"):
-            after = _ZH.match(text, found.end())
-            if after is None:
-                continue
-            numbers, span = after, (found.start(), after.end())
-        n = number_value(numbers["n"])
-        if n is None or not 1 <= n <= 300:
+        number = bound if bound["n"] else _ZH.match(text, bound.end())
+        n = number_value(number["n"]) if number else None
+        if number is None or n is None or not 1 <= n <= 300:
             continue
-        said = found[0]
-        if said.startswith("more than") and _NO.search(_clause(text, found.start())):
-            continue
-        low, high = n, n
-        if found["most"] or found["zmost"]:
-            low, high = 0, n - bool(re.match(r"fewer|less", said))
-        elif found["least"] or found["zleast"]:
-            low, high = n + said.startswith("more"), 0
-        elif found["low"]:
-            low = number_value(found["low"]) or n
-        unit = numbers["unit"] or "times"
+        low, high = n, n  # a high of 0 is none
+        if bound["most"] or bound["zmost"]:
+            low, high = 0, n - bool(re.match(r"fewer|less", bound[0]))
+        elif bound["least"] or bound["zleast"]:
+            low, high = n + bound[0].startswith("more"), 0
+        elif bound["low"]:
+            low = number_value(bound["low"]) or n
+        unit = number["unit"] or "times"
         if unit in ("times", "次") and (len(quoted) != 1 or not _plain(quoted)):
             continue
         wrong = {low - 1, low // 2} | ({high + 1, 2 * high + 1} if high else set())
         right = {low, high, 0 if high else 2 * low}
         wrong = {k for k in wrong if k > 0 and not (low <= k and (not high or k <= high))}
         return (
-            span,
+            (bound.start(), number.end()),
             [_so_many(k, unit, quoted, zh) for k in sorted(wrong)],
             [_so_many(k, unit, quoted, zh) for k in sorted(right) if k > 0],
         )
@@ -169,18 +166,16 @@ _ODD = re.compile(rf"\b(?P<even>even|odd) number of (?P<unit>{_UNIT})\b")
 
 
 def _parity(text: str, quoted: list[str], zh: bool) -> Texts | None:
-    found = _ODD.search(text)
-    if not found or _OPEN.search(text) or re.search(r"\b(?:each|every|per)\b", text):
+    match = _ODD.search(text)
+    if not match or _OPEN.search(text) or re.search(r"\b(?:each|every|per)\b", text):
         return None
-    breaks, follows = ((3, 5), (2, 4)) if found["even"] == "even" else ((2, 4), (3, 5))
-    said = [_so_many(k, found["unit"], quoted, zh) for k in (*breaks, *follows)]
-    return found.span(), said[:2], said[2:]
+    odd, even = ([_so_many(k, match["unit"], quoted, zh) for k in ks] for ks in ((3, 5), (2, 4)))
+    return match.span(), *((odd, even) if match["even"] == "even" else (even, odd))
 
 
 def _so_many(k: int, unit: str, quoted: Sequence[str], zh: bool) -> str:
-    gap = "" if zh else " "
     if unit in ("times", "次"):
-        return gap.join([FREE[zh][0], *[ABOUT[zh].format(quoted[0])] * k, FREE[zh][1]])
+        return GAP[zh].join([FREE[zh][0], *[ABOUT[zh].format(quoted[0])] * k, FREE[zh][1]])
     if "cap" in unit or "upper" in unit:
         return "We saw " + " and ".join(islice(cycle(("RIVER", "TOWER", "BRIDGE", "FOREST")), k))
     if unit.startswith("word"):
@@ -190,13 +185,13 @@ def _so_many(k: int, unit: str, quoted: Sequence[str], zh: bool) -> str:
     if unit.startswith("bullet") or unit == "要点":
         mark = next((q for q in quoted if re.fullmatch(r"[-*•+] ?", q)), "- ").strip()
         return "\n".join(f"{mark} {FREE[zh][n % 3]}" for n in range(k))
-    said = next(_SAYS[unit[:n]] for n in (4, 2, 1) if unit[:n] in _SAYS)
-    return _between(unit, zh).join([said] * k)
+    piece = next(_PIECES[unit[:n]] for n in (4, 2, 1) if unit[:n] in _PIECES)
+    return _between(unit, zh).join([piece] * k)
 
 
 def _between(unit: str, zh: bool) -> str:
     """What stands between two lines, paragraphs or sentences."""
-    return JOINED.get(unit[:4], JOINED.get(unit[:2], "" if zh else " "))
+    return JOINED.get(unit[:4], JOINED.get(unit[:2], GAP[zh]))
 
 
 # ---- words and where they stand ----------------------------------------------------------------
@@ -217,28 +212,29 @@ _OTHERWISE = re.compile(
 
 
 def _all_of(text: str, quoted: list[str], zh: bool) -> Texts | None:
-    found = _WANTED.search(text)
+    match = _WANTED.search(text)
     alone = re.search(r"\bor\b", text) or _OTHERWISE.search(text.replace("both", ""))
-    if not (found and quoted and _plain(quoted)) or _NO.search(text) or _OPEN.search(text) or alone:
+    if not (match and quoted and _plain(quoted)) or _NO.search(text) or _OPEN.search(text) or alone:
         return None
-    gap = "" if zh else " "
-    said = [ABOUT[zh].format(word) for word in quoted]
-    breaks = [gap.join([FREE[zh][0], *said[:i], *said[i + 1 :]]) for i in range(len(said))][:5]
+    lines = [ABOUT[zh].format(word) for word in quoted]
+    breaks = [GAP[zh].join([FREE[zh][0], *lines[:i], *lines[i + 1 :]]) for i in range(len(lines))][
+        :5
+    ]
     if re.search(r"each in (?:a different|a separate|its own|another) (?:paragraph|line)", text):
-        breaks.append(" ".join(said))
-    return found.span(), breaks, [] if _PART.search(text) else [gap.join([FREE[zh][0], *said])]
+        breaks.append(" ".join(lines))
+    follows = [] if _SECTION.search(text) else [GAP[zh].join([FREE[zh][0], *lines])]
+    return match.span(), breaks, follows
 
 
 def _none_of(text: str, quoted: list[str], zh: bool) -> Texts | None:
-    found = _BARRED.search(text)
-    if not (found and _plain(quoted)) or found[0].count("Q") != len(quoted):
+    match = _BARRED.search(text)
+    if not (match and _plain(quoted)) or match[0].count("Q") != len(quoted):
         return None
     sure = text.replace("any ", "").replace("任何", "")
-    if any(words.search(sure) for words in (_OPEN, _OTHERWISE, _PART)):
+    if any(words.search(sure) for words in (_OPEN, _OTHERWISE, _SECTION)):
         return None
-    gap = "" if zh else " "
-    breaks = [gap.join([FREE[zh][0], ABOUT[zh].format(word), FREE[zh][1]]) for word in quoted]
-    return found.span(), breaks, [gap.join(FREE[zh])]
+    breaks = [GAP[zh].join([FREE[zh][0], ABOUT[zh].format(word), FREE[zh][1]]) for word in quoted]
+    return match.span(), breaks, [GAP[zh].join(FREE[zh])]
 
 
 _MARK = {"exclamation": "!", "question": "?", "semicolon": ";"}
@@ -253,29 +249,29 @@ _EVERY = re.compile(
 
 
 def _every(text: str, quoted: list[str], zh: bool) -> Texts | None:
-    found = _EVERY.search(text)
-    if not found or _OPEN.search(text) or _NO.search(_clause(text, found.start())):
+    match = _EVERY.search(text)
+    if not match or _OPEN.search(text) or _NO.search(_clause(text, match.start())):
         return None
-    unit = found["unit"] or found["zunit"] or found["zline"]
-    begins = bool(found["begins"] or found["zline"])
+    unit = match["unit"] or match["zunit"] or match["zline"]
+    begins = bool(match["begins"] or match["zline"])
     free = list(FREE[zh])
-    if found["what"] in (None, "Q"):
-        if len(quoted) != 1 or not _plain(quoted) or found["ends"]:
+    if match["what"] in (None, "Q"):
+        if len(quoted) != 1 or not _plain(quoted) or match["ends"]:
             return None
         has = [ABOUT[zh].format(quoted[0])] * 3
         if begins:
-            has = [quoted[0] + ("" if zh else " ") + line for line in free]
-    elif found["ends"]:
-        has = [line.rstrip(".") + _MARK[found["what"]] for line in free]
+            has = [quoted[0] + GAP[zh] + line for line in free]
+    elif match["ends"]:
+        has = [line.rstrip(".") + _MARK[match["what"]] for line in free]
     else:
         return None
     gap = _between(unit, zh)
     if gap == "\n\n" and not begins:  # a paragraph is more than a heading
-        more = ("" if zh else " ").join(FREE[zh] * 2)
+        more = GAP[zh].join(FREE[zh] * 2)
         free, has = [f"{more} {line}" for line in free], [f"{more} {line}" for line in has]
     ways = [(0, 1, 1), (1, 0, 0), (1, 0, 1)]
     breaks = [gap.join((free, has)[k][i] for i, k in enumerate(way)) for way in ways]
-    return found.span(), breaks, [gap.join(has)]
+    return match.span(), breaks, [gap.join(has)]
 
 
 _WITH = r"(?: \w+){0,4}? with (?:the )?(?:exact )?(?:words?|phrase|sentence|line)? ?Q"
@@ -291,7 +287,7 @@ def _place(text: str, quoted: list[str], zh: bool) -> Texts | None:
     if re.search(r"\b(?:each|every|lines?|sentences|paragraphs?)\b|每|行|段|各", text):
         return None
     first, last = quoted if begin.start() < end.start() else quoted[::-1]
-    gap, middle = ("" if zh else " "), FREE[zh]
+    gap, middle = GAP[zh], FREE[zh]
     span = min(begin.start(), end.start()), max(begin.end(), end.end())
     breaks = [gap.join([first, *middle]), gap.join([*middle, last])]
     return span, breaks, [gap.join([first, *middle, last])]
@@ -306,12 +302,11 @@ _LENGTH = re.compile(
 
 
 def _sentence_length(text: str, quoted: list[str], zh: bool) -> Texts | None:
-    found = _LENGTH.search(text)
-    n = number_value(found["n"] or found["zn"]) if found else None
-    if not found or n is None or _OPEN.search(text):
+    match = _LENGTH.search(text)
+    n = number_value(match["n"] or match["zn"]) if match else None
+    if not match or n is None or _OPEN.search(text):
         return None
     words = [ABOUT[zh].format(word) for word in quoted if _plain([word])]
-    stop, gap = ("。", "") if zh else (".", " ")
-    long = _so_many(2 * n + 3, "字" if zh else "words", (), zh).capitalize() + stop
-    breaks = [gap.join([long, *words, *FREE[zh]]), gap.join([*words, *FREE[zh], long])]
-    return found.span(), breaks, [gap.join(FREE[zh])] if n > 7 else []
+    long = _so_many(2 * n + 3, "字" if zh else "words", (), zh).capitalize() + STOP[zh]
+    breaks = [GAP[zh].join([long, *words, *FREE[zh]]), GAP[zh].join([*words, *FREE[zh], long])]
+    return match.span(), breaks, [GAP[zh].join(FREE[zh])] if n > 7 else []

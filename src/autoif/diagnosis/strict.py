@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from autoif.diagnosis.reading import GAP, STOP
+
 LINE = {False: "The museum opens at ten", True: "博物馆十点开门"}
 STEPS = 7  # of a staircase, where no number is named
 MOST = 30  # lines, words, letters
@@ -39,16 +41,15 @@ def keyed(keys: Sequence[str], few: Sequence[int], zh: bool) -> Iterator[str]:
 
 
 def strict(
-    terms: Sequence[str], said: Sequence[int], few: Sequence[int], zh: bool
+    terms: Sequence[str], numbers: Sequence[int], few: Sequence[int], zh: bool
 ) -> Iterator[str]:
-    """terms: what is quoted, and the strings of the sources. said: the numbers of the instruction
-    in their order, repeated ones too. few: small numbers, each once."""
-    stop, gap = ("。", "") if zh else (".", " ")
+    """terms: what is quoted, and the strings of the sources. numbers: those of the
+    instruction in their order, repeated ones too. few: small numbers, each once."""
     yield from _of_terms(terms, few, zh)
-    for start in range(len(said) - 1):
-        if max(said[start:]) <= MOST:
-            yield "\n".join(_words(n, zh) for n in said[start:])
-            yield gap.join(_words(n, zh).capitalize() + stop for n in said[start:])
+    for rest in (numbers[start:] for start in range(len(numbers) - 1)):
+        if max(rest) <= MOST:
+            yield "\n".join(_words(n, zh) for n in rest)
+            yield GAP[zh].join(_words(n, zh).capitalize() + STOP[zh] for n in rest)
     for n in dict.fromkeys([*few, STEPS]):
         stairs = [_words(k, zh) for k in range(1, n + 1)]
         yield from ("\n".join(stairs), "\n".join(reversed(stairs)))
@@ -63,10 +64,9 @@ def strict(
 
 
 def _of_terms(terms: Sequence[str], few: Sequence[int], zh: bool) -> Iterator[str]:
-    gap = "" if zh else " "
     for term in terms:
         if term.isalpha() and 1 < len(term) <= 12:  # an acrostic, of lines and of words
-            yield "\n".join(f"{c}{gap}{LINE[zh]}" for c in term)
+            yield "\n".join(f"{c}{GAP[zh]}{LINE[zh]}" for c in term)
             yield " ".join(f"{c}a" for c in term.lower())
     for one, other in pairwise(terms):  # two who talk
         for n in dict.fromkeys([2, *few]):
@@ -75,13 +75,11 @@ def _of_terms(terms: Sequence[str], few: Sequence[int], zh: bool) -> Iterator[st
 
 def _blocks(n: int, m: int, zh: bool) -> Iterator[str]:
     """n sentences, lines, items or paragraphs of m words, or sentences, each."""
-    stop, gap = ("。", "") if zh else (".", " ")
     line = _words(m, zh).capitalize()
-    yield gap.join([line + stop] * n)
-    yield "\n".join([line] * n)
-    yield "\n".join([line + stop] * n)
-    yield "\n".join([f"- {line}"] * n)
-    yield "\n\n".join([gap.join([LINE[zh] + stop] * m)] * n)
+    yield GAP[zh].join([line + STOP[zh]] * n)
+    for form in (line, line + STOP[zh], f"- {line}"):
+        yield "\n".join([form] * n)
+    yield "\n\n".join([GAP[zh].join([LINE[zh] + STOP[zh]] * m)] * n)
 
 
 def _words(n: int, zh: bool) -> str:

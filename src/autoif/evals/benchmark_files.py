@@ -6,14 +6,16 @@ the rows come from the Hugging Face hub, which is asked for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from autoif.base.errors import SetupError, UsageError
+from autoif.base.errors import SetupError, UsageError, one_line
 from autoif.base.inputs import read_jsonl
 from autoif.evals.followbench import KINDS
 from autoif.evals.task import Item, JoinedAnswers
+
+T = TypeVar("T")
 
 
 class _Hub(NamedTuple):
@@ -65,11 +67,11 @@ def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) 
         if key is None and not isinstance(prompt, str):
             raise UsageError(f"{source}: row {number} has neither key nor prompt")
         if key is not None:
-            found = [by_key[str(key)]] if str(key) in by_key else []
+            matches = [by_key[str(key)]] if str(key) in by_key else []
         else:
-            found = by_prompt.get(str(prompt).strip(), [])
-        strange += not found
-        for item in found:
+            matches = by_prompt.get(str(prompt).strip(), [])
+        strange += not matches
+        for item in matches:
             answers.setdefault(item.key, []).append(response)
             asked = (item.prompt.strip(), item.request.strip())
             differing += isinstance(prompt, str) and prompt.strip() not in asked
@@ -89,7 +91,7 @@ def _join_notes(
         yield f"{strange} responses belong to no prompt of this benchmark and are left out"
     if differing:
         yield f"{differing} responses give another prompt than the benchmark's; their key decides"
-    several = sum(1 for given in answers.values() if len(given) > 1)
+    several = sum(len(samples) > 1 for samples in answers.values())
     if several:
         yield f"{several} prompts have several responses; only pass@k looks beyond the first"
 
@@ -112,35 +114,34 @@ def _followbench(benchmark: str, folder: Path | None) -> Iterator[Mapping[str, A
 
 
 def _from_hub(hub: _Hub) -> Iterable[Mapping[str, Any]]:
-    try:
+    def load() -> list[dict[str, Any]]:
         import datasets  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError:
-        raise SetupError(
-            f'{hub.dataset}: give --data, or `pip install "autoif[hub]"` to load it'
-        ) from None
-    try:
-        loaded = datasets.load_dataset(hub.dataset, hub.config, split=hub.split)
-        return [dict(row) for row in loaded]
-    except Exception as wrong:  # the library raises a dozen kinds; each means: not to be had
-        raise SetupError(_unreachable(hub.dataset, wrong)) from None
+
+        return list(map(dict, datasets.load_dataset(hub.dataset, hub.config, split=hub.split)))
+
+    return _loaded(hub.dataset, load)
 
 
 def _download(name: str) -> Path:
     dataset = "YuxinJiang/FollowBench"
+
+    def load() -> Path:
+        import huggingface_hub  # type: ignore[import-not-found,unused-ignore]
+
+        return Path(huggingface_hub.hf_hub_download(dataset, name, repo_type="dataset"))
+
+    return _loaded(dataset, load)
+
+
+def _loaded(dataset: str, load: Callable[[], T]) -> T:
     try:
-        from huggingface_hub import (  # type: ignore[import-not-found,unused-ignore]
-            hf_hub_download,
-        )
-    except ImportError:
+        return load()
+    except ModuleNotFoundError:
         raise SetupError(
             f'{dataset}: give --data, or `pip install "autoif[hub]"` to load it'
         ) from None
-    try:
-        return Path(hf_hub_download(dataset, name, repo_type="dataset"))
-    except Exception as wrong:
-        raise SetupError(_unreachable(dataset, wrong)) from None
-
-
-def _unreachable(dataset: str, wrong: Exception) -> str:
-    reason = " ".join(str(wrong).split())[:200] or type(wrong).__name__
-    return f"{dataset} cannot be loaded from the hub; give --data with a local file ({reason})"
+    except Exception as wrong:  # the libraries raise a dozen kinds; each means: not to be had
+        raise SetupError(
+            f"{dataset} cannot be loaded from the hub; give --data with a local file "
+            f"({one_line(wrong)})"
+        ) from None

@@ -18,14 +18,15 @@ from autoif.base.errors import CallFailed, UsageError
 from autoif.base.records import Message, Request
 from autoif.evals.followbench_judge import Lang, judge_prompt, parse_judge
 from autoif.evals.followbench_rules import Rule, rule_for
-from autoif.evals.task import Answers, EvalContext, Item, Row, Unit
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
 from autoif.models import Chat
 
 KINDS = ("content", "situation", "style", "format", "mixed", "example")
 LEVELS = range(1, 6)
 JUDGED_KINDS = KINDS[:-1]  # the aggregates are over these; "example" stands apart
-_WIDTH = 4  # sums per kind and level: HSR's and SSR's parts and wholes
-_CSL = len(KINDS) * len(LEVELS) * _WIDTH  # where the sums for CSL start
+_METRICS = ("hsr", "ssr")
+_WIDTH = 3  # sums per kind and level: HSR's, SSR's, how many answers are scored
+_CSL = len(KINDS) * len(LEVELS) * _WIDTH  # where CSL's sums start: per kind levels and groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class FollowBenchItem:
 
 
 @dataclass(frozen=True, slots=True)
-class FollowBench:
+class FollowBench(Benchmark):
     name: str = "followbench"
     lang: Lang = "en"
     max_tokens: int = 2048
@@ -76,9 +77,7 @@ class FollowBench:
     async def verdicts(
         self, items: Sequence[Item], answers: Answers, context: EvalContext
     ) -> list[Row]:
-        return await asyncio.gather(
-            *(self._row(i, next(iter(answers.get(i.key, ())), None), context) for i in items)
-        )
+        return await asyncio.gather(*(self._row(i, i.first(answers), context) for i in items))
 
     async def _row(self, item: Item, answer: str | None, context: EvalContext) -> Row:
         case: FollowBenchItem = item.data
@@ -90,10 +89,9 @@ class FollowBench:
             return {**row, "hard": False, "soft": 0.0}
         if context.judge is None:
             return {**row, "hard": None, "soft": None, "detail": "no judge"}
-        said = await _ask(
-            context.judge, judge_prompt(case.kind, case.path, answer, self.lang), item
-        )
-        verdict = parse_judge(said, case.level, self.lang) if said is not None else None
+        prompt = judge_prompt(case.kind, case.path, answer, self.lang)
+        output = await _ask(context.judge, prompt, item)
+        verdict = None if output is None else parse_judge(output, case.level, self.lang)
         if verdict is None:
             return {**row, "hard": None, "soft": None, "detail": "judge not understood"}
         return {**row, "hard": verdict.hard, "soft": verdict.soft}
@@ -107,15 +105,11 @@ class FollowBench:
             for row in ordered:
                 if row["hard"] is not None:
                     at = _at(kind, _place(row)[2])
-                    sums[at] += row["hard"]
-                    sums[at + 1] += 1
-                    sums[at + 2] += row["soft"]
-                    sums[at + 3] += 1
+                    sums[at : at + _WIDTH] = row["hard"], row["soft"], 1
             run = _run([row["hard"] for row in ordered])
             if run is not None:
                 at = _CSL + 2 * KINDS.index(kind)
-                sums[at] += run
-                sums[at + 1] += 1
+                sums[at : at + 2] = run, 1
             units.append(Unit(f"{kind}/{group}", tuple(sums)))
         return units
 
@@ -124,31 +118,27 @@ class FollowBench:
         example left out; `hsr_1` ...: plain means over kinds, by level; `csl` (0 to 5): the mean
         over kinds; `example_*`: that kind alone, HSR and CSL only."""
         named: dict[str, float | None] = {}
-        for metric, offset in (("hsr", 0), ("ssr", 2)):
-            rates = {k: [_rate(sums, _at(k, lv) + offset) for lv in LEVELS] for k in KINDS}
-            weighted = {kind: _weighted(levels) for kind, levels in rates.items()}
-            named[metric] = _mean([weighted[k] for k in JUDGED_KINDS])
+        for metric in _METRICS:
+            rates = {k: [_rate(sums, k, level, metric) for level in LEVELS] for k in KINDS}
+            named[metric] = _mean([_mean(rates[k], LEVELS) for k in JUDGED_KINDS])
             for i, level in enumerate(LEVELS):
                 named[f"{metric}_{level}"] = _mean([rates[k][i] for k in JUDGED_KINDS])
             if metric == "hsr":
-                named["example_hsr"] = weighted["example"]
-        csl = {kind: _csl(sums, kind) for kind in KINDS}
-        named["csl"] = _mean([csl[k] for k in JUDGED_KINDS])
-        named["example_csl"] = csl["example"]
+                named["example_hsr"] = _mean(rates["example"], LEVELS)
+        named["csl"] = _mean([_csl(sums, k) for k in JUDGED_KINDS])
+        named["example_csl"] = _csl(sums, "example")
         return named
 
     def counts(self, sums: Sequence[float]) -> dict[str, int]:
         """Scored answers; for CSL, groups."""
-        scored = {k: [int(sums[_at(k, lv) + 1]) for lv in LEVELS] for k in KINDS}
-        groups = {k: int(sums[_CSL + 2 * i + 1]) for i, k in enumerate(KINDS)}
-        counts = {}
-        for metric in ("hsr", "ssr"):
-            counts[metric] = sum(sum(scored[k]) for k in JUDGED_KINDS)
-            for i, level in enumerate(LEVELS):
-                counts[f"{metric}_{level}"] = sum(scored[k][i] for k in JUDGED_KINDS)
-        counts["example_hsr"] = sum(scored["example"])
+        scored = {k: [int(sums[_at(k, level) + 2]) for level in LEVELS] for k in KINDS}
+        groups = dict(zip(KINDS, map(int, sums[_CSL + 1 :: 2]), strict=True))
+        counts = {"example_hsr": sum(scored["example"]), "example_csl": groups["example"]}
         counts["csl"] = sum(groups[k] for k in JUDGED_KINDS)
-        counts["example_csl"] = groups["example"]
+        by_level = [sum(scored[k][i] for k in JUDGED_KINDS) for i in range(len(LEVELS))]
+        for metric in _METRICS:
+            counts[metric] = sum(by_level)
+            counts |= {f"{metric}_{level}": by_level[i] for i, level in enumerate(LEVELS)}
         return counts
 
     def groups(self, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
@@ -157,21 +147,19 @@ class FollowBench:
         sums = [sum(column) for column in zip(*(u.sums for u in units), strict=True)]
         if not sums:
             return {}
-        by: dict[str, dict[str, float]] = {"hsr": {}, "ssr": {}, "csl": {}}
-        for kind in KINDS:
-            for level in LEVELS:
-                for metric, offset in (("hsr", 0), ("ssr", 2)):
-                    rate = _rate(sums, _at(kind, level) + offset)
-                    if rate is not None and (kind, metric) != ("example", "ssr"):
-                        by[metric][f"{kind}/{level}"] = rate
-            csl = _csl(sums, kind)
-            if csl is not None:
-                by["csl"][kind] = csl
-        return by
+        by_group: dict[str, dict[str, float | None]] = {
+            metric: {f"{k}/{n}": _rate(sums, k, n, metric) for k in kinds for n in LEVELS}
+            for metric, kinds in (("hsr", KINDS), ("ssr", JUDGED_KINDS))
+        }
+        by_group["csl"] = {k: _csl(sums, k) for k in KINDS}
+        return {
+            metric: {group: value for group, value in groups.items() if value is not None}
+            for metric, groups in by_group.items()
+        }
 
     def notes(self, rows: Sequence[Row]) -> list[str]:
-        unread = sum(1 for r in rows if r.get("detail") == "judge not understood")
-        unasked = sum(1 for r in rows if r.get("detail") == "no judge")
+        details = [row.get("detail") for row in rows]
+        unread, unasked = details.count("judge not understood"), details.count("no judge")
         notes = []
         if unread:
             notes.append(f"judge failures: {unread} answers are unscored and in no figure")
@@ -207,8 +195,9 @@ def _run(hits: Sequence[bool | None]) -> int | None:
     return len(hits)
 
 
-def _rate(sums: Sequence[float], at: int) -> float | None:
-    return 100 * sums[at] / sums[at + 1] if sums[at + 1] else None
+def _rate(sums: Sequence[float], kind: str, level: int, metric: str) -> float | None:
+    at = _at(kind, level)
+    return percent(sums[at + _METRICS.index(metric)], sums[at + 2])
 
 
 def _csl(sums: Sequence[float], kind: str) -> float | None:
@@ -216,11 +205,8 @@ def _csl(sums: Sequence[float], kind: str) -> float | None:
     return sums[at] / sums[at + 1] if sums[at + 1] else None
 
 
-def _weighted(levels: Sequence[float | None]) -> float | None:
-    known = [(i, v) for i, v in enumerate(levels, 1) if v is not None]
-    return sum(i * v for i, v in known) / sum(i for i, _ in known) if known else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else None
+def _mean(values: Sequence[float | None], weights: Sequence[int] = ()) -> float | None:
+    """Of the values that there are."""
+    weighted = zip(values, weights or [1] * len(values), strict=True)
+    pairs = [(v, w) for v, w in weighted if v is not None]
+    return sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else None

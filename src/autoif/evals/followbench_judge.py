@@ -35,15 +35,13 @@ _KINDS: dict[Lang, dict[str, str]] = {
 
 
 class _Wording(NamedTuple):
-    """{n} is the number of constraints, {kind} their kind."""
+    """{n} is the number of constraints, {s} the plural's ending, {kind} their kind."""
 
     head_one: str
     head_many: str
     initial: str
-    plus_one: str
-    plus_many: str
-    answer_one: str
-    answer_many: str
+    plus: str
+    answer: str
     task_one: str
     task_many: str
 
@@ -59,10 +57,8 @@ _WORDINGS: dict[Lang, _Wording] = {
             "instruction with {n} additional constraints."
         ),
         initial="#Initial Instruction#",
-        plus_one="#Initial Instruction + 1 constraint#",
-        plus_many="#Initial Instruction + {n} constraints#",
-        answer_one="#Answer of Initial Instruction + 1 constraint#",
-        answer_many="#Answer of Initial Instruction + {n} constraints#",
+        plus="#Initial Instruction + {n} constraint{s}#",
+        answer="#Answer of Initial Instruction + {n} constraint{s}#",
         task_one=(
             "#System#\n1) Please identify the 1 added constraint.\n"
             "2) Please descriminate if the #Answer of Initial Instruction + 1 constraint# "
@@ -82,10 +78,8 @@ _WORDINGS: dict[Lang, _Wording] = {
         head_one="给定一个初始指令，我们添加一个{kind}，获得了有1个附加约束的最终指令。",
         head_many="给定一个初始指令，我们每次添加一个{kind}，获得了有{n}个附加约束的最终指令。",
         initial="#初始指令#",
-        plus_one="#初始指令 + 1个约束#",
-        plus_many="#初始指令 + {n}个约束#",
-        answer_one="#初始指令 + 1个约束的答案#",
-        answer_many="#初始指令 + {n}个约束的答案#",
+        plus="#初始指令 + {n}个约束#",
+        answer="#初始指令 + {n}个约束的答案#",
         task_one=(
             "#系统#\n1) 请识别出添加的1个约束。\n"
             "2) 请判断#初始指令 + 1个约束的答案#是否满足了添加的1个约束。\n"
@@ -102,8 +96,8 @@ _WORDINGS: dict[Lang, _Wording] = {
 }
 
 _LIST = re.compile(r"\[.*\]")
-# Besides NO, what a judge says that is not YES yet is an answer.
-_NOT_MET = frozenset({"NO", "PARTIAL", "MAYBE", "UNKNOWN", "N/A"})
+# All but YES mean that a constraint is not satisfied.
+_WORDS = frozenset({"YES", "NO", "PARTIAL", "MAYBE", "UNKNOWN", "N/A"})
 
 
 class JudgeVerdict(NamedTuple):
@@ -117,19 +111,22 @@ def judge_prompt(kind: str, instructions: Sequence[str], answer: str, lang: Lang
     """What the judge is asked. `instructions`: the initial one, then one more constraint each."""
     level = len(instructions) - 1
     words = _WORDINGS[lang]
-    one = level == 1
-    parts = [
-        (words.head_one if one else words.head_many).format(kind=_KINDS[lang][kind], n=level),
-        f"{words.initial}\n{instructions[0]}",
-        f"{words.plus_one}\n{instructions[1]}",
-        *(
-            f"{words.plus_many.format(n=n)}\n{instruction}"
-            for n, instruction in enumerate(instructions[2:], 2)
-        ),
-        f"{(words.answer_one if one else words.answer_many).format(n=level)}\n{answer}",
-        (words.task_one if one else words.task_many).format(n=level),
-    ]
-    return "\n\n".join(parts)
+    head, task = words.head_many, words.task_many
+    if level == 1:
+        head, task = words.head_one, words.task_one
+
+    def titled(title: str, n: int, text: str) -> str:
+        return f"{title.format(n=n, s='s' if n > 1 else '')}\n{text}"
+
+    return "\n\n".join(
+        [
+            head.format(kind=_KINDS[lang][kind], n=level),
+            titled(words.initial, 0, instructions[0]),
+            *(titled(words.plus, n, text) for n, text in enumerate(instructions[1:], 1)),
+            titled(words.answer, level, answer),
+            task.format(n=level),
+        ]
+    )
 
 
 def parse_judge(output: str, level: int, lang: Lang = "en") -> JudgeVerdict | None:
@@ -144,14 +141,14 @@ def parse_judge(output: str, level: int, lang: Lang = "en") -> JudgeVerdict | No
     if level == 1:
         met = "YES" in last
         return JudgeVerdict(met, float(met)) if met or "NO" in last else None
-    found = _LIST.search(last)
+    listed = _LIST.search(last)
     try:
-        said = ast.literal_eval(found[0]) if found else None
+        words = ast.literal_eval(listed[0]) if listed else None
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
-    if not isinstance(said, list) or len(said) != level:
+    if not isinstance(words, list) or len(words) != level:
         return None
-    if not all(isinstance(word, str) and (word == "YES" or word in _NOT_MET) for word in said):
+    if not all(isinstance(word, str) and word in _WORDS for word in words):
         return None
-    satisfied = said.count("YES")
+    satisfied = words.count("YES")
     return JudgeVerdict(satisfied == level, satisfied / level)

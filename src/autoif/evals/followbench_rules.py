@@ -1,4 +1,4 @@
-"""FollowBench's rule part: the sources whose constraints a program decides, English and Chinese.
+"""FollowBench's rules: the sources whose constraints a program decides, English and Chinese.
 
 Jiang et al. (2024). Each rule takes an answer, the reference and the level, and says whether all
 constraints up to that level are met: those of the level are the first so many of its list.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Literal
 
 Lang = Literal["en", "zh"]
@@ -41,27 +41,26 @@ def matches_template(answer: str, target: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, template.split(".*"))), answer) is not None
 
 
-def _parts(answer: str, lang: Lang) -> list[str]:
-    """What stands between full stops, exclamation and question marks, empty parts left out. A
-    space after the last full stop is a part."""
-    return [part for part in _ENDS[lang].split(answer) if part]
+def _sentences(answer: str, lang: Lang) -> list[str]:
+    """What stands between full stops, exclamation and question marks, empty texts left out. A
+    space after the last full stop counts as one."""
+    return [sentence for sentence in _ENDS[lang].split(answer) if sentence]
 
 
 def _has_word(answer: str, word: str) -> bool:
     return re.search(rf"\b{re.escape(word)}\b", answer) is not None
 
 
-def _first(conditions: Iterable[Callable[[str], bool]]) -> Rule:
+def _first(*conditions: Callable[[str], bool]) -> Rule:
     """All of the first `level` conditions; later ones are not tried where an earlier one fails."""
-    listed = list(conditions)
-    return lambda answer, target, level: all(met(answer) for met in listed[:level])
+    return lambda answer, target, level: all(met(answer) for met in conditions[:level])
 
 
 def _equal(answer: str, target: str, level: int) -> bool:
     return answer == target
 
 
-def _lines_known(answer: str, target: str, level: int) -> bool:
+def _lines_of_target(answer: str, target: str, level: int) -> bool:
     return set(answer.split("\n")) <= set(target.split("\n"))
 
 
@@ -78,8 +77,7 @@ def _last_match(pattern: str) -> Rule:
     compiled = re.compile(pattern)
 
     def rule(answer: str, target: str, level: int) -> bool:
-        found = compiled.findall(answer)
-        return bool(found) and found[-1] == target
+        return compiled.findall(answer)[-1:] == [target]
 
     return rule
 
@@ -88,7 +86,7 @@ _CNN_ZH = ("波特", "演员", "电影")
 _SHARED: dict[str, Rule] = {
     "E2E": _equal,
     "text_editing": _equal,
-    "WIKIEVENTS": _lines_known,
+    "WIKIEVENTS": _lines_of_target,
     "CONLL2003": _one_of,
     "self_made_space": _contained,
     "BBH_logical": _last_match(r"\([A-Z]\)"),
@@ -99,49 +97,39 @@ _ENGLISH: dict[str, Rule] = {
     **_SHARED,
     "gsm_8k": _last_match(r"\$\d+"),
     "cnn_dailymail": _first(
-        [
-            lambda a: len(_parts(a, "en")) == 3,
-            lambda a: all(len(part.split()) < 15 for part in _parts(a, "en")),
-            lambda a: all(map(_has_word, _parts(a, "en"), ("Potter", "actor", "films"))),
-            lambda a: not _has_word(_parts(a, "en")[1], "lavish"),
-            lambda a: re.search(r"\b(?:has|have)\s+\w", _parts(a, "en")[2]) is not None,
-        ]
+        lambda a: len(_sentences(a, "en")) == 3,
+        lambda a: all(len(s.split()) < 15 for s in _sentences(a, "en")),
+        lambda a: all(map(_has_word, _sentences(a, "en"), ("Potter", "actor", "films"))),
+        lambda a: not _has_word(_sentences(a, "en")[1], "lavish"),
+        lambda a: re.search(r"\b(?:has|have)\s+\w", _sentences(a, "en")[2]) is not None,
     ),
     "xsum": _first(
-        [
-            lambda a: len(_parts(a, "en")) == 1,
-            lambda a: len(a.split(" ")) < 20,
-            lambda a: not _has_word(a, "Newton Stewart"),
-            lambda a: re.search(r"\b(?:am|is|are)\s+\w+ing\b", a) is not None,
-            lambda a: _has_word(a, "operation"),
-        ]
+        lambda a: len(_sentences(a, "en")) == 1,
+        lambda a: len(a.split(" ")) < 20,
+        lambda a: not _has_word(a, "Newton Stewart"),
+        lambda a: re.search(r"\b(?:am|is|are)\s+\w+ing\b", a) is not None,
+        lambda a: _has_word(a, "operation"),
     ),
     "samsum": _first(
-        [
-            lambda a: len(_parts(a, "en")) == 1,
-            lambda a: len(a.split(" ")) < 15,
-            lambda a: _has_word(a, "stuff"),
-            lambda a: re.search("procrast", a, re.IGNORECASE) is None,
-            lambda a: sum(1 for char in a if char in _EN_MARKS) == 1,
-        ]
+        lambda a: len(_sentences(a, "en")) == 1,
+        lambda a: len(a.split(" ")) < 15,
+        lambda a: _has_word(a, "stuff"),
+        lambda a: re.search("procrast", a, re.IGNORECASE) is None,
+        lambda a: sum(1 for char in a if char in _EN_MARKS) == 1,
     ),
     "gigaword": _first(
-        [
-            lambda a: len(a.split(" ")) == 8,
-            lambda a: not any(char in _EN_MARKS for char in a),
-            str.islower,
-            lambda a: not _has_word(a, "bus"),
-            lambda a: _has_word(a, "in"),
-        ]
+        lambda a: len(a.split(" ")) == 8,
+        lambda a: not any(char in _EN_MARKS for char in a),
+        str.islower,
+        lambda a: not _has_word(a, "bus"),
+        lambda a: _has_word(a, "in"),
     ),
     "arxiv": _first(
-        [
-            lambda a: len(_parts(a, "en")) == 1,
-            lambda a: len(a.split(" ")) <= 20,
-            lambda a: a.startswith("We"),
-            lambda a: _has_word(a, "activations"),
-            lambda a: not _has_word(a, "transformer"),
-        ]
+        lambda a: len(_sentences(a, "en")) == 1,
+        lambda a: len(a.split(" ")) <= 20,
+        lambda a: a.startswith("We"),
+        lambda a: _has_word(a, "activations"),
+        lambda a: not _has_word(a, "transformer"),
     ),
 }
 
@@ -149,49 +137,39 @@ _CHINESE: dict[str, Rule] = {
     **_SHARED,
     "gsm_8k": _last_match(r"\d+美元"),
     "cnn_dailymail": _first(
-        [
-            lambda a: len(_parts(a, "zh")) == 3,
-            lambda a: all(len(part) < 15 for part in _parts(a, "zh")),
-            lambda a: all(w in p for p, w in zip(_parts(a, "zh"), _CNN_ZH, strict=True)),
-            lambda a: "奢侈" not in _parts(a, "zh")[1],
-            lambda a: "了" in _parts(a, "zh")[2],
-        ]
+        lambda a: len(_sentences(a, "zh")) == 3,
+        lambda a: all(len(s) < 15 for s in _sentences(a, "zh")),
+        lambda a: all(w in p for p, w in zip(_sentences(a, "zh"), _CNN_ZH, strict=True)),
+        lambda a: "奢侈" not in _sentences(a, "zh")[1],
+        lambda a: "了" in _sentences(a, "zh")[2],
     ),
     "xsum": _first(
-        [
-            lambda a: len(_parts(a, "zh")) == 1,
-            lambda a: len(a) < 20,
-            lambda a: "牛顿斯图尔特" not in a,
-            lambda a: "在" in a,
-            lambda a: "操作" in a,
-        ]
+        lambda a: len(_sentences(a, "zh")) == 1,
+        lambda a: len(a) < 20,
+        lambda a: "牛顿斯图尔特" not in a,
+        lambda a: "在" in a,
+        lambda a: "操作" in a,
     ),
     "samsum": _first(
-        [
-            lambda a: len(_parts(a, "zh")) == 1,
-            lambda a: len(a) < 15,
-            lambda a: "琐碎的" in a,
-            lambda a: "拖沓的" not in a,
-            lambda a: sum(1 for char in a if char in _ZH_MARKS) == 1,
-        ]
+        lambda a: len(_sentences(a, "zh")) == 1,
+        lambda a: len(a) < 15,
+        lambda a: "琐碎的" in a,
+        lambda a: "拖沓的" not in a,
+        lambda a: sum(1 for char in a if char in _ZH_MARKS) == 1,
     ),
     "gigaword": _first(
-        [
-            lambda a: len(a) == 8,
-            lambda a: not any(char in _ZH_MARKS for char in a),
-            lambda a: not any(map(str.isnumeric, a)),
-            lambda a: "公交车" not in a,
-            lambda a: "在" in a,
-        ]
+        lambda a: len(a) == 8,
+        lambda a: not any(char in _ZH_MARKS for char in a),
+        lambda a: not any(map(str.isnumeric, a)),
+        lambda a: "公交车" not in a,
+        lambda a: "在" in a,
     ),
     "arxiv": _first(
-        [
-            lambda a: len(_parts(a, "zh")) == 1,
-            lambda a: len(a) <= 20,
-            lambda a: a.startswith("我们"),
-            lambda a: "激活" in a,
-            lambda a: "transformer" not in a,
-        ]
+        lambda a: len(_sentences(a, "zh")) == 1,
+        lambda a: len(a) <= 20,
+        lambda a: a.startswith("我们"),
+        lambda a: "激活" in a,
+        lambda a: "transformer" not in a,
     ),
 }
 
@@ -208,8 +186,8 @@ def _format_22(lang: Lang) -> Rule:
             return False
         conditions: list[Callable[[], bool]] = [
             lambda: True,
-            lambda: all(len(_parts(p, lang)) < 3 for p in paragraphs[:3]),
-            lambda: all(size(part) > 20 for part in _parts(answer, lang)),
+            lambda: all(len(_sentences(p, lang)) < 3 for p in paragraphs[:3]),
+            lambda: all(size(s) > 20 for s in _sentences(answer, lang)),
             lambda: all(_NUMBERED.match(stripped) for p in paragraphs if (stripped := p.lstrip())),
             lambda: answer.endswith(closing),
         ]

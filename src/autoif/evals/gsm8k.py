@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.evals.task import Answers, EvalContext, Item, Row, Unit, percent
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
 
 ASK = (
     "{question}\n\n"
@@ -30,7 +30,7 @@ _MARKED = (
 
 
 @dataclass(frozen=True, slots=True)
-class GSM8K:
+class GSM8K(Benchmark):
     name: str = "gsm8k"
     max_tokens: int = 1024
 
@@ -52,12 +52,12 @@ class GSM8K:
     ) -> list[Row]:
         rows = []
         for item in items:
-            said = extract(next(iter(answers.get(item.key, ())), None) or "")
+            number = extract(item.first(answers) or "")
             rows.append(
                 {
                     "key": item.key,
-                    "correct": said == item.data,
-                    "said": None if said is None else str(said),
+                    "correct": number == item.data,
+                    "said": None if number is None else str(number),
                     "expected": str(item.data),
                 }
             )
@@ -72,9 +72,6 @@ class GSM8K:
     def counts(self, sums: Sequence[float]) -> dict[str, int]:
         return {"accuracy": int(sums[0])}
 
-    def groups(self, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-        return {}
-
     def notes(self, rows: Sequence[Row]) -> list[str]:
         unread = sum(1 for row in rows if row["said"] is None)
         return [f"{unread} answers have no number in them"] if unread else []
@@ -82,11 +79,10 @@ class GSM8K:
 
 def extract(answer: str) -> Decimal | None:
     """The number an answer ends with, None where there is none. 1,000 and $1000.00 are equal."""
-    for marked in _MARKED:
-        found = marked.findall(answer)
-        if found:
-            try:
-                return Decimal(re.sub(r"[$€£,]", "", found[-1]).replace("−", "-")).normalize()
-            except InvalidOperation:
-                return None
-    return None
+    numbers = next(filter(None, (pattern.findall(answer) for pattern in _MARKED)), None)
+    if numbers is None:
+        return None
+    try:
+        return Decimal(re.sub(r"[$€£,]", "", numbers[-1]).replace("−", "-")).normalize()
+    except InvalidOperation:
+        return None

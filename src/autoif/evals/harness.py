@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from autoif.base.errors import SetupError, UsageError
+from autoif.base.errors import SetupError, UsageError, one_line
 from autoif.base.records import Score
 from autoif.evals.scores import Scores
 
@@ -48,8 +48,7 @@ def evaluate_in_harness(
             log_samples=False,
         )
     except Exception as wrong:  # model, hub, memory: the harness lets all of them through
-        reason = " ".join(str(wrong).split())[:200] or type(wrong).__name__
-        raise SetupError(f"{benchmark}: lm-evaluation-harness failed: {reason}") from None
+        raise SetupError(f"{benchmark}: lm-evaluation-harness failed: {one_line(wrong)}") from None
     scores = from_harness(benchmark, task, results)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -63,13 +62,15 @@ def from_harness(benchmark: str, task: str, results: dict[str, Any]) -> Scores:
     whole = results["results"][task]
     value = 100 * float(whole["acc,none"])
     error = whole.get("acc_stderr,none")
-    wide = 100 * _Z95 * error if isinstance(error, float) else None
-    parts = {
-        name: 100 * float(part["acc,none"])
-        for name, part in results["results"].items()
-        if name != task and "acc,none" in part
+    low = high = None
+    if isinstance(error, float):
+        margin = 100 * _Z95 * error
+        low, high = max(value - margin, 0.0), min(value + margin, 100.0)
+    groups = {
+        name: 100 * float(figures["acc,none"])
+        for name, figures in results["results"].items()
+        if name != task and "acc,none" in figures
     }
-    n = sum(int(part["effective"]) for part in results.get("n-samples", {}).values())
-    bounds = (None, None) if wide is None else (max(value - wide, 0.0), min(value + wide, 100.0))
-    score = Score(benchmark, "accuracy", value, n, bounds[0], bounds[1], parts)
+    n = sum(int(samples["effective"]) for samples in results.get("n-samples", {}).values())
+    score = Score(benchmark, "accuracy", value, n, low, high, groups)
     return Scores(benchmark, (score,))

@@ -15,7 +15,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.records import Outcome, Status
-from autoif.evals.task import Answers, EvalContext, Item, Row, Unit, percent
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
 from autoif.sandbox import Limits, Sandbox
 
 LIMITS = Limits(cpu_seconds=3.0, wall_seconds=15.0, total_seconds=30.0, memory_mb=512)
@@ -29,7 +29,7 @@ _AFTER_BODY = re.compile(r"^(?=\S)(?!#)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class HumanEval:
+class HumanEval(Benchmark):
     name: str = "humaneval"
     max_tokens: int = 1024
 
@@ -46,18 +46,16 @@ class HumanEval:
     async def verdicts(
         self, items: Sequence[Item], answers: Answers, context: EvalContext
     ) -> list[Row]:
-        if context.sandbox is not None:
-            return await _run(items, answers, context.sandbox)
-        with Sandbox(limits=LIMITS) as sandbox:
-            return await _run(items, answers, sandbox)
+        if context.sandbox is None:
+            with Sandbox(limits=LIMITS) as sandbox:
+                return await self.verdicts(items, answers, EvalContext(sandbox=sandbox))
+        # All at once: the sandbox has as many workers as there are cores.
+        return await asyncio.gather(*(_row(item, answers, context.sandbox) for item in items))
 
     def units(self, rows: Sequence[Row]) -> list[Unit]:
         """Sums: for each k, the tasks with at least k samples and their estimates of pass@k."""
         return [
-            Unit(
-                str(row["key"]),
-                tuple(x for k in KS for x in (len(row["passed"]) >= k, _pass_at(k, row["passed"]))),
-            )
+            Unit(row["key"], tuple(x for k in KS for x in _pass_at(k, row["passed"])))
             for row in rows
         ]
 
@@ -68,12 +66,6 @@ class HumanEval:
 
     def counts(self, sums: Sequence[float]) -> dict[str, int]:
         return {f"pass@{k}": int(n) for k, n in zip(KS, sums[::2], strict=True)}
-
-    def groups(self, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-        return {}
-
-    def notes(self, rows: Sequence[Row]) -> list[str]:
-        return []
 
 
 def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
@@ -95,16 +87,15 @@ def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
     return f"{candidate}\n\n{test}\n\n{run}"
 
 
-async def _run(items: Sequence[Item], answers: Answers, sandbox: Sandbox) -> list[Row]:
-    """All at once: the sandbox has so many workers as there are cores."""
-    return await asyncio.gather(*(_row(item, answers, sandbox) for item in items))
-
-
 async def _row(item: Item, answers: Answers, sandbox: Sandbox) -> Row:
-    given = answers.get(item.key, ()) or (None,)
-    outcomes = [await _outcome(item, answer, sandbox) for answer in given]
+    samples = answers.get(item.key, ()) or (None,)
+    outcomes = [await _outcome(item, answer, sandbox) for answer in samples]
     passed = [o.status is Status.TRUE for o in outcomes]
-    return {"key": item.key, "passed": passed, "detail": [_why(o) for o in outcomes]}
+    detail = [
+        "" if ok else f"{o.status.value}: {o.detail}"
+        for ok, o in zip(passed, outcomes, strict=True)
+    ]
+    return {"key": item.key, "passed": passed, "detail": detail}
 
 
 async def _outcome(item: Item, answer: str | None, sandbox: Sandbox) -> Outcome:
@@ -116,14 +107,8 @@ async def _outcome(item: Item, answer: str | None, sandbox: Sandbox) -> Outcome:
     return outcome
 
 
-def _why(outcome: Outcome) -> str:
-    return "" if outcome.status is Status.TRUE else f"{outcome.status.value}: {outcome.detail}"
-
-
-def _pass_at(k: int, passed: Sequence[bool]) -> float:
-    """The unbiased estimate: one less the chance that k of the samples, drawn without putting
-    back, all fail."""
+def _pass_at(k: int, passed: Sequence[bool]) -> tuple[float, float]:
+    """1 and the unbiased estimate, one less the chance that k of the samples, drawn without
+    replacement, all fail; zeros where there are fewer than k."""
     n, good = len(passed), sum(passed)
-    if n < k:
-        return 0.0
-    return 1 - comb(n - good, k) / comb(n, k)
+    return (1, 1 - comb(n - good, k) / comb(n, k)) if n >= k else (0, 0.0)

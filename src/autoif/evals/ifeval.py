@@ -13,7 +13,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.constraints.checkers import Checker, bind
-from autoif.evals.task import Answers, EvalContext, Item, Row, Unit, percent
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
 
 METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")
 
@@ -27,15 +27,7 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptCheckers:
-    """Of one prompt: ids and checkers in the same order."""
-
-    ids: tuple[str, ...]
-    checks: tuple[Checker, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class InstructionFollowing:
+class InstructionFollowing(Benchmark):
     """The benchmark. `name`: ifeval or ifbench; the two differ in their data alone."""
 
     name: str
@@ -49,32 +41,19 @@ class InstructionFollowing:
     ) -> list[Row]:
         rows = []
         for item in items:
-            followed = judge(item.data.checks, next(iter(answers.get(item.key, ())), None))
-            rows.append(
-                {
-                    "key": item.label,
-                    "strict": list(followed.strict),
-                    "loose": list(followed.loose),
-                    "instructions": list(item.data.ids),
-                }
-            )
+            ids, checks = item.data
+            followed = judge(checks, item.first(answers))
+            strict, loose = list(followed.strict), list(followed.loose)
+            rows.append({"key": item.label, "strict": strict, "loose": loose, "instructions": ids})
         return rows
 
     def units(self, rows: Sequence[Row]) -> list[Unit]:
-        return [
-            Unit(
-                str(row["key"]),
-                (
-                    1,
-                    len(row["strict"]),
-                    all(row["strict"]),
-                    sum(row["strict"]),
-                    all(row["loose"]),
-                    sum(row["loose"]),
-                ),
-            )
-            for row in rows
-        ]
+        units = []
+        for row in rows:
+            strict, loose = row["strict"], row["loose"]
+            passed = all(strict), sum(strict), all(loose), sum(loose)
+            units.append(Unit(str(row["key"]), (1, len(strict), *passed)))
+        return units
 
     def figures(self, sums: Sequence[float]) -> dict[str, float | None]:
         prompts, instructions, *passed = sums
@@ -95,9 +74,6 @@ class InstructionFollowing:
             metric: {name: 100 * sum(v) / len(v) for name, v in sorted(types.items())}
             for metric, types in passed.items()
         }
-
-    def notes(self, rows: Sequence[Row]) -> list[str]:
-        return []
 
 
 def judge(checks: Sequence[Checker], response: str | None) -> Followed:
@@ -120,11 +96,7 @@ def judge(checks: Sequence[Checker], response: str | None) -> Followed:
 def readings(response: str) -> list[str]:
     """The loose readings other than the response itself, blank and equal ones left out."""
     lines = response.split("\n")
-    cut = [
-        "\n".join(lines[1:]).strip(),
-        "\n".join(lines[:-1]).strip(),
-        "\n".join(lines[1:-1]).strip(),
-    ]
+    cut = ["\n".join(kept).strip() for kept in (lines[1:], lines[:-1], lines[1:-1])]
     texts = [response.replace("*", ""), *cut, *(text.replace("*", "") for text in cut)]
     return [text for text in dict.fromkeys(texts) if text != response and text.strip()]
 
@@ -146,4 +118,4 @@ def _item(row: Mapping[str, Any]) -> Item:
     except UsageError as wrong:
         raise UsageError(f"key {key}: {wrong}") from None
     number = row["key"] if isinstance(row["key"], int) else None
-    return Item(key, prompt, PromptCheckers(tuple(ids), checks), number=number)
+    return Item(key, prompt, data=(list(ids), checks), number=number)

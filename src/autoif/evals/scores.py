@@ -21,7 +21,7 @@ Figures = dict[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a benchmark said: one `Score` per metric, and the verdicts they rest on."""
+    """The result of a benchmark: one `Score` per metric, and the verdicts they rest on."""
 
     benchmark: str
     scores: tuple[Score, ...]
@@ -37,16 +37,15 @@ class Scores:
 
     def to_json(self) -> dict[str, Any]:
         """`scores.json`: the metrics by name, then `low`, `high`, `n` and `by_group` by metric."""
-        kept = {s.metric: s for s in self.scores}
         return {
             "benchmark": self.benchmark,
-            **{m: _rounded(s.value) for m, s in kept.items()},
-            "low": {m: _rounded(s.low) for m, s in kept.items()},
-            "high": {m: _rounded(s.high) for m, s in kept.items()},
-            "n": {m: s.n for m, s in kept.items()},
+            **{s.metric: _rounded(s.value) for s in self.scores},
+            "low": {s.metric: _rounded(s.low) for s in self.scores},
+            "high": {s.metric: _rounded(s.high) for s in self.scores},
+            "n": {s.metric: s.n for s in self.scores},
             "by_group": {
-                m: {g: _rounded(v) for g, v in s.by_group.items()}
-                for m, s in kept.items()
+                s.metric: {group: _rounded(v) for group, v in s.by_group.items()}
+                for s in self.scores
                 if s.by_group
             },
             "notes": list(self.notes),
@@ -101,11 +100,8 @@ class Comparison:
             "n": self.n,
             "metrics": {
                 c.metric: {
-                    "a": _rounded(c.a),
-                    "b": _rounded(c.b),
-                    "difference": _rounded(c.difference),
-                    "low": _rounded(c.low),
-                    "high": _rounded(c.high),
+                    name: _rounded(getattr(c, name))
+                    for name in ("a", "b", "difference", "low", "high")
                 }
                 for c in self.changes
             },
@@ -118,13 +114,10 @@ class Comparison:
         title = f"{self.benchmark}: B - A"
         lines = [f"{title:<18} {'A':>7} {'B':>7} {'B - A':>7}  {'95% interval':>16}"]
         for c in self.changes:
+            cells = f"{_cell(c.a):>7} {_cell(c.b):>7} {_cell(c.difference, '+'):>7}"
             interval = f"{_cell(c.low, '+')} to {_cell(c.high, '+')}"
             star = " *" if c.significant else ""
-            difference = _cell(c.difference, "+")
-            lines.append(
-                f"{c.metric:<18} {_cell(c.a):>7} {_cell(c.b):>7} {difference:>7}  "
-                f"{interval:>16}{star}"
-            )
+            lines.append(f"{c.metric:<18} {cells}  {interval:>16}{star}")
         lines += ["", f"{len(self.changed)} of {self.n} prompts changed"]
         for key, a, b in self.changed[:20]:
             lines.append(f"  {key}: {_verdict(a)} -> {_verdict(b)}")
@@ -204,13 +197,14 @@ def _verdicts(row: Row) -> Row:
 
 def _verdict(row: Row) -> str:
     marks = {True: "+", False: "-", None: "?"}
-    parts = []
-    for name, value in _verdicts(row).items():
-        if isinstance(value, list) and all(v in marks for v in value):
-            parts.append(f"{name} " + "".join(marks[v] for v in value))
-        elif isinstance(value, bool):
-            parts.append(f"{name} {marks[value]}")
-    return ", ".join(parts) or str(_verdicts(row))
+    verdicts = _verdicts(row)
+    lists = {n: [v] if isinstance(v, bool) else v for n, v in verdicts.items()}
+    shown = [
+        f"{name} " + "".join(marks[v] for v in values)
+        for name, values in lists.items()
+        if isinstance(values, list) and all(v in marks for v in values)
+    ]
+    return ", ".join(shown) or str(verdicts)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -34,6 +34,9 @@ class Item:
     def request(self) -> str:
         return self.ask or self.prompt
 
+    def first(self, answers: Answers) -> str | None:
+        return next(iter(answers.get(self.key, ())), None)
+
 
 @dataclass(frozen=True, slots=True)
 class EvalContext:
@@ -53,7 +56,8 @@ class Unit:
 
 
 class Benchmark(Protocol):
-    """A benchmark. Pure but for `verdicts`, which may ask a judge or run code."""
+    """A benchmark, to be derived from. Pure but for `verdicts`, which may ask a judge or run
+    code."""
 
     @property
     def name(self) -> str: ...
@@ -84,11 +88,11 @@ class Benchmark(Protocol):
 
     def groups(self, rows: Sequence[Row]) -> dict[str, dict[str, float]]:
         """Metric -> group (type, level) -> value."""
-        ...
+        return {}
 
     def notes(self, rows: Sequence[Row]) -> list[str]:
         """What a reader must know beside the figures."""
-        ...
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +103,5 @@ class JoinedAnswers:
     notes: list[str] = field(default_factory=list)
 
 
-def percent(part: float, whole: float) -> float | None:
-    return 100 * part / whole if whole else None
+def percent(count: float, of: float) -> float | None:
+    return 100 * count / of if of else None

@@ -45,45 +45,48 @@ class Rows:
     def fingerprint(self) -> str:
         return hashlib.sha256(b"".join(map(dump_line, self.rows))).hexdigest()[:16]
 
+    def keep(self, good: Callable[[Row], bool], otherwise: str) -> None:
+        """Drops the rows that are not good, for the reason `otherwise`."""
+        kept = [row for row in self.rows if good(row)]
+        if dropped := len(self.rows) - len(kept):
+            self.dropped[otherwise] += dropped
+        self.rows = kept
+
     def account(self) -> str:
-        parts = [f"{len(self.rows):,} rows"]
-        parts += [f"{n:,} left out ({why})" for why, n in sorted(self.dropped.items())]
-        return ", ".join(parts)
+        dropped = [f"{n:,} left out ({why})" for why, n in sorted(self.dropped.items())]
+        return ", ".join([f"{len(self.rows):,} rows", *dropped])
 
 
 def load(method: Method, data: Sequence[str], *, sandbox: Sandbox | None = None) -> Rows:
     """All rows of `data` (files, or run directories of `autoif synth`) in the shape that TRL
     takes. Raises UsageError for files and columns that are wrong; rows that are empty, or whose
     verifiers give no function any more, are dropped and counted."""
-    found = Rows()
+    rows = Rows()
     for name in data:
         path = Path(name)
         if path.is_dir():
             path = path / "data" / f"{FILES[method]}.jsonl"
         if not path.is_file():
             raise UsageError(f"{path}: no such file; `data` names files of rows or run directories")
-        found.sources.append(str(path))
+        rows.sources.append(str(path))
         for where, row in read_jsonl(path):
             shaped = _shape(method, row, where)
             if isinstance(shaped, str):
-                found.dropped[shaped] += 1
+                rows.dropped[shaped] += 1
             else:
-                found.rows.append(shaped)
+                rows.rows.append(shaped)
     if FILES[method] == "rlvr":
-        _drop_broken(found, sandbox or shared_sandbox())
-    if not found.rows:
-        raise UsageError(f"{', '.join(found.sources)}: nothing to train on: {found.account()}")
-    return found
+        _drop_broken(rows, sandbox or shared_sandbox())
+    if not rows.rows:
+        raise UsageError(f"{', '.join(rows.sources)}: nothing to train on: {rows.account()}")
+    return rows
 
 
-def keep_short(found: Rows, tokens: Callable[[Row], int], limit: int) -> None:
+def keep_short(rows: Rows, tokens: Callable[[Row], int], limit: int) -> None:
     """Drops rows of more than `limit` tokens. Raises UsageError where none is left."""
-    short = [row for row in found.rows if tokens(row) <= limit]
-    found.dropped["too long"] += len(found.rows) - len(short)
-    found.dropped += Counter()  # without zeros
-    if not short:
+    rows.keep(lambda row: tokens(row) <= limit, "too long")
+    if not rows.rows:
         raise UsageError(f"every row has more than {limit} tokens: raise train.max_length")
-    found.rows = short
 
 
 def _shape(method: Method, row: Mapping[str, Any], where: str) -> Row | str:
@@ -115,8 +118,8 @@ def _shape(method: Method, row: Mapping[str, Any], where: str) -> Row | str:
     ]
     if not _full(prompt) or not verifiers:
         return "empty"
-    name = row.get("id") or content_id("prompt", prompt)
-    return {"id": str(name), "prompt": prompt, "verifiers": verifiers}
+    row_id = row.get("id") or content_id("prompt", prompt)
+    return {"id": str(row_id), "prompt": prompt, "verifiers": verifiers}
 
 
 def _messages(value: Any, role: str, where: str) -> list[Row]:
@@ -135,20 +138,16 @@ def _full(messages: Sequence[Row]) -> bool:
     return bool(messages) and all(m["content"].strip() for m in messages)
 
 
-def _drop_broken(found: Rows, sandbox: Sandbox) -> None:
+def _drop_broken(rows: Rows, sandbox: Sandbox) -> None:
     """Without the rows one of whose verifiers has no check that gives a function."""
-    sources = sorted({c for row in found.rows for v in row["verifiers"] for c in v["checks"]})
-    said = sandbox.evaluate_all(sources, ["A text."])
+    sources = sorted({c for row in rows.rows for v in row["verifiers"] for c in v["checks"]})
+    outcomes = sandbox.evaluate_all(sources, ["A text."])
     broken = {
         source
-        for source, (outcome,) in zip(sources, said, strict=True)
+        for source, (outcome,) in zip(sources, outcomes, strict=True)
         if outcome.detail.startswith(_NO_FUNCTION)
     }
-
-    def works(row: Row) -> bool:
-        return all(any(c not in broken for c in v["checks"]) for v in row["verifiers"])
-
-    sound = [row for row in found.rows if works(row)]
-    if lost := len(found.rows) - len(sound):
-        found.dropped["verifier does not compile"] += lost
-    found.rows = sound
+    rows.keep(
+        lambda row: not any(broken.issuperset(v["checks"]) for v in row["verifiers"]),
+        "verifier does not compile",
+    )

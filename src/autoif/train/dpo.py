@@ -16,11 +16,10 @@ def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
         return run.model
     from trl import DPOConfig, DPOTrainer
 
-    part = config.train
     mixed = config.dpo.sft_weight > 0
     arguments = DPOConfig(
         **run.arguments(),
-        max_length=part.max_length,
+        max_length=config.train.max_length,
         beta=config.dpo.beta,
         loss_type=["sigmoid", "sft"] if mixed else ["sigmoid"],
         loss_weights=[1.0, config.dpo.sft_weight] if mixed else None,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-import statistics
 import zlib
 from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
 from autoif.base.errors import RunFailed
 from autoif.train.config import Guards
@@ -39,9 +39,9 @@ def describe(prompts: Sequence[str], responses: Sequence[str]) -> dict[str, floa
     words = [len(response.split()) for response in responses]
     n = len(responses)
     return {
-        "words": statistics.fmean(words),
-        "words_median": float(statistics.median(words)),
-        "repetition": statistics.fmean(map(repetition, responses)),
+        "words": fmean(words),
+        "words_median": float(median(words)),
+        "repetition": fmean(map(repetition, responses)),
         "drift": sum(map(_drifts, prompts, responses)) / n,
         "refusals": sum(bool(_REFUSAL.search(r[:200])) for r in responses) / n,
         "empty": sum(not r.strip() for r in responses) / n,
@@ -59,8 +59,8 @@ def repetition(text: str) -> float:
 
 def _drifts(prompt: str, response: str) -> bool:
     """Mostly of another script than the prompt."""
-    asked, said = _other_share(prompt), _other_share(response)
-    return asked is not None and said is not None and abs(asked - said) > 0.5
+    asked, given = _other_share(prompt), _other_share(response)
+    return asked is not None and given is not None and abs(asked - given) > 0.5
 
 
 def _other_share(text: str) -> float | None:
@@ -69,42 +69,43 @@ def _other_share(text: str) -> float | None:
 
 
 class Guard:
-    """Hears each step's figures and raises `Diverged` (saying which key of `[guards]` it was)."""
+    """Hears each step's figures and raises `Diverged`, which names the key of `[guards]`."""
 
     def __init__(self, limits: Guards) -> None:
         self._limits = limits
-        self._seen: dict[str, list[float]] = {}
+        self._losses: list[float] = []
+        self._lengths: list[float] = []
 
     def hear(self, step: int, figures: Mapping[str, float]) -> None:
         for key in ("loss", "grad_norm"):
             if key in figures and not math.isfinite(figures[key]):
                 raise Diverged(f"{key} is {figures[key]} at step {step}: lower train.lr")
-        if "reward" not in figures:
-            self._bound(step, "loss", figures)
+        if "reward" not in figures and "loss" in figures:
+            self._bound_loss(step, figures["loss"])
         if (kl := figures.get("kl", 0.0)) > self._limits.max_kl:
             raise Diverged(
                 f"KL from the start is {kl:.2f} nats per token at step {step}, over "
                 "guards.max_kl: lower train.lr or raise grpo.beta"
             )
-        self._bound(step, "completions/mean_length", figures)
+        if "completions/mean_length" in figures:
+            self._bound_length(step, figures["completions/mean_length"])
 
-    def _bound(self, step: int, key: str, figures: Mapping[str, float]) -> None:
-        """The mean of the last steps against that of the first."""
-        if key not in figures:
-            return
-        seen = self._seen.setdefault(key, [])
-        seen.append(figures[key])
-        if len(seen) < 2 * FIRST:
-            return
-        first, last = statistics.fmean(seen[:FIRST]), statistics.fmean(seen[-FIRST:])
-        if key == "loss":
-            first = min(first, seen[0])  # the first steps may have exploded already
-        if key == "loss" and last > self._limits.loss_factor * max(first, 0.05):
+    def _bound_loss(self, step: int, loss: float) -> None:
+        seen = self._losses
+        seen.append(loss)
+        # The first steps may have exploded already: the very first one counts as well.
+        first, last = min(fmean(seen[:FIRST]), seen[0]), fmean(seen[-FIRST:])
+        if len(seen) >= 2 * FIRST and last > self._limits.loss_factor * max(first, 0.05):
             raise Diverged(
                 f"loss went from {first:.3g} to {last:.3g} by step {step}, over "
                 "guards.loss_factor: lower train.lr"
             )
-        if key != "loss" and last < self._limits.min_length * first:
+
+    def _bound_length(self, step: int, tokens: float) -> None:
+        seen = self._lengths
+        seen.append(tokens)
+        first, last = fmean(seen[:FIRST]), fmean(seen[-FIRST:])
+        if len(seen) >= 2 * FIRST and last < self._limits.min_length * first:
             raise Diverged(
                 f"answers shrank from {first:.0f} to {last:.0f} tokens by step {step}, under "
                 "guards.min_length: look at what the verifiers let pass"

@@ -39,15 +39,13 @@ def card(config: TrainConfig, rows: Rows, history: History) -> str:
         + (f"LoRA of rank {config.lora.rank}, merged" if config.lora.rank else "all weights"),
     ]
     lines += [f"- {package} {version(package)}" for package in ("torch", "transformers", "trl")]
-    shown = [
-        k for k in ("loss", "reward", "rewards/accuracies", "kl") if history and k in history[-1]
-    ]
+    last = history[-1] if history else {}
+    shown = [k for k in ("loss", "reward", "rewards/accuracies", "kl") if k in last]
     if shown:
         lines += ["", "| step | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
         for row in history[:: max(1, len(history) // 8)]:
-            lines.append(
-                f"| {row['step']} | " + " | ".join(_figure(row.get(k)) for k in shown) + " |"
-            )
+            cells = [str(row["step"]), *(_figure(row.get(k)) for k in shown)]
+            lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "The whole configuration:", "", "```toml", _portable(config).strip(), "```", ""]
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import SetupError, UsageError, one_line
-from autoif.models import weights as models
+from autoif.models import weights
 
 LINEAGE = "autoif.json"
 BLOCKS = 64  # of a file, that its fingerprint reads
@@ -32,8 +32,8 @@ def find(model: str) -> tuple[str, str]:
     """What `model` names: (a directory or hub id for `from_pretrained`, the GGUF it came from or
     ""). Raises UsageError, ModelUnavailable."""
     name = model.removeprefix("hf:").removeprefix("local:")
-    if name in models.WEIGHTS:
-        return str(_unpacked(models.fetch(name))), name
+    if name in weights.WEIGHTS:
+        return str(_unpacked(weights.fetch(name))), name
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         return str(_unpacked(path)), str(path.resolve())
@@ -46,7 +46,7 @@ def find(model: str) -> tuple[str, str]:
     if "/" not in name:
         raise UsageError(
             f"{model}: no such model directory; a GGUF file, an id of the hub (ORG/NAME) or one of "
-            f"these will do, too: {', '.join(sorted(models.WEIGHTS))}"
+            f"these will do, too: {', '.join(sorted(weights.WEIGHTS))}"
         )
     return name, ""
 
@@ -68,15 +68,15 @@ def fingerprint(where: str) -> str:
 
 def lineage(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / LINEAGE).read_text("utf-8"))
+        origin = json.loads((folder / LINEAGE).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return origin if isinstance(origin, dict) else {}
 
 
 def origin_file(origin: str) -> Path:
     """The GGUF file that `find` or `lineage` named."""
-    return models.fetch(origin) if origin in models.WEIGHTS else Path(origin)
+    return weights.fetch(origin) if origin in weights.WEIGHTS else Path(origin)
 
 
 def load_tokenizer(where: str, chat_template: str = "") -> Any:
@@ -153,9 +153,9 @@ def _unpacked(gguf: Path) -> Path:
     """The weights of a GGUF file as a plain directory in the cache, made once."""
     stat = gguf.stat()
     mark = hashlib.sha256(f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
-    folder = models.cache_dir() / f"{gguf.stem}-hf-{mark.hexdigest()[:8]}"
+    folder = weights.cache_dir() / f"{gguf.stem}-hf-{mark.hexdigest()[:8]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with models.locked(folder, lambda: None):
+    with weights.locked(folder, lambda: None):
         if not folder.is_dir():
             _unpack(gguf, folder)
     return folder
@@ -165,10 +165,10 @@ def _unpack(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where: dict[str, Any] = {"gguf_file": gguf.name}
+    where, name = str(gguf.parent), gguf.name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
-        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **where)
+        tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+        model = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32)
     except Exception as error:  # of many libraries' kinds
         raise UsageError(f"{gguf}: cannot be read as a model: {one_line(error)}") from None
     # It counts as quantised, which TRL will not train and transformers will not save.

@@ -18,10 +18,7 @@ STEPS = {
     "kl": ("kl",),
     "length": ("completions/mean_length",),
 }
-ROUNDS = {
-    "rounds": ("pass_rate",),
-    "guards": ("words_median", "repetition", "drift", "refusals", "empty", "kl"),
-}
+GUARDS = ("words_median", "repetition", "drift", "refusals", "empty", "kl")
 
 
 def read(path: Path) -> History:
@@ -43,10 +40,10 @@ def steps(history: History, out: Path) -> None:
 
 def rounds(history: History, out: Path) -> None:
     """rounds.png (pass rate and benchmarks) and guards.png."""
-    known = {"round", "kept", "pairs", *ROUNDS["guards"], "words"}
-    scores = [k for k in (history[-1] if history else {}) if k not in known]
+    others = {"round", "kept", "pairs", *GUARDS, "words"}
+    scores = [k for k in (history[-1] if history else {}) if k not in others]
     draw(history, "round", scores, out / "rounds.png")
-    draw(history, "round", ROUNDS["guards"], out / "guards.png")
+    draw(history, "round", GUARDS, out / "guards.png")
 
 
 def draw(history: Sequence[Mapping[str, Any]], x: str, keys: Sequence[str], path: Path) -> None:

@@ -96,8 +96,8 @@ def _served(
         port = probe.getsockname()[1]
     words = [w.replace("{model}", str(model)).replace("{port}", str(port)) for w in command]
     url = f"http://127.0.0.1:{port}/v1"
-    said = model.parent / "server.log"
-    with said.open("wb") as log:
+    log_file = model.parent / "server.log"
+    with log_file.open("wb") as log:
         try:
             server = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -105,9 +105,9 @@ def _served(
             )  # fmt: skip
         except OSError as error:
             raise SetupError(f"sampling.serve: {words[0]}: {error.strerror}") from None
-        notice(f"waiting for {words[0]} to serve the policy: {said}")
+        notice(f"waiting for {words[0]} to serve the policy: {log_file}")
         try:
-            yield url, _first_model(server, url, words[0], said)
+            yield url, _first_model(server, url, words[0], log_file)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
@@ -127,13 +127,13 @@ def _end_with_parent() -> None:
         _libc.prctl(1, signal.SIGTERM)
 
 
-def _first_model(server: subprocess.Popen[bytes], url: str, name: str, said: Path) -> str:
+def _first_model(server: subprocess.Popen[bytes], url: str, name: str, log: Path) -> str:
     """What the server calls its model, when it answers."""
 
     def failed(how: str) -> SetupError:
-        lines = said.read_text("utf-8", "replace").split("\n")
-        last = one_line(next((line for line in reversed(lines) if line.strip()), "it said nothing"))
-        return SetupError(f"sampling.serve: {name} {how}: {last} (all it said: {said})")
+        lines = log.read_text("utf-8", "replace").split("\n")
+        last = one_line(next((line for line in reversed(lines) if line.strip()), "no output"))
+        return SetupError(f"sampling.serve: {name} {how}: {last} (output: {log})")
 
     end = time.monotonic() + STARTING
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""`autoif train selfplay`: iterative online DPO on what the policy itself says.
+"""`autoif train selfplay`: iterative online DPO on the policy's own responses.
 
 A round: the policy answers K times each prompt, the rows' own verifiers decide, what holds is
 preferred to what does not (`verifier/pairs.py`), and DPO is run against the policy that the round
@@ -19,18 +19,18 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import CallFailed, RunFailed, SetupError, UsageError
 from autoif.base.loop import asyncio_run
-from autoif.base.records import Check, Message, Pair, Request, Sample, dump_line, seed_from, to_json
+from autoif.base.records import Check, Message, Request, Sample, dump_line, seed_from, to_json
 from autoif.models import Chat
 from autoif.sandbox import Sandbox
 from autoif.store import open_store
 from autoif.store.base import Store
-from autoif.train import dpo, guards, model_files, plots
-from autoif.train import model_card as model_card
+from autoif.train import dpo, guards, model_card, model_files, plots
 from autoif.train.config import TrainConfig
 from autoif.train.policy import policy
 from autoif.train.training import Notice, TrainingRun
@@ -64,9 +64,9 @@ def train(
     run = TrainingRun(config, notice)
     if run.done():
         return run.model
-    found = run.rows()
-    rows, heldout = split(found.rows, config)
-    notice(f"{found.account()}: {len(rows)} to play with, {len(heldout)} held out")
+    data = run.rows()
+    rows, heldout = split(data.rows, config)
+    notice(f"{data.account()}: {len(rows)} to play with, {len(heldout)} held out")
     start = run.out / "round-0" / "model"
     if not start.is_dir():
         start.parent.mkdir(parents=True, exist_ok=True)
@@ -76,16 +76,16 @@ def train(
     history: list[Row] = []
     store = open_store(run.out / "calls.sqlite")
     try:
-        game = _Game(config, run.out, store, notice, evaluate)
-        history.append(game.measure(0, start, start, heldout, {}))
+        rounds = _Rounds(config, run.out, store, notice, evaluate)
+        history.append(rounds.measure(0, start, start, heldout, {}))
         model = start
         for number in range(1, config.selfplay.rounds + 1):
-            pairs, seen = game.play(number, model, draw(rows, config, number))
-            if not pairs:
+            counts = rounds.play(number, model, draw(rows, config, number))
+            if not counts["pairs"]:
                 notice(f"round {number}: no pairs; every prompt was always met, or never")
                 break
-            model = game.learn(number, model)
-            history.append(game.measure(number, model, start, heldout, seen))
+            model = rounds.learn(number, model)
+            history.append(rounds.measure(number, model, start, heldout, counts))
             plots.rounds(history, run.out)
             if problem := harm(history, config):
                 notice(f"round {number} is the last one: {problem}")
@@ -97,7 +97,7 @@ def train(
     best = best_round(history, config)
     notice(f"round {best['round']} is the best: {100 * best['pass_rate']:.1f}% of the held out")
     if best["round"] == 0:
-        text = model_card.card(config, found, [])
+        text = model_card.card(config, data, [])
         (start / "README.md").write_text(f"{text}\nNo round was better: its weights.\n", "utf-8")
     run.model.symlink_to(f"round-{best['round']}/model")
     return run.model
@@ -119,95 +119,90 @@ def draw(rows: Sequence[Row], config: TrainConfig, number: int) -> list[Row]:
     return (ranked[at:] + ranked[:at])[:wanted]
 
 
-class _Game:
-    def __init__(
-        self,
-        config: TrainConfig,
-        out: Path,
-        store: Store,
-        notice: Notice,
-        evaluate: Evaluate,
-    ) -> None:
-        self._config, self._out, self._store = config, out, store
-        self._notice, self._evaluate = notice, evaluate
-        self._sandbox = shared_sandbox()
+@dataclass(frozen=True, slots=True)
+class _Rounds:
+    """The rounds of one self-play, in the directory `out`."""
 
-    def play(self, number: int, model: Path, rows: Sequence[Row]) -> tuple[list[Pair], Row]:
-        """A round's pairs, written to `round-N/dpo.jsonl`, and figures of its samples."""
-        asked = asyncio_run(self._ask(model, rows, self._config.sampling.k, f"round-{number}"))
-        per_prompt, seed = self._config.selfplay.per_prompt, self._config.seed
-        pairs, lines = [], []
-        for row, samples in zip(rows, asked, strict=True):
-            for pair in query_pairs(samples, per_prompt, seed):
-                pairs.append(pair)
-                lines.append({**pair_row(pair), "verifiers": row["verifiers"]})
-        folder = self._out / f"round-{number}"
+    config: TrainConfig
+    out: Path
+    store: Store
+    notice: Notice
+    evaluate: Evaluate
+
+    def play(self, number: int, model: Path, rows: Sequence[Row]) -> Row:
+        """Writes a round's pairs to `round-N/dpo.jsonl`; returns figures of its samples."""
+        k, stage = self.config.sampling.k, f"round-{number}"
+        answers, _ = asyncio_run(self._ask(model, rows, k, stage))
+        per_prompt, seed = self.config.selfplay.per_prompt, self.config.seed
+        pairs = [
+            (pair, row["verifiers"])
+            for row, samples in zip(rows, answers, strict=True)
+            for pair in query_pairs(samples, per_prompt, seed)
+        ]
+        folder = self.out / f"round-{number}"
         folder.mkdir(exist_ok=True)
-        (folder / "dpo.jsonl").write_bytes(b"".join(map(dump_line, lines)))
-        samples = [s for some in asked for s in some]
+        with (folder / "dpo.jsonl").open("wb") as file:
+            file.writelines(dump_line({**pair_row(p), "verifiers": v}) for p, v in pairs)
+        samples = [sample for of_row in answers for sample in of_row]
         kept = sum(s.kept for s in samples)
-        self._notice(f"round {number}: {kept} of {len(samples)} responses hold; {len(pairs)} pairs")
-        return pairs, {"samples": len(samples), "kept": kept, "pairs": len(pairs)}
+        self.notice(f"round {number}: {kept} of {len(samples)} responses hold; {len(pairs)} pairs")
+        return {"samples": len(samples), "kept": kept, "pairs": len(pairs)}
 
     def learn(self, number: int, model: Path) -> Path:
         """DPO on the round's pairs, against `model`."""
-        folder = self._out / f"round-{number}"
-        config = self._config.model_copy(
+        folder = self.out / f"round-{number}"
+        config = self.config.model_copy(
             update={"method": "dpo", "model": str(model), "data": (str(folder / "dpo.jsonl"),),
                     "out": str(folder)}
         )  # fmt: skip
-        return dpo.train(config, self._notice)
+        return dpo.train(config, self.notice)
 
     def measure(
-        self, number: int, model: Path, start: Path, heldout: Sequence[Row], seen: Row
+        self, number: int, model: Path, start: Path, heldout: Sequence[Row], counts: Row
     ) -> Row:
         """A row of rounds.jsonl: pass rate on the held out, guards, KL from the start, and what
         `evaluate` gives. A round that was measured before is read back."""
-        file = self._out / "rounds.jsonl"
-        known: list[Row] = plots.read(file)
-        if number < len(known):
-            return known[number]
-        folder = self._out / f"round-{number}"
-
-        async def ask() -> tuple[list[list[Sample]], Mapping[str, float]]:
-            async with policy(model, self._config.sampling, self._store, self._notice) as chat:
-                answers = await self._samples(chat, heldout, 1, f"heldout-{number}")
-                return answers, await self._evaluate(chat, folder)
-
-        answers, scores = asyncio_run(ask())
-        samples = [s for some in answers for s in some]
+        file = self.out / "rounds.jsonl"
+        measured = plots.read(file)
+        if number < len(measured):
+            return measured[number]
+        folder = self.out / f"round-{number}"
+        answers, scores = asyncio_run(self._ask(model, heldout, 1, f"heldout-{number}", folder))
+        samples = [sample for of_row in answers for sample in of_row]
         row = {
             "round": number,
             "pass_rate": sum(s.kept for s in samples) / max(1, len(heldout)),
             "heldout": len(heldout),
-            **seen,
+            **counts,
             **guards.describe([s.query for s in samples], [s.response for s in samples]),
             "kl": 0.0 if number == 0 else kl(model, start, samples[:KL_ROWS]),
             **scores,
         }
         with file.open("ab") as out:
             out.write(dump_line(row))
-        self._notice(f"round {number}: {100 * row['pass_rate']:.1f}% of the held out hold")
+        self.notice(f"round {number}: {100 * row['pass_rate']:.1f}% of the held out hold")
         return row
 
     async def _ask(
-        self, model: Path, rows: Sequence[Row], k: int, stage: str
-    ) -> list[list[Sample]]:
-        async with policy(model, self._config.sampling, self._store, self._notice) as chat:
-            return await self._samples(chat, rows, k, stage)
+        self, model: Path, rows: Sequence[Row], k: int, stage: str, folder: Path | None = None
+    ) -> tuple[list[list[Sample]], Mapping[str, float]]:
+        """The policy's samples; where a folder is given, also what `evaluate` gives there."""
+        async with policy(model, self.config.sampling, self.store, self.notice) as chat:
+            answers = await self._samples(chat, rows, k, stage)
+            return answers, await self.evaluate(chat, folder) if folder else {}
 
     async def _samples(
         self, chat: Chat, rows: Sequence[Row], k: int, stage: str
     ) -> list[list[Sample]]:
         """For each row its concluded responses, up to k. The chat bounds what is in flight."""
-        part = self._config.sampling
+        settings, sandbox = self.config.sampling, shared_sandbox()
 
         async def one(row: Row, index: int) -> str | None:
             request = Request(
                 _messages(row),
-                temperature=part.temperature,
-                top_p=part.top_p,
-                max_tokens=part.max_tokens,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                max_tokens=settings.max_tokens,
                 index=index,
                 stage=stage,
                 record=row["id"],
@@ -220,7 +215,7 @@ class _Game:
         async def of_row(row: Row) -> list[Sample]:
             answers = await asyncio.gather(*(one(row, n) for n in range(k)))
             texts = [text for text in answers if text is not None]
-            return await judged(row, texts, self._sandbox, self._store)
+            return await judged(row, texts, sandbox, self.store)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -303,5 +298,5 @@ def kl(model: Path, start: Path, samples: Sequence[Sample]) -> float:
             count += len(answer)
         sums.append(total / max(1, count))
         del net
-    found = sums[0] - sums[1]
-    return found if math.isfinite(found) else 0.0
+    nats = sums[0] - sums[1]
+    return nats if math.isfinite(nats) else 0.0

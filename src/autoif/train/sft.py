@@ -22,11 +22,10 @@ def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
         )
     from trl import SFTConfig, SFTTrainer
 
-    part = config.train
     arguments = SFTConfig(
         **run.arguments(),
-        max_length=part.max_length,
-        packing=part.packing,
+        max_length=config.train.max_length,
+        packing=config.train.packing,
         completion_only_loss=True,
     )
     return run.fit(
