@@ -167,7 +167,7 @@ WRONG = {
     ("--model", "gpt-4o"): "did you mean openai:gpt-4o?",
     ("--model", "qwen2.5-coder-1.5b-instruct"): "did you mean local:qwen2.5-coder-1.5b-instruct?",
     ("--model", "opnai:x"): "did you mean openai:x?",
-    ("--model", "nonsense:x"): "is none of: local:NAME",
+    ("--model", "nonsense:x"): "is none of these: local:NAME",
     ("--model", "scripted:absent.jsonl"): "absent.jsonl: no such file",
     ("--model", "openai:x", "--base-url", "localhost:8000"): "is no base URL",
     ("--budget", "much"): "--budget much: no limit with a unit; use 5USD or 2Mtok",
