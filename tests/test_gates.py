@@ -257,14 +257,15 @@ COPY = function("',' not in text", "text")  # of RIGHT[0]
 
 
 @pytest.mark.parametrize(
-    ("functions", "drop", "says", "kept"),
+    ("functions", "drop", "says", "kept", "reason"),
     [
-        ((RIGHT[0], COPY), (), {}, 2),
-        ((RIGHT[0], COPY), ("slow",), {}, 0),
-        ((RIGHT[0], RIGHT[1]), ("slow",), {}, 2),
-        ((RIGHT[0], COPY, RIGHT[1]), ("slow",), {}, 3),
-        ((RIGHT[0], COPY, RIGHT[1]), ("slow",), {"Do 2": "no"}, 0),  # two copies are left
-        ((RIGHT[0], COPY, RIGHT[1]), ("slow",), {"Do 1": "no"}, 2),
+        ((RIGHT[0], COPY), (), {}, 2, ""),
+        ((RIGHT[0], COPY), ("slow",), {}, 0, "too_few_functions_left"),
+        ((RIGHT[0], RIGHT[1]), ("slow",), {}, 2, ""),
+        ((RIGHT[0], COPY, RIGHT[1]), ("slow",), {}, 3, ""),
+        # What is left when the others have been said back in words:
+        ((RIGHT[0], COPY, RIGHT[1]), ("slow",), {"Do 2": "no"}, 0, "backtranslation"),
+        ((RIGHT[0], COPY, RIGHT[1]), ("slow",), {"Do 1": "no"}, 2, ""),
     ],
 )
 async def test_near_copies_are_one_function(
@@ -273,10 +274,12 @@ async def test_near_copies_are_one_function(
     drop: tuple[str, ...],
     says: Mapping[str, str],
     kept: int,
+    reason: str,
 ) -> None:
     settings = {"diagnose.drop": drop, "verifiers.repair": 0}
-    _, sources, _ = await verifier_of(context, Model(functions, says=says), settings)
+    _, sources, drops = await verifier_of(context, Model(functions, says=says), settings)
     assert len(sources) == kept
+    assert [r for stage, r in drops if stage == "verifiers"] == ([reason] if reason else [])
 
 
 @pytest.mark.parametrize("most", [2, 3, 4])
