@@ -31,7 +31,7 @@ def function(condition: str, arguments: str = "response") -> str:
 RIGHT = [function(c) for c in ("',' not in response", "not set(response) & {','}",
                                "response.find(',') < 0")]  # fmt: skip
 WRONG = [function(c) for c in ("len(response) > 10**6", "response == 'never'")]
-NEARLY = function("',' not in response or '2' in response")
+NEARLY = function("',' not in response or response == 'a, b'")
 ACCEPTS_ALL = function("isinstance(response, str)")
 BROKEN = function("no_such_name")
 
@@ -290,7 +290,8 @@ async def test_the_best_are_taken_up_to_so_many(context: Contexts, most: int) ->
     assert len(sources) == most
     assert (NEARLY in sources) is (most == 4)
     assert built.verifier
-    assert list(built.verifier.accuracy) == sorted(built.verifier.accuracy, reverse=True)
+    assert built.verifier.accuracy[:3] == (1.0, 1.0, 1.0)[:most]
+    assert all(0.9 <= accuracy < 1 for accuracy in built.verifier.accuracy[3:])
 
 
 FICKLE = """SEEN = set()
