@@ -147,6 +147,19 @@ async def test_a_run_that_is_marked_in_parts_keeps_them_all(path: Path) -> None:
     assert (await collect_garbage(path)).kept == 20
 
 
+async def test_a_run_has_used_each_call_once_over_all_its_starts(path: Path) -> None:
+    await fill(path, range(10), run="run")
+    await fill(path, range(5, 20), run="run")
+    await fill(path, range(30), run="other")
+    words = [len(echo(ask("x" * (i % 7) + str(i))).split()) for i in range(30)]
+    async with open_store(path, read_only=True) as store:
+        (used,) = (await store.used("run")).values()
+        assert used.completion == sum(words[:20])
+        (used,) = (await store.used("other")).values()
+        assert used.completion == sum(words)
+        assert await store.used("nobody") == {}
+
+
 # ---- killed ------------------------------------------------------------------------------------
 
 WRITER = """

@@ -188,7 +188,7 @@ def _parsers(
 
 # ---- every reason for a drop -------------------------------------------------------------------
 
-GIVES_REASONS = {"drop", "CallFailed", "_nothing", "Survivors", "_fail"}
+GIVES_REASONS = {"drop", "dropped", "of", "CallFailed", "_nothing", "Survivors", "_fail"}
 WORD = re.compile(r"[a-z]+(_[a-z]+)*")
 
 
@@ -219,9 +219,11 @@ def _reasons(node: ast.AST) -> list[ast.expr]:
             return [*node.args[:1], *named]
         return [*node.args, *named] if name in GIVES_REASONS else named
     if isinstance(node, ast.Return) and node.value:
-        return [node.value.elts[0] if isinstance(node.value, ast.Tuple) else node.value]
+        return node.value.elts[:1] if isinstance(node.value, ast.Tuple) else [node.value]
     if isinstance(node, ast.Assign):
         for target in node.targets:
+            if isinstance(target, ast.Subscript) and isinstance(node.value, ast.Tuple):
+                return node.value.elts[:1] if ast.unparse(target).startswith("reasons[") else []
             if isinstance(target, ast.Name) and target.id == "reason":
                 return [node.value]
             if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):

@@ -152,7 +152,7 @@ def test_a_model_is_asked_greedily_and_its_answers_are_kept(data: Path, tmp_path
             raise CallFailed("length")
         return "Short and plain."
 
-    scores = evaluate("ifeval", chat=ScriptedBackend(answer), data=data, out=tmp_path / "out")
+    scores = evaluate("ifeval", model=ScriptedBackend(answer), data=data, out=tmp_path / "out")
     assert scores["prompt_strict"].value == 50
     assert {(r.temperature, r.index, r.stage) for r in asked} == {(0.0, 0, "eval")}
     assert any("1 calls had no usable answer" in note for note in scores.notes)
@@ -165,7 +165,7 @@ def test_a_model_that_cannot_be_had_stops_the_evaluation(data: Path) -> None:
         raise SetupError("no such model")
 
     with pytest.raises(SetupError, match="no such model"):
-        evaluate("ifeval", chat=ScriptedBackend(answer), data=data)
+        evaluate("ifeval", model=ScriptedBackend(answer), data=data)
 
 
 # ---- compare -----------------------------------------------------------------------------------

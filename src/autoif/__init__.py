@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from autoif.base.version import __version__
 
 if TYPE_CHECKING:
-    from autoif.api import Result as Result
     from autoif.api import synth as synth
     from autoif.base.errors import AutoIFError as AutoIFError
     from autoif.base.records import Check as Check
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from autoif.diagnosis import diagnose as diagnose
     from autoif.evals.evaluation import compare as compare
     from autoif.evals.evaluation import evaluate as evaluate
+    from autoif.run.reader import Result as Result
     from autoif.run.recipe import Recipe as Recipe
     from autoif.sandbox import Limits as Limits
     from autoif.sandbox import Sandbox as Sandbox
@@ -46,7 +46,7 @@ _HOME = {
     "Diagnosis": "autoif.diagnosis",
     "Limits": "autoif.sandbox",
     "Recipe": "autoif.run.recipe",
-    "Result": "autoif.api",
+    "Result": "autoif.run.reader",
     "Sandbox": "autoif.sandbox",
     "compare": "autoif.evals.evaluation",
     "diagnose": "autoif.diagnosis",

@@ -11,39 +11,21 @@ Everything raises `autoif.AutoIFError`: one line that says what is wrong and wha
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoif.base import jsonl
-from autoif.base.errors import RunFailed, UsageError
-from autoif.base.loop import asyncio_run
-from autoif.base.records import (
-    Composition,
-    Drop,
-    Instruction,
-    Sample,
-    Verifier,
-    composition_from_json,
-    drop_from_json,
-    instruction_from_json,
-    sample_from_json,
-    verifier_from_json,
-)
+from autoif.base.errors import RunFailed, UsageError, did_you_mean
+from autoif.base.loop import run_blocking
 from autoif.base.toml import merge
 from autoif.engine.local import Run, Stopped
 from autoif.models import Backend
 from autoif.models.budget import Budget
-from autoif.run.directory import DROPS, RunDir
+from autoif.run.directory import RunDir
+from autoif.run.reader import Result as Result
 from autoif.run.recipe import PRESETS, Recipe
 
-Row = dict[str, Any]
 _log = logging.getLogger("autoif")
 
 
@@ -83,64 +65,6 @@ def synth(
     return Result(directory.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A run directory, made by this process or any other. Files are read as you iterate.
-
-    Rows are dictionaries as docs/data-formats.md describes them; the others are records.
-    """
-
-    path: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
-
-    @property
-    def report(self) -> Row:
-        """The funnel, calls, tokens, cost; also in mid-run. Raises UsageError: no run there."""
-        return RunDir(self.path).report()
-
-    @property
-    def sft(self) -> Path:
-        return self.path / "data/sft.jsonl"
-
-    @property
-    def dpo(self) -> Path:
-        return self.path / "data/dpo.jsonl"
-
-    @property
-    def rlvr(self) -> Path:
-        return self.path / "data/rlvr.jsonl"
-
-    def sft_rows(self) -> Iterator[Row]:
-        return _rows(self.sft)
-
-    def dpo_rows(self) -> Iterator[Row]:
-        return _rows(self.dpo)
-
-    def rlvr_rows(self) -> Iterator[Row]:
-        return _rows(self.rlvr)
-
-    def instructions(self) -> Iterator[Instruction]:
-        return map(instruction_from_json, _rows(self.path / "01-instructions.jsonl"))
-
-    def verifiers(self) -> Iterator[Verifier]:
-        return map(verifier_from_json, _rows(self.path / "02-verifiers.jsonl"))
-
-    def samples(self) -> Iterator[Sample]:
-        """Every response that was checked, kept or not."""
-        return map(sample_from_json, _rows(self.path / "03-samples.jsonl"))
-
-    def compositions(self) -> Iterator[Composition]:
-        """Constraints put together, of which a sample came."""
-        return map(composition_from_json, _rows(self.path / "04-compositions.jsonl"))
-
-    def drops(self) -> Iterator[Drop]:
-        """Everything that fell out, in the order of the stages' files."""
-        for name in DROPS:
-            yield from map(drop_from_json, _rows(self.path / f"{name}.jsonl"))
-
-
 def _recipe(recipe: Recipe | str | Path | None, settings: Mapping[str, Any]) -> Recipe:
     if isinstance(recipe, Recipe):
         return Recipe.of(merge(recipe.model_dump(), settings))
@@ -149,55 +73,16 @@ def _recipe(recipe: Recipe | str | Path | None, settings: Mapping[str, Any]) -> 
     if isinstance(recipe, str) and not Path(recipe).exists():
         raise UsageError(
             f"{recipe}: no such recipe file, and no preset; those are {', '.join(PRESETS)}"
+            f"{did_you_mean(recipe, PRESETS)}"
         )
     return Recipe.load(None, Path(recipe), settings)
-
-
-def _rows(path: Path) -> Iterator[Row]:
-    return (row for _, row in jsonl.read(path))
 
 
 def _complete(run: Run) -> None:
     again = "what was answered is stored; the same call goes on from there"
     try:
-        _wait(run)
+        run_blocking(run.execute(), run.stop)
     except Stopped as stopped:
         if str(stopped) == "budget":
             raise RunFailed(f"the budget is spent; {again}, with a larger one") from None
         raise KeyboardInterrupt(f"stopped; {again}") from None
-
-
-def _wait(run: Run) -> None:
-    """Executes the run in a loop of its own; in a thread where this one has a loop already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio_run(_stoppable(run))
-        return
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def execute() -> None:
-        loops.append(asyncio.get_running_loop())
-        await run.execute()
-
-    with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(asyncio_run, execute())
-        try:
-            while not done.done():  # a signal may not wake a lock, so it is asked now and then
-                wait([done], timeout=0.2)
-        except KeyboardInterrupt:
-            with suppress(IndexError, RuntimeError):  # not begun, or over
-                loops[0].call_soon_threadsafe(run.stop)
-        done.result()
-
-
-async def _stoppable(run: Run) -> None:
-    loop = asyncio.get_running_loop()
-
-    def interrupted() -> None:
-        run.stop()
-        loop.remove_signal_handler(signal.SIGINT)  # the next one is Python's own again
-
-    with suppress(RuntimeError, ValueError):  # signals are the main thread's
-        loop.add_signal_handler(signal.SIGINT, interrupted)
-    await run.execute()

@@ -18,6 +18,9 @@ Only `cli.main` catches `AutoIFError`; it prints the line and exits with `exit_c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class AutoIFError(Exception):
     """Base of all. `str(error)` is one line, fit to be shown to a user."""
@@ -64,13 +67,19 @@ class CallFailed(AutoIFError):
 
 
 class CallPending(AutoIFError):
-    """The call was noted for a batch file; whoever needs its answer cannot go on in this start."""
+    """Raised when a call was queued for a batch; its instruction continues after the import."""
 
 
-def one_line(said: object, key: str = "") -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The end of an error: `; did you mean X?` with the nearest of `words`, or nothing."""
+    near = get_close_matches(word, list(words), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def one_line(message: object, key: str = "") -> str:
     """What a library, a server or an exception said, fit to stand in a message: one line, short,
     without the key."""
-    line = " ".join(str(said).split())
-    if not line and isinstance(said, BaseException):
-        return type(said).__name__
+    line = " ".join(str(message).split())
+    if not line and isinstance(message, BaseException):
+        return type(message).__name__
     return (line.replace(key, "***") if key else line)[:300]

@@ -48,8 +48,8 @@ def read_texts(source: str, columns: tuple[str, ...]) -> list[Row]:
 
 def language(row: Mapping[str, Any], text: str) -> str:
     """What the row says, or what its characters say."""
-    said = row.get("lang")
-    return said if isinstance(said, str) and said else "zh" if CJK.search(text) else "en"
+    stated = row.get("lang")
+    return stated if isinstance(stated, str) and stated else "zh" if CJK.search(text) else "en"
 
 
 def read_rows(source: str, column: str = "text") -> Iterator[tuple[str, Row]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from autoif.base.errors import UsageError
+from autoif.base.errors import UsageError, did_you_mean
 
 
 class Section(BaseModel):
@@ -47,6 +47,14 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return {head: nested(rest, value)} if rest else {head: value}
 
 
+def with_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `settings`, whose keys are dotted, laid over them."""
+    out = dict(values)
+    for key, value in settings.items():
+        out = merge(out, nested(key, value))
+    return out
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in values.items():
@@ -67,16 +75,30 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def problem(error: ValidationError, page: str) -> str:
+def keys_of(table: type[BaseModel]) -> list[str]:
+    """Every key of a kind of TOML file, dotted, in the order of its fields."""
+    out: list[str] = []
+    for name, info in table.model_fields.items():
+        inner = getattr(info.annotation, "model_fields", None)
+        out += [name] if inner is None else [f"{name}.{key}" for key in inner]
+    return out
+
+
+def problem(error: ValidationError, table: type[BaseModel], page: str) -> str:
     """The first thing that is wrong with values of a TOML file, in TOML's names for their kinds.
-    `page` lists the keys."""
+    `table` has the keys, `page` describes them."""
     first = error.errors()[0]
     key = ".".join(str(p) for p in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r} ({page} lists every key)"
-    said = first["msg"][0].lower() + first["msg"][1:]
-    said = re.sub(r"dictionary(?: or instance of \w+)?", "table", said.replace("tuple", "list"))
-    return f"{key}: {said} (got {first['input']!r})"
+        keys = keys_of(table)
+        same_end = [k for k in keys if k.rpartition(".")[2] == key]
+        near = f"; did you mean {same_end[0]}?" if same_end else did_you_mean(key, keys)
+        return f"unknown key {key!r} ({page} lists every key){near}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    message = re.sub(
+        r"dictionary(?: or instance of \w+)?", "table", message.replace("tuple", "list")
+    )
+    return f"{key}: {message} (got {first['input']!r})"
 
 
 def read_toml(file: Path) -> dict[str, Any]:

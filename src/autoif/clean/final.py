@@ -31,15 +31,15 @@ FILE = "05-data.dropped"
 MOST = 64  # rows of one band that a row is compared with: more share what is common to all
 
 
-def refine(parts: Sequence[Path], out: RunDir, recipe: Recipe, benchmarks: Runs) -> Funnel:
-    """Writes the data files and what was dropped on the way; returns the books of it."""
+def refine(shards: Sequence[Path], out: RunDir, recipe: Recipe, benchmarks: Runs) -> Funnel:
+    """Writes the data files and what was dropped on the way; returns the funnel of it."""
     funnel = Funnel()
     with out.replacing(FILE) as dropped:
         for name in DATA:
-            rows = _Rows([part / f"{name}.jsonl" for part in parts])
-            why = _looked_at(rows, recipe, benchmarks)
+            rows = _Rows([shard / f"{name}.jsonl" for shard in shards])
+            reasons = _reasons(rows, recipe, benchmarks)
             with out.replacing(name) as kept:
-                _write(rows, why, benchmarks, funnel, name.removeprefix("data/"), kept, dropped)
+                _write(rows, reasons, benchmarks, funnel, name.removeprefix("data/"), kept, dropped)
     return funnel
 
 
@@ -60,7 +60,7 @@ class _Rows:
 
 
 @dataclass
-class _Known:
+class _RowTable:
     """What is remembered of every row, by its number."""
 
     ids: array[int] = field(default_factory=lambda: array("Q"))
@@ -71,34 +71,31 @@ class _Known:
     names: dict[str, int] = field(default_factory=lambda: {"": 0})  # of families
 
 
-def _looked_at(rows: _Rows, recipe: Recipe, benchmarks: Runs) -> dict[int, tuple[str, str]]:
+def _reasons(rows: _Rows, recipe: Recipe, benchmarks: Runs) -> dict[int, tuple[str, str]]:
     """Reason and detail by the number of each row that goes."""
-    part, known = recipe.hygiene, _Known()
-    why: dict[int, tuple[str, str]] = {}
+    settings, table = recipe.hygiene, _RowTable()
+    reasons: dict[int, tuple[str, str]] = {}
     for number, (file, place, line) in enumerate(rows):
         row = jsonl.parse(line, place)
-        known.ids.append(int(row["id"], 16))
-        known.files.append(file)
-        known.starts.append(place.at)
+        table.ids.append(int(row["id"], 16))
+        table.files.append(file)
+        table.starts.append(place.at)
         family = row["family"] or row["benchmark_type"]
-        known.families.append(known.names.setdefault(family, len(known.names)))
-        known.bands.extend(bands("\n".join(_parts(row))))
+        table.families.append(table.names.setdefault(family, len(table.names)))
+        table.bands.extend(bands("\n".join(_parts(row))))
         if run := next(filter(None, map(benchmarks.shared, _texts(row))), ""):
-            reason = "contaminated"
-            why[number] = (reason, run)
-    order = sorted(range(len(known.ids)), key=known.ids.__getitem__)
-    for number, twin in _doubles(rows, known, order, why, part.near_duplicate):
-        reason = "near_duplicate"
-        why[number] = (reason, twin)
-    for number, name in _excess(known, order, why, recipe):
-        reason = "family_share"
-        why[number] = (reason, name)
-    return why
+            reasons[number] = ("contaminated", run)
+    order = sorted(range(len(table.ids)), key=table.ids.__getitem__)
+    for number, twin in _near_duplicates(rows, table, order, reasons, settings.near_duplicate):
+        reasons[number] = ("near_duplicate", twin)
+    for number, name in _excess(table, order, reasons, recipe):
+        reasons[number] = ("family_share", name)
+    return reasons
 
 
-def _doubles(
+def _near_duplicates(
     rows: _Rows,
-    known: _Known,
+    table: _RowTable,
     order: list[int],
     gone: dict[int, tuple[str, str]],
     threshold: float,
@@ -108,16 +105,16 @@ def _doubles(
     All parts have to be alike, not the whole: a long instruction must not hide that the queries
     under it differ.
     """
-    shared = _shared(known.bands)
+    shared = _shared(table.bands)
     heads: dict[tuple[int, int], list[int]] = {}
     for number in order:
         if number in gone or number not in shared:
             continue
-        keys = list(enumerate(known.bands[number * BANDS : (number + 1) * BANDS]))
+        keys = list(enumerate(table.bands[number * BANDS : (number + 1) * BANDS]))
         others = {other: None for key in keys for other in heads.get(key, ())}
-        mine = _parts(rows.at(known.files[number], known.starts[number])) if others else []
+        mine = _parts(rows.at(table.files[number], table.starts[number])) if others else []
         for other in others:
-            row = rows.at(known.files[other], known.starts[other])
+            row = rows.at(table.files[other], table.starts[other])
             theirs = _parts(row)
             if len(mine) == len(theirs) and all(
                 alike(a, b) >= threshold for a, b in zip(mine, theirs, strict=True)
@@ -130,31 +127,31 @@ def _doubles(
                     heads[key].append(number)
 
 
-def _shared(found: array[int]) -> set[int]:
+def _shared(of_all: array[int]) -> set[int]:
     """The rows that have a band in common with another row: few, in a run that is not odd."""
     out: set[int] = set()
     for band in range(BANDS):
-        values = pl.Series(found[band::BANDS], dtype=pl.UInt64)
+        values = pl.Series(of_all[band::BANDS], dtype=pl.UInt64)
         out.update(values.is_duplicated().arg_true().to_list())
     return out
 
 
 def _excess(
-    known: _Known, order: list[int], gone: dict[int, tuple[str, str]], recipe: Recipe
+    table: _RowTable, order: list[int], gone: dict[int, tuple[str, str]], recipe: Recipe
 ) -> Iterator[tuple[int, str]]:
     """Rows beyond the share that a family may have, drawn by their ids, and the family's name.
 
     A proposal has no family but, perhaps, a benchmark's type; what has neither is not bound.
     """
     left = [number for number in order if number not in gone]
-    counts = Counter(known.families[number] for number in left)
+    counts = Counter(table.families[number] for number in left)
     free = counts.pop(0, 0)
     most = most_of_each(list(counts.values()), recipe.hygiene.family_share, free)
-    drawn = sorted(left, key=lambda n: seed_from(recipe.seed, "balance", known.ids[n]))
-    names = {number: name for name, number in known.names.items()}
+    drawn = sorted(left, key=lambda n: seed_from(recipe.seed, "balance", table.ids[n]))
+    names = {number: name for name, number in table.names.items()}
     taken: Counter[int] = Counter()
     for number in drawn:
-        family = known.families[number]
+        family = table.families[number]
         taken[family] += 1
         if family and taken[family] > most:
             yield number, names[family]
@@ -181,7 +178,7 @@ def most_of_each(counts: Sequence[int], share: float, free: int = 0) -> int:
 
 def _write(
     rows: _Rows,
-    why: dict[int, tuple[str, str]],
+    reasons: dict[int, tuple[str, str]],
     benchmarks: Runs,
     funnel: Funnel,
     name: str,
@@ -191,11 +188,11 @@ def _write(
     count = funnel.counts[STAGE]
     for number, (_, place, line) in enumerate(rows):
         count.entered += 1
-        if number not in why:
+        if number not in reasons:
             count.kept += 1
             kept.write(line)
             continue
-        reason, detail = why[number]
+        reason, detail = reasons[number]
         row = jsonl.parse(line, place)
         parent = next(iter(row["instruction_ids"]), "")
         count.dropped[reason] += 1

@@ -40,18 +40,18 @@ class Runs:
         return next((" ".join(run) for run in _runs(words(text)) if hash(run) in self._runs), "")
 
 
-def _runs(found: list[str]) -> Iterable[tuple[str, ...]]:
-    if 0 < len(found) < RUN:
-        return [tuple(found)]
-    return (tuple(found[i : i + RUN]) for i in range(len(found) - RUN + 1))
+def _runs(tokens: list[str]) -> Iterable[tuple[str, ...]]:
+    if 0 < len(tokens) < RUN:
+        return [tuple(tokens)]
+    return (tuple(tokens[i : i + RUN]) for i in range(len(tokens) - RUN + 1))
 
 
 def shingles(text: str) -> frozenset[int]:
     """The text's runs of three words, as numbers that are the same on every machine."""
-    found = words(text)
-    last = max(len(found) - SHINGLE, 0)
+    tokens = words(text)
+    last = max(len(tokens) - SHINGLE, 0)
     return frozenset(
-        crc32(" ".join(found[i : i + SHINGLE]).encode("utf-8", "replace")) for i in range(last + 1)
+        crc32(" ".join(tokens[i : i + SHINGLE]).encode("utf-8", "replace")) for i in range(last + 1)
     )
 
 

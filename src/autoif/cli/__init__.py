@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from autoif.base.errors import AutoIFError
 from autoif.base.version import __version__
-from autoif.cli import calls, evals, look, synth, train
-from autoif.cli.common import fail
+from autoif.cli import calls, evals, look, recipes, synth, train
+from autoif.cli.common import Parser, examples, fail, usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,11 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="autoif", description="Instruction-following training data, proved by running code."
+    parser = Parser(
+        prog="autoif",
+        description="Instruction-following training data, verified by running code.",
+        **examples(
+            "autoif doctor                                    # does it run here?",
+            "autoif synth --preset smoke                      # seconds, no model",
+            "autoif synth --preset strict --model openai:NAME --base-url URL",
+            "autoif COMMAND --help",
+        ),
     )
     parser.add_argument("--version", action="version", version=f"autoif {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for part in (synth, look, evals, train, calls):
-        part.add(commands)
+    parser.set_defaults(run=usage(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for module in (synth, recipes, look, train, evals, calls):
+        module.add(commands)
     return parser

@@ -10,35 +10,90 @@ from typing import IO, Any
 
 from autoif.base.errors import StoreError
 from autoif.base.loop import asyncio_run
-from autoif.cli.common import command, note, output, say, say_json
+from autoif.cli.common import (
+    command,
+    examples,
+    note,
+    output,
+    output_options,
+    say,
+    say_json,
+    usage,
+)
 from autoif.store import open_store
 from autoif.store.base import GarbageCollected
 
+JSON = "print the counts as JSON"
+QUIET = "print no counts"
+
 
 def add(commands: Any) -> None:
-    parser = commands.add_parser("calls", help="look into a call store, fill it, empty it")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    parser = commands.add_parser(
+        "calls",
+        help="inspect, export, import and clean a call store",
+        description="The call store holds every answer of a model that a run has paid for.",
+        **examples("autoif calls inspect runs/demo", "autoif calls import runs/big results.jsonl"),
+    )
+    parser.set_defaults(run=usage(parser))
+    verbs = parser.add_subparsers(title="commands", metavar="VERB")
 
-    look = command(verbs, "inspect", _inspect, "calls and tokens by stage, runs, what is pending")
-    look.add_argument("store", metavar="STORE", help="calls.sqlite, or a run directory")
+    text = "calls and tokens by stage, runs, pending calls"
+    look = command(verbs, "inspect", _inspect, text, "autoif calls inspect runs/demo --json")
+    _store(look)
+    output_options(look, json="print them as JSON")
 
-    out = command(verbs, "export", _export, "every call as a JSON line")
-    out.add_argument("store", metavar="STORE")
-    out.add_argument("--out", metavar="F", help="default: stdout")
+    text = "write every call as a JSON line"
+    out = command(verbs, "export", _export, text, "autoif calls export runs/demo --out calls.jsonl")
+    _store(out)
+    output_options(out).add_argument("--out", metavar="F", help="file to write; default: stdout")
 
-    into = command(verbs, "import", _import, "results of a batch, or exported calls, into a store")
-    into.add_argument("store", metavar="STORE")
-    into.add_argument("file", metavar="F", help="batch results or `calls export` lines")
+    into = command(
+        verbs, "import", _import, "put the results of a batch, or exported calls, into a store",
+        "autoif calls import runs/big results.jsonl",
+    )  # fmt: skip
+    _store(into).add_argument("file", metavar="F", help="batch results, or `calls export` lines")
+    output_options(into, json=JSON, quiet=QUIET)
 
-    batch = command(verbs, "batch", _batch, "send what is pending over /v1/batches and wait")
-    batch.add_argument("store", metavar="STORE")
-    batch.add_argument("--base-url", required=True, help="URL of the server, ending in /v1")
-    batch.add_argument("--api-key-env", default="OPENAI_API_KEY", metavar="NAME")
-    batch.add_argument("--poll", type=float, default=30.0, help="seconds between two looks")
+    batch = command(
+        verbs, "batch", _batch, "send the pending calls to a batch API (/v1/batches) and wait",
+        "autoif calls batch runs/big --base-url https://api.openai.com/v1",
+    )  # fmt: skip
+    _store(batch)
+    server = batch.add_argument_group("server")
+    server.add_argument("--base-url", required=True, metavar="URL", help="ends in /v1")
+    server.add_argument(
+        "--api-key-env",
+        default="OPENAI_API_KEY",
+        metavar="NAME",
+        help="environment variable with the key (default: OPENAI_API_KEY)",
+    )
+    server.add_argument(
+        "--poll",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds between two polls (default: 30)",
+    )
+    output_options(batch, json=JSON, quiet=QUIET)
 
-    gc = command(verbs, "gc", _gc, "drop every call that no finished run used")
-    gc.add_argument("store", metavar="STORE")
-    gc.add_argument("--forget", action="append", default=[], metavar="RUN", help="a run to drop")
+    gc = command(
+        verbs, "gc", _gc, "delete every call that no finished run used",
+        "autoif calls gc runs/demo", "autoif calls gc shared.sqlite --forget RUN",
+    )  # fmt: skip
+    _store(gc).add_argument(
+        "--forget",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="also delete what this run alone used (`calls inspect` lists runs)",
+    )
+    output_options(gc, json=JSON, quiet=QUIET)
+
+
+def _store(parser: argparse.ArgumentParser) -> Any:
+    group = parser.add_argument_group("input")
+    group.add_argument("store", metavar="STORE", help="calls.sqlite, or a run directory")
+    return group
 
 
 def _path(args: argparse.Namespace) -> Path:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import gc
+import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import orjson
 from rich.console import Console
 
-from autoif.base.errors import UsageError
+from autoif.base.errors import UsageError, did_you_mean
 from autoif.base.files import replacing
 
 err = Console(stderr=True, highlight=False)
@@ -80,12 +81,74 @@ def urls(text: str | None) -> list[str] | None:
     return found
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what a wrong command or choice may have meant."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if wrong:
+            message += did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        super().error(message)
+
+
+def examples(*lines: str) -> dict[str, Any]:
+    """What every parser is given: its examples, shown under the options as they are written."""
+    return {
+        "epilog": "\n".join(["examples:", *(f"  {line}" for line in lines)]),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
 def command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, *lines: str
 ) -> argparse.ArgumentParser:
-    """A command with the options that every command has."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("--json", action="store_true", help="machine-readable result")
-    parser.add_argument("--quiet", action="store_true", help="errors alone")
+    """A command, with examples of its use. Its options go into groups."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, **examples(*lines)
+    )
     parser.set_defaults(run=run)
     return parser
+
+
+def output_options(parser: argparse.ArgumentParser, *, json: str = "", quiet: str = "") -> Any:
+    """The last group of a command: `--json` and `--quiet` where they do something, each with what
+    it does. The group, for more."""
+    group = parser.add_argument_group("output")
+    if json:
+        group.add_argument("--json", action="store_true", help=json)
+    if quiet:
+        group.add_argument("--quiet", action="store_true", help=quiet)
+    return group
+
+
+def server_options(group: Any, key_default: str | None = None) -> None:
+    """Where `openai:` models are served."""
+    group.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="URL of the server, ending in /v1; several: commas. Default: $OPENAI_BASE_URL, "
+        "else https://api.openai.com/v1",
+    )
+    group.add_argument(
+        "--api-key-env",
+        metavar="NAME",
+        default=key_default,
+        help="environment variable with the key (default: OPENAI_API_KEY)",
+    )
+
+
+def usage(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """For a command that was given no sub-command: prints its help to stderr. The exit code is 2,
+    as for any wrong usage, so that a script with an empty variable in it does not go on."""
+
+    def show(args: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    return show
+
+
+def summary_apart(args: argparse.Namespace) -> None:
+    """--json prints a summary to stdout, so the rows need a file. Raises UsageError."""
+    if args.json and not args.out:
+        raise UsageError("--json prints a summary to stdout: give --out F for the rows")

@@ -1,59 +1,107 @@
-"""Commands that look and do not pay: status, show, verify, diagnose, decontaminate, doctor."""
+"""Commands that read and make no calls: status, show, verify, diagnose, decontaminate, doctor."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from autoif.base.errors import RunFailed, UsageError
-from autoif.cli.common import command, note, output, say, say_json
+from autoif.cli.common import command, note, output, output_options, say, say_json, summary_apart
+
+COUNTS = "print the counts as JSON; needs --out"
 
 
 def add(commands: Any) -> None:
-    status = command(commands, "status", _status, "the funnel, also in mid-run")
-    status.add_argument("dir", metavar="DIR")
+    status = command(
+        commands, "status", _status, "what each stage kept and dropped, also during a run",
+        "autoif status runs/demo", "autoif status runs/demo --json",
+    )  # fmt: skip
+    status.add_argument_group("input").add_argument("dir", metavar="DIR", help="run directory")
+    output_options(status, json="print the report as JSON")
 
-    lineage = command(commands, "show", _show, "one record's or drop's whole story")
-    lineage.add_argument("dir", metavar="DIR")
-    lineage.add_argument("id", metavar="ID")
-    lineage.add_argument("--calls", metavar="F", help="the call store, if not in DIR")
+    lineage = command(
+        commands, "show", _show, "everything a run knows about one id: record, drop or function",
+        "autoif show runs/demo 1ded0579",
+    )  # fmt: skip
+    group = lineage.add_argument_group("input")
+    group.add_argument("dir", metavar="DIR", help="run directory")
+    group.add_argument("id", metavar="ID", help="an id in one of its files, or its first digits")
+    group.add_argument("--calls", metavar="F", help="call store; default: DIR/calls.sqlite")
+    output_options(lineage, json="print it as JSON")
 
-    verify = command(commands, "verify", _verify, "run verifiers over responses")
-    verify.add_argument("--verifiers", metavar="F", help='rows {"id", "checks": [source, ...]}')
-    verify.add_argument("--responses", metavar="F", help='rows {"id", "responses": [text, ...]}')
-    verify.add_argument("--rows", metavar="F", help="data rows that carry their verifiers")
-    verify.add_argument("--out", metavar="F", help="where the verdicts go; default stdout")
+    verify = command(
+        commands, "verify", _verify, "run verifiers over responses, in the sandbox",
+        "autoif verify --rows runs/demo/data/sft.jsonl --out verdicts.jsonl",
+        "autoif verify --verifiers verifiers.jsonl --responses responses.jsonl",
+    )  # fmt: skip
+    group = verify.add_argument_group("input: --rows, or --verifiers and --responses")
+    group.add_argument("--rows", metavar="F", help="data rows, which hold their verifiers")
+    group.add_argument("--verifiers", metavar="F", help='rows {"id", "checks": [source, ...]}')
+    group.add_argument("--responses", metavar="F", help='rows {"id", "responses": [text, ...]}')
+    group = output_options(verify, json=COUNTS, quiet="print no counts")
+    group.add_argument("--out", metavar="F", help="file for the verdicts; default: stdout")
 
-    text = "which benchmark's constraint type each instruction states, by rule"
-    decontaminate = command(commands, "decontaminate", _decontaminate, text)
-    decontaminate.add_argument(
-        "--instructions", metavar="F", required=True, help='rows {"id", "text"}, or lines of text'
+    decontaminate = command(
+        commands, "decontaminate", _decontaminate,
+        "remove rows that share 13 words with a benchmark, or label the constraint types of "
+        "instructions",
+        "autoif decontaminate --rows sft.jsonl --against ifeval.jsonl --out clean.jsonl",
+        "autoif decontaminate --instructions instructions.txt",
+    )  # fmt: skip
+    group = decontaminate.add_argument_group("rows without a benchmark's prompts")
+    group.add_argument("--rows", metavar="F", help="rows with messages, prompt, text or the like")
+    group.add_argument(
+        "--against",
+        metavar="BENCH",
+        action="append",
+        default=[],
+        help="file of benchmark prompts; may be repeated",
     )
-    decontaminate.add_argument("--out", metavar="F", help="where the types go; default stdout")
+    group.add_argument(
+        "--dropped", metavar="F", help="file for the dropped rows' numbers, with the shared words"
+    )
+    group = decontaminate.add_argument_group("benchmark constraint types, by rule")
+    group.add_argument("--instructions", metavar="F", help='rows {"id", "text"}, or lines of text')
+    group = output_options(decontaminate, json=COUNTS, quiet="print no counts")
+    group.add_argument(
+        "--out", metavar="F", help="file for the clean rows or the types; default: stdout"
+    )
 
-    diagnose = command(commands, "diagnose", _diagnose, "what is wrong with verifiers")
-    diagnose.add_argument(
+    diagnose = command(
+        commands, "diagnose", _diagnose, "find verifiers that are hackable, slow or too strict",
+        "autoif diagnose --verifiers verifiers.jsonl --out diagnoses.jsonl",
+    )  # fmt: skip
+    group = diagnose.add_argument_group("input")
+    group.add_argument(
         "--verifiers", metavar="F", required=True, help='rows {"id", "checks", "instruction", ...}'
     )
-    diagnose.add_argument("--out", metavar="F", help="where the diagnoses go; default stdout")
+    group = output_options(diagnose, json=COUNTS, quiet="print no counts")
+    group.add_argument("--out", metavar="F", help="file for the diagnoses; default: stdout")
 
-    command(commands, "doctor", _doctor, "what works on this machine")
+    doctor = command(
+        commands, "doctor", _doctor, "check what works on this machine", "autoif doctor"
+    )
+    output_options(doctor, json="print the findings as JSON")
 
 
 def _status(args: argparse.Namespace) -> int:
     from autoif.report import terminal as terminal
     from autoif.run.directory import RunDir
 
-    report = RunDir(Path(args.dir)).report()
+    run = RunDir(Path(args.dir))
+    report = run.report()
     if args.json:
         say_json(report)
         return 0
     console = Console(highlight=False)
+    recipe = run.recipe()
+    preset = f", preset {recipe.profile}" if recipe else ""
     why = f": {report['error']}" if "error" in report else ""
-    console.print(f"{args.dir}: {report['state']}{why}", markup=False)
+    console.print(f"{args.dir}: {report['state']}{preset}{why}", markup=False, soft_wrap=True)
     console.print(terminal.funnel(report))
     console.print(terminal.totals(report))
     return 0
@@ -78,47 +126,93 @@ def _verify(args: argparse.Namespace) -> int:
 
     if args.rows:
         if args.verifiers or args.responses:
-            raise UsageError("--rows stands alone: its rows carry their verifiers")
+            raise UsageError("--rows cannot be combined with --verifiers or --responses")
     elif not (args.verifiers and args.responses):
         raise UsageError("give --verifiers F and --responses F, or --rows F")
+    summary_apart(args)
     with output(args.out, args.rows, args.verifiers, args.responses) as out:
         if args.rows:
             counts = verify_rows(Path(args.rows), out)
         else:
             counts = verify_files(Path(args.verifiers), Path(args.responses), out)
-    if not args.quiet:
+    if args.json:
+        summary: dict[str, Any] = {
+            "rows": counts.rows,
+            "texts": counts.texts,
+            "unscored": counts.unscored,
+        }
+        if args.rows:
+            levels = {str(level): rows for level, rows in sorted(counts.levels.items())}
+            summary |= {"disagreed": counts.disagreed, "reproduced_by_level": levels}
+        say_json(summary)
+    elif not args.quiet:
         note(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
         if args.rows:
-            levels = (f"level {n} {rows:,}" for n, rows in sorted(counts.levels.items()))
-            note(f"rows that are what they claim: {', '.join(levels)}")
+            same = ", ".join(f"{rows:,} with {n}" for n, rows in sorted(counts.levels.items()))
+            note(f"rows whose verdicts were reproduced, by number of constraints: {same or 0}")
     if args.rows and counts.disagreed:
-        raise RunFailed(f"{counts.disagreed:,} texts of {args.rows} are not what their rows claim")
+        raise RunFailed(
+            f"{counts.disagreed:,} texts of {args.rows} do not get the verdicts that "
+            "their rows claim"
+        )
     return 0
 
 
 def _decontaminate(args: argparse.Namespace) -> int:
+    if bool(args.rows) == bool(args.instructions):
+        raise UsageError("give --rows F and --against BENCH, or --instructions F")
+    if bool(args.rows) != bool(args.against) or (args.dropped and not args.rows):
+        raise UsageError("--rows and --against need each other; --dropped needs both")
+    if args.dropped and args.dropped == args.out:
+        raise UsageError("--out and --dropped name the same file")
+    summary_apart(args)
+    return _clean_rows(args) if args.rows else _label_types(args)
+
+
+def _clean_rows(args: argparse.Namespace) -> int:
+    from autoif.clean.decontaminate import decontaminate
+
+    with (
+        output(args.out, args.rows, *args.against) as out,
+        output(args.dropped or os.devnull, args.rows, *args.against) as dropped,
+    ):
+        rows, found = decontaminate(args.rows, args.against, out, dropped)
+    if args.json:
+        say_json({"rows": rows, "dropped": found.total(), "by_benchmark": dict(found)})
+    elif not args.quiet:
+        names = ", ".join(f"{n:,} {name}" for name, n in found.items() if n)
+        note(f"{rows:,} rows, {found.total():,} dropped{f' ({names})' if names else ''}")
+    return 0
+
+
+def _label_types(args: argparse.Namespace) -> int:
     from autoif.base.records import dump_line
     from autoif.constraints.types import typed
 
-    n = found = 0
+    rows = labelled = 0
     with output(args.out, args.instructions) as out:
         for row in typed(args.instructions):
             out.write(dump_line(row))
-            n, found = n + 1, found + bool(row["type"])
-    if not args.quiet:
-        note(f"{n:,} instructions, {found:,} of a benchmark's constraint type")
+            rows, labelled = rows + 1, labelled + bool(row["type"])
+    if args.json:
+        say_json({"instructions": rows, "of_a_benchmark_type": labelled})
+    elif not args.quiet:
+        note(f"{rows:,} instructions, {labelled:,} of a benchmark's constraint type")
     return 0
 
 
 def _diagnose(args: argparse.Namespace) -> int:
     from autoif.diagnosis import FLAGS, diagnose_file
 
+    summary_apart(args)
     with output(args.out, args.verifiers) as out:
         counts = diagnose_file(Path(args.verifiers), out)
-    if not args.quiet:
-        clean = counts.pop("", 0)
-        told = [f"{flag} {counts[flag]:,}" for flag in FLAGS if counts[flag]]
-        note(", ".join([f"{clean:,} without a flag", *told]))
+    flags = {flag: counts[flag] for flag in FLAGS if counts[flag]}
+    if args.json:
+        say_json({"without_a_flag": counts[""], "flags": flags})
+    elif not args.quiet:
+        flagged = [f"{flag} {n:,}" for flag, n in flags.items()]
+        note(", ".join([f"{counts['']:,} without a flag", *flagged]))
     return 0
 
 

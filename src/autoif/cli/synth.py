@@ -16,44 +16,82 @@ from rich.console import Console
 from autoif.base import jsonl
 from autoif.base.errors import RunFailed
 from autoif.base.loop import asyncio_run
-from autoif.base.toml import parse_settings
-from autoif.cli.common import command, err, fail, note, output, own_process, say, say_json, urls
-from autoif.run.recipe import PRESETS, Recipe
+from autoif.cli.common import (
+    command,
+    err,
+    fail,
+    note,
+    output,
+    output_options,
+    own_process,
+    say,
+    say_json,
+    server_options,
+    urls,
+)
+from autoif.cli.recipes import load_recipe, recipe_options
+from autoif.run.recipe import Recipe
 
-
-def add(commands: Any) -> None:
-    synth = command(commands, "synth", _synth, "make data; run again to resume")
-    synth.add_argument("recipe", nargs="?", help="recipe.toml")
-    synth.add_argument("--preset", help=f"{', '.join(PRESETS)}; default: demo")
-    synth.add_argument("--model", help="local:NAME, openai:NAME, hf:DIR-or-ID or scripted:FILE")
-    for role in ("propose", "code", "respond", "judge"):
-        synth.add_argument(f"--model-{role}", metavar="MODEL", help=f"the model that {_DOES[role]}")
-    synth.add_argument("--base-url", help="URL of the server, ending in /v1 (several: commas)")
-    synth.add_argument("--api-key-env", metavar="NAME", help="environment variable with the key")
-    synth.add_argument("--seeds", metavar="F", help="seed instructions: a file or hf:DATASET")
-    synth.add_argument("--queries", metavar="F", help="user queries: a file or hf:DATASET")
-    synth.add_argument("--instructions", metavar="F", help="your own instructions; none proposed")
-    synth.add_argument("--verifiers", metavar="F", help="your own verifiers; none written")
-    synth.add_argument("--lang", help="en, zh or en,zh")
-    synth.add_argument("--seed", type=int, help="moves every random choice")
-    synth.add_argument("--target", type=int, metavar="N", help="stop at N samples")
-    synth.add_argument("--set", action="append", default=[], metavar="K=V", help="any recipe key")
-    synth.add_argument("--out", metavar="DIR", help="run directory; default runs/PRESET")
-    synth.add_argument("--budget", metavar="B", help="stop at 5USD or 2Mtok, all paid calls used")
-    synth.add_argument("--batch", metavar="F", help="ask nothing; write what is pending to F")
-    synth.add_argument("--calls", metavar="F", help="a call store shared between runs")
-    synth.add_argument("--update", action="store_true", help="another recipe, the same directory")
-    synth.add_argument(
-        "--dry-run", action="store_true", help="say calls, tokens and cost; pay none"
-    )
-
-
-_DOES = {
+ROLES = {
     "propose": "proposes instructions",
     "code": "writes functions",
     "respond": "answers queries",
     "judge": "scores answers",
 }
+
+
+def add(commands: Any) -> None:
+    synth = command(
+        commands, "synth", _synth, "make training data; run again to resume",
+        "autoif synth --preset smoke",
+        "autoif synth --preset strict --model openai:NAME --base-url http://127.0.0.1:8000/v1",
+        "autoif synth recipe.toml --set responses.waves=[2,2] --dry-run",
+    )  # fmt: skip
+    group = synth.add_argument_group("recipe")
+    recipe_options(group)
+    group.add_argument("--lang", help="en, zh or en,zh")
+    group.add_argument("--seed", type=int, metavar="N", help="random seed")
+    group.add_argument("--target", type=int, metavar="N", help="stop at N samples")
+
+    group = synth.add_argument_group("models")
+    group.add_argument("--model", help="local:NAME, openai:NAME, hf:DIR-or-ID or scripted:FILE")
+    for role, does in ROLES.items():
+        group.add_argument(f"--model-{role}", metavar="MODEL", help=f"the model that {does}")
+    server_options(group)
+
+    group = synth.add_argument_group("your own files")
+    group.add_argument("--seeds", metavar="F", help="seed instructions: a file or hf:DATASET")
+    group.add_argument("--queries", metavar="F", help="user queries: a file or hf:DATASET")
+    group.add_argument("--instructions", metavar="F", help="finished instructions; none proposed")
+    group.add_argument("--verifiers", metavar="F", help="finished verifiers; none written")
+
+    group = synth.add_argument_group("run")
+    group.add_argument("--out", metavar="DIR", help="run directory; default: runs/PRESET")
+    group.add_argument(
+        "--update",
+        action="store_true",
+        help="continue in an existing run directory with a changed recipe; "
+        "stored answers are reused",
+    )
+    group.add_argument(
+        "--calls",
+        metavar="F",
+        help="call store to use, shared between runs; default: DIR/calls.sqlite",
+    )
+    group.add_argument("--budget", metavar="B", help="spend at most this: 5USD or 2Mtok")
+    group.add_argument(
+        "--batch",
+        metavar="F",
+        help="make no calls; write the requests that are still needed to F (OpenAI batch JSONL)",
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print expected calls, tokens and cost; make no calls",
+    )
+    output_options(
+        synth, json="print the report, or the plan of --dry-run, as JSON", quiet="print errors only"
+    )
 
 
 def _synth(args: argparse.Namespace) -> int:
@@ -66,7 +104,7 @@ def _synth(args: argparse.Namespace) -> int:
         say_json(plan) if args.json else say(dry_run.render(plan))
         return 0
     own_process()
-    out = RunDir(Path(args.out or Path("runs") / (recipe.preset)))
+    out = RunDir(Path(args.out or Path("runs") / (recipe.preset or "defaults")))
     with out.locked():
         out.claim(recipe, update=args.update)
         if args.batch and _collect(recipe, out, args):
@@ -150,13 +188,9 @@ def _stop_at_once() -> int:
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
-    settings = parse_settings(args.set)
     flags = {
         "models.default": args.model,
-        "models.propose": args.model_propose,
-        "models.code": args.model_code,
-        "models.respond": args.model_respond,
-        "models.judge": args.model_judge,
+        **{f"models.{role}": getattr(args, f"model_{role}") for role in ROLES},
         "models.base_url": urls(args.base_url),
         "models.api_key_env": args.api_key_env,
         "instructions.seeds": args.seeds,
@@ -167,8 +201,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         "seed": args.seed,
         "langs": None if args.lang is None else args.lang.split(","),
     }
-    settings |= {key: value for key, value in flags.items() if value is not None}
-    return Recipe.load(args.preset, Path(args.recipe) if args.recipe else None, settings)
+    return load_recipe(args, flags)
 
 
 def _first_rows(path: Path, n: int) -> list[dict[str, Any]]:

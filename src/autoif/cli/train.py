@@ -8,13 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import RunFailed
-from autoif.cli.common import command, note, own_process, say, say_json
+from autoif.base.toml import parse_settings
+from autoif.cli.common import command, note, output_options, own_process, say, say_json
 
 
 def add(commands: Any) -> None:
-    train = command(commands, "train", _train, "train a model; run again to resume")
-    train.add_argument("method", choices=("sft", "dpo", "selfplay", "grpo"))
-    train.add_argument("config", metavar="CONFIG.toml")
+    train = command(
+        commands, "train", _train, "train a model on data; run again to resume",
+        "autoif train sft sft.toml",
+        "autoif train dpo dpo.toml --set dpo.beta=0.2 --out runs/dpo-0.2",
+        "autoif train sft sft.toml --set train.report_to=wandb",
+    )  # fmt: skip
+    group = train.add_argument_group("training")
+    group.add_argument("method", choices=("sft", "dpo", "selfplay", "grpo"))
+    group.add_argument("config", metavar="CONFIG.toml", help="model, data, out, and any other key")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="set a key of CONFIG, as in train.lr=1e-4; may be repeated",
+    )
+    group.add_argument("--model", help="the key `model`: the model that is trained")
+    group = output_options(
+        train,
+        json="print the model's directory and the last step's metrics as JSON",
+        quiet="print errors only",
+    )
+    group.add_argument("--out", metavar="DIR", help="the key `out`: directory of the training")
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -24,7 +45,9 @@ def _train(args: argparse.Namespace) -> int:
     from autoif.train.plots import read
     from autoif.train.process import own_training_process
 
-    config = TrainConfig.load(args.method, Path(args.config))
+    flags = {"model": args.model, "out": args.out}
+    settings = parse_settings(args.set) | {k: v for k, v in flags.items() if v is not None}
+    config = TrainConfig.load(args.method, Path(args.config), settings)
     need_extra()
     own_process()
     with warnings.catch_warnings():  # of the libraries, about one another

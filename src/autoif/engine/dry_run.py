@@ -31,7 +31,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 
     Raises UsageError for a file of the recipe that the run could not read.
     """
-    part = recipe.instructions
+    settings = recipe.instructions
     late_files(recipe)
     own = bool(recipe.verifiers.own)
     if own:
@@ -39,9 +39,9 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         asks = 0
     else:
         first = len(propose.load(recipe).kept)
-        asks = 0 if part.own else part.rounds * part.asks * len(recipe.langs)
-    most = first + asks * part.per_ask
-    likely = first + round(asks * part.per_ask * YIELD["proposals"])
+        asks = 0 if settings.own else settings.rounds * settings.asks * len(recipe.langs)
+    most = first + asks * settings.per_ask
+    likely = first + round(asks * settings.per_ask * YIELD["proposals"])
     pool = queries.load(recipe)
     query = sum(len(q.text) for p in pool.values() for q in p) / sum(map(len, pool.values()))
     stages = [
@@ -63,11 +63,11 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 
 
 def _rows(
-    recipe: Recipe, asks: int, found: tuple[int, int], own: bool, query: float
+    recipe: Recipe, asks: int, instructions: tuple[int, int], own: bool, query: float
 ) -> list[tuple[str, str, tuple[float, float], float, int]]:
     """(stage, role, (most calls, likely calls), prompt tokens, longest answer) of every request."""
     v, b, r, j = recipe.verifiers, recipe.backtranslate, recipe.responses, recipe.judge
-    most, likely = (0, 0) if own else found
+    most, likely = (0, 0) if own else instructions
     prompts, lang = PromptTemplates(recipe.prompts), recipe.langs[0]
 
     def size(prompt: str) -> float:
@@ -78,7 +78,7 @@ def _rows(
 
     line, code, answer = 20.0, 120.0, float(min(r.max_tokens, LENGTH["responses"]))
     together = v.ask == "together"
-    verified = found[1] if own else likely * YIELD["verifiers"]
+    verified = instructions[1] if own else likely * YIELD["verifiers"]
     checks = recipe.crossval.max_checks
     compare = 0 if recipe.backtranslate.judge == "nli" else 1
     back = 0 if b.judge == "off" else 1 + compare
@@ -164,7 +164,7 @@ def _rows(
         (
             "responses",
             "respond",
-            (found[0] * samples + most_composed, sample + composed),
+            (instructions[0] * samples + most_composed, sample + composed),
             size("respond") + query + line,
             r.max_tokens,
         ),
@@ -172,7 +172,7 @@ def _rows(
             "judge",
             "judge",
             (
-                2 * (found[0] * (top + tried) * judged + scored),
+                2 * (instructions[0] * (top + tried) * judged + scored),
                 (min(top / samples, YIELD["passes"]) * sample + verified * wanted) * judged
                 + share * composed,
             ),
@@ -210,16 +210,16 @@ def _stage(
     return row
 
 
-def render(found: dict[str, Any]) -> str:
+def render(instructions: dict[str, Any]) -> str:
     """The plan as a table for a terminal."""
     lines = [
         f"{'stage':<14}{'model':<38}{'calls':>20}{'tokens in':>26}{'tokens out':>26}",
         f"{'':<14}{'':<38}{'likely / most':>20}{'likely / most':>26}{'likely / most':>26}",
     ]
-    for s in [*found["stages"], {"name": "total", "model": "", **found["total"]}]:
+    for s in [*instructions["stages"], {"name": "total", "model": "", **instructions["total"]}]:
         cells = [f"{s[k]['likely']:,} / {s[k]['most']:,}" for k in KEYS]
         lines.append(f"{s['name']:<14}{s['model']:<38}{cells[0]:>20}{cells[1]:>26}{cells[2]:>26}")
-    cost = found["total"]["cost"]
+    cost = instructions["total"]["cost"]
     if cost is None:
         lines.append("cost: unknown; give prices in the recipe: [models.prices]")
     else:

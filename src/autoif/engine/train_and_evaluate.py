@@ -18,10 +18,10 @@ def train(config: TrainConfig, notice: Notice = lambda line: None) -> Path:
 
     Raises UsageError, SetupError, and RunFailed where a guard ended the training.
     """
-    for part in config.eval:
-        find_benchmark(part.benchmark)
-        if part.data and not Path(part.data).exists():
-            raise UsageError(f"eval.data: {part.data}: no such file")
+    for evaluation in config.eval:
+        find_benchmark(evaluation.benchmark)
+        if evaluation.data and not Path(evaluation.data).exists():
+            raise UsageError(f"eval.data: {evaluation.data}: no such file")
     if config.method == "sft":
         return sft.train(config, notice)
     if config.method == "dpo":
@@ -39,16 +39,16 @@ async def measure(chat: Chat, benchmarks: tuple[Evaluation, ...], out: Path) -> 
     """`{"ifeval.inst_loose": percent, ...}` of every benchmark; scores.json and verdicts of each
     under `out/BENCHMARK`."""
     figures = {}
-    for part in benchmarks:
+    for evaluation in benchmarks:
         scores = await aevaluate(
-            part.benchmark,
-            chat=chat,
-            data=Path(part.data) if part.data else None,
-            out=out / part.benchmark,
-            limit=part.limit or None,
-            max_tokens=part.max_tokens or None,
+            evaluation.benchmark,
+            model=chat,
+            data=Path(evaluation.data) if evaluation.data else None,
+            out=out / evaluation.benchmark,
+            limit=evaluation.limit or None,
+            max_tokens=evaluation.max_tokens or None,
         )
         for score in scores.scores:
             if score.value is not None:
-                figures[f"{part.benchmark}.{score.metric}"] = score.value
+                figures[f"{evaluation.benchmark}.{score.metric}"] = score.value
     return figures

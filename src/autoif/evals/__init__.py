@@ -1,4 +1,4 @@
-"""Responses or weights to scores: benchmarks, intervals, comparisons."""
+"""Responses or models to scores: benchmarks, intervals, comparisons."""
 
 from autoif.evals.evaluation import BENCHMARKS, aevaluate, compare, evaluate
 from autoif.evals.scores import Change, Comparison, Scores

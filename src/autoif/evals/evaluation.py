@@ -1,6 +1,7 @@
 """`evaluate` and `compare`: what `autoif eval` and `autoif compare` do, as functions.
 
-    scores = evaluate("ifeval", responses=Path("responses.jsonl"), data=Path("input_data.jsonl"))
+    scores = evaluate("ifeval", responses="responses.jsonl", data="input_data.jsonl")
+    scores = evaluate("ifeval", model="openai:NAME", out="runs/eval/NAME")
     scores["prompt_strict"].value, scores.table()
 
 A run's directory holds `scores.json`, `verdicts.jsonl` (a row per prompt: "key" and the verdicts)
@@ -11,21 +12,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from autoif.base.errors import CallFailed, UsageError
-from autoif.base.loop import asyncio_run
+from autoif.base.errors import CallFailed, UsageError, did_you_mean
+from autoif.base.loop import blocking
 from autoif.base.records import Message, Request, dump_line
 from autoif.evals.benchmark_files import join, load_rows, read_file
 from autoif.evals.followbench import FollowBench
 from autoif.evals.gsm8k import GSM8K
+from autoif.evals.harness import HARNESS, evaluate_in_harness
 from autoif.evals.humaneval import HumanEval
 from autoif.evals.ifeval import InstructionFollowing
 from autoif.evals.scores import Comparison, Scores, compare_rows, summarise
 from autoif.evals.task import Benchmark, EvalContext, Item, JoinedAnswers, Row
 from autoif.models import Chat
+from autoif.models.open import open_chats
 from autoif.sandbox import Sandbox
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -36,99 +41,97 @@ BENCHMARKS: dict[str, Benchmark] = {
     "gsm8k": GSM8K(),
     "humaneval": HumanEval(),
 }
+_log = logging.getLogger("autoif")
 SAMPLING_TEMPERATURE = 0.8  # of several samples per prompt, as pass@k is usually measured
-
-
-def evaluate(
-    benchmark: str,
-    *,
-    responses: Path | Iterable[Mapping[str, Any]] | None = None,
-    chat: Chat | None = None,
-    data: Path | None = None,
-    judge: Chat | None = None,
-    out: Path | None = None,
-    samples: int = 1,
-    temperature: float | None = None,
-    max_tokens: int | None = None,
-    limit: int | None = None,
-    sandbox: Sandbox | None = None,
-) -> Scores:
-    """Scores a file of responses (or rows of one), or asks `chat` and scores what it says.
-
-    benchmark: one of `BENCHMARKS`. data: a local copy of it; without, the hub is asked.
-    judge: for FollowBench; without, its rule part alone is scored.
-    samples: answers per prompt; more than one is for HumanEval's pass@k.
-    temperature: 0 for one sample (greedy), 0.8 for several, unless given.
-    max_tokens: of an answer; by default the benchmark's own. limit: only the first so many prompts.
-    out: the directory for scores.json, verdicts.jsonl and responses.jsonl.
-
-    Raises UsageError for what does not fit, SetupError for what cannot be had. Not to be called
-    where an event loop runs: there, `await aevaluate(...)`.
-    """
-    return asyncio_run(
-        aevaluate(
-            benchmark,
-            responses=responses,
-            chat=chat,
-            data=data,
-            judge=judge,
-            out=out,
-            samples=samples,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            limit=limit,
-            sandbox=sandbox,
-        )
-    )
 
 
 async def aevaluate(
     benchmark: str,
     *,
-    responses: Path | Iterable[Mapping[str, Any]] | None = None,
-    chat: Chat | None = None,
-    data: Path | None = None,
-    judge: Chat | None = None,
-    out: Path | None = None,
+    responses: str | Path | Iterable[Mapping[str, Any]] | None = None,
+    model: str | Chat | None = None,
+    judge: str | Chat | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    calls: str | Path | None = None,
+    base_url: str | Sequence[str] | None = None,
+    api_key_env: str = "OPENAI_API_KEY",
     samples: int = 1,
     temperature: float | None = None,
     max_tokens: int | None = None,
     limit: int | None = None,
     sandbox: Sandbox | None = None,
+    on_notice: Callable[[str], None] = _log.info,
 ) -> Scores:
-    """`evaluate`, for a caller with an event loop."""
-    task = find_benchmark(benchmark)
-    if (responses is None) == (chat is None):
+    """Scores a file of responses (or rows of one), or asks a model and scores what it says.
+
+    benchmark: one of `BENCHMARKS` or `HARNESS`. data: a local copy of it; without, the hub is
+    asked.
+    model: "local:NAME", "openai:NAME", "hf:DIR-or-ID" as for `--model`, or a `Chat` of your own.
+    judge: the same, for FollowBench; without, its rule part alone is scored.
+    out: the directory for scores.json, verdicts.jsonl, responses.jsonl, and the call store of
+    models given by name (`calls`: another file for it; one of the two has to be there).
+    base_url, api_key_env: the server of openai: models, and the variable that holds its key.
+    samples: answers per prompt; more than one is for HumanEval's pass@k.
+    temperature: 0 for one sample (greedy), 0.8 for several, unless given.
+    max_tokens: of an answer; by default the benchmark's own. limit: only the first so many prompts.
+    on_notice: hears one line when a user should know something (a download, a server that waits).
+
+    Raises UsageError for what does not fit, SetupError for what cannot be had. `evaluate` blocks,
+    also where an event loop is running (a notebook); `aevaluate` is for a program with a loop.
+    """
+    if (responses is None) == (model is None):
         raise UsageError("evaluation takes either responses or a model")
+    folder = None if out is None else Path(out)
+    if benchmark in HARNESS and isinstance(model, str):
+        return evaluate_in_harness(benchmark, model, out=folder, limit=limit)
+    task = find_benchmark(benchmark)
     if samples < 1:
         raise UsageError("samples is at least 1")
-    items = task.items(load_rows(benchmark, data))[:limit]
+    specs = {spec for spec in (model, judge) if isinstance(spec, str)}
+    store = Path(calls) if calls else folder and folder / "calls.sqlite"
+    if specs and not store:
+        raise UsageError("a model needs a directory (out) or a call store (calls) for its answers")
+    items = task.items(load_rows(benchmark, Path(data) if data else None))[:limit]
     if not items:
         raise UsageError(f"{data or benchmark}: no prompts in it")
     _check_keys(items)
-    if chat is not None:
-        warmth = (
-            (0.0 if samples == 1 else SAMPLING_TEMPERATURE)
-            if temperature is None
-            else (temperature)
-        )
-        collected = await generate(items, chat, samples, warmth, max_tokens or task.max_tokens)
-    elif isinstance(responses, Path):
-        collected = join(items, read_file(responses), str(responses))
-    else:
-        collected = join(items, responses or (), "responses")
-    rows = await task.verdicts(items, collected.answers, EvalContext(judge, sandbox))
-    scores = summarise(task, rows, collected.notes)
-    if out is not None:
-        save(scores, out)
+    async with AsyncExitStack() as ends:
+        chats: Mapping[str, Chat] = {}
+        if specs and store:
+            server = {"base_url": base_url, "api_key_env": api_key_env, "on_notice": on_notice}
+            chats = await ends.enter_async_context(open_chats(sorted(specs), store, **server))
+        chat = chats[model] if isinstance(model, str) else model
         if chat is not None:
-            _save_responses(items, collected, out)
+            if temperature is None:
+                temperature = 0.0 if samples == 1 else SAMPLING_TEMPERATURE
+            length = max_tokens or task.max_tokens
+            collected = await generate(items, chat, samples, temperature, length)
+        elif isinstance(responses, (str, Path)):
+            collected = join(items, read_file(Path(responses)), str(responses))
+        else:
+            collected = join(items, responses or (), "responses")
+        said = chats[judge] if isinstance(judge, str) else judge
+        rows = await task.verdicts(items, collected.answers, EvalContext(said, sandbox))
+    scores = summarise(task, rows, collected.notes)
+    if folder is not None:
+        save(scores, folder)
+        if chat is not None:
+            _save_responses(items, collected, folder)
     return scores
 
 
+evaluate = blocking(aevaluate)
+
+
 def find_benchmark(benchmark: str) -> Benchmark:
+    """Raises UsageError for an unknown name, and for a benchmark of the harness."""
+    if benchmark in HARNESS:
+        raise UsageError(f"{benchmark} needs the likelihood of answers: give --model hf:DIR-or-ID")
     if benchmark not in BENCHMARKS:
-        raise UsageError(f"no benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
+        names = [*BENCHMARKS, *HARNESS]
+        near = did_you_mean(benchmark, names)
+        raise UsageError(f"no benchmark {benchmark!r}; there are {', '.join(names)}{near}")
     return BENCHMARKS[benchmark]
 
 

@@ -1,8 +1,8 @@
-"""The last door before a model: shut when the run is told to stop, or when its budget is spent.
+"""Wraps each backend of a run: rejects calls after a stop, or once the budget is spent.
 
-It stands between the call store and the backends of a run, so what is stored is read back for
-nothing. A call that finds the door shut fails with the reason; the stage that asked books a drop
-and goes on with what it has, so everything that was paid for is used.
+It stands between the call store and the backends, so stored answers cost nothing. A rejected call
+fails with the reason; the stage that asked books a drop and goes on with what it has, so everything
+that was paid for is used.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Budget:
         """`5USD`, `0.5usd`, `2Mtok`, `800ktok`. Raises UsageError for anything else."""
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:(usd|\$)|([kmb]?)tok)\s*", text.lower())
         if not found or float(found[1]) <= 0:
-            raise UsageError(f"--budget {text!r}: say it like 5USD or 2Mtok")
+            raise UsageError(f"--budget {text}: no limit with a unit; use 5USD or 2Mtok")
         if found[2]:
             return cls(float(found[1]), "USD")
         return cls(float(found[1]) * SCALES[found[3]], "tok")

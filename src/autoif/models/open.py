@@ -1,20 +1,25 @@
-"""`--model` to backend: the one place that knows the kinds of models."""
+"""`--model` to backend or chat: the one place that knows the kinds of models."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from autoif.base.errors import UsageError
+from autoif.base.errors import UsageError, did_you_mean
 from autoif.models import Backend
+from autoif.models.cached import CachedChat
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.scripted import ScriptedBackend
+from autoif.models.weights import WEIGHTS
+from autoif.store import open_store
 
 KINDS = {
     "local": "local:NAME or local:FILE.gguf, the embedded model",
-    "openai": "openai:NAME, any OpenAI-compatible server (--base-url, key from the environment)",
+    "openai": "openai:NAME, any OpenAI-compatible server (--base-url or OPENAI_BASE_URL, else "
+    "api.openai.com)",
     "hf": "hf:DIR-or-ID, transformers",
     "scripted": "scripted:FILE, prepared answers",
 }
@@ -33,15 +38,16 @@ def open_backend(
 ) -> Backend:
     """The backend that `spec` ("kind:name") names.
 
-    base_url: one URL, or several of one model (a sequence, or separated by commas).
+    base_url: one URL, or several of one model (a sequence, or separated by commas); without, the
+    environment's OPENAI_BASE_URL, else api.openai.com.
     timeout, patience: seconds, of one call and without any success (`HttpBackend`).
     on_notice: is told in one line what a user should see in mid-run.
     Raises UsageError for an unknown kind, ModelUnavailable where the model cannot be had.
     """
     kind, _, name = spec.partition(":")
     if kind not in KINDS or not name:
-        known = "; ".join(KINDS.values())
-        raise UsageError(f"--model {spec!r} is none of the kinds known: {known}")
+        kinds = "; ".join(KINDS.values())
+        raise UsageError(f"--model {spec!r} is none of: {kinds}{_nearest(spec)}")
     if kind == "scripted":
         return ScriptedBackend.from_file(Path(name))
     if kind == "openai":
@@ -64,3 +70,37 @@ def open_backend(
     from autoif.models.transformers.backend import HFBackend
 
     return HFBackend(name, on_notice=on_notice)
+
+
+@asynccontextmanager
+async def open_chats(
+    specs: Iterable[str], calls: Path, **options: Any
+) -> AsyncIterator[dict[str, CachedChat]]:
+    """A chat for each spec, all through the call store `calls`, so that an answered call is never
+    asked again. Everything is closed at the end. `options` and errors: see `open_backend`."""
+    calls.parent.mkdir(parents=True, exist_ok=True)
+    store = open_store(calls)
+    chats: dict[str, CachedChat] = {}
+    try:
+        for spec in specs:
+            chats[spec] = CachedChat(open_backend(spec, **options), store)
+        yield chats
+    finally:
+        for chat in chats.values():
+            await chat.close()
+        await store.close()
+
+
+def _nearest(spec: str) -> str:
+    """What a spec of no known kind may have meant, for the end of the error."""
+    kind, colon, name = spec.partition(":")
+    if colon:
+        near = did_you_mean(kind, KINDS)
+        return near.replace("?", f":{name or 'NAME'}?")
+    if spec in WEIGHTS or spec.endswith(".gguf"):
+        return f"; did you mean local:{spec}?"
+    if Path(spec).is_dir():
+        return f"; did you mean hf:{spec}?"
+    if spec.endswith(".jsonl"):
+        return f"; did you mean scripted:{spec}?"
+    return f"; did you mean openai:{spec}?"

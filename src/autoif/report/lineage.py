@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.loop import asyncio_run
 from autoif.run.directory import ARTEFACTS, DRAWN, RunDir
+from autoif.run.reader import read_rows
 from autoif.store import open_store
 from autoif.store.base import StoredCall
 
@@ -95,8 +95,7 @@ def _drawn(out: RunDir) -> Iterator[Row]:
 
 
 def _lines(path: Path) -> Iterator[Row]:
-    if path.is_file():
-        yield from (row for _, row in jsonl.read(path))
+    return read_rows(path) if path.is_file() else iter(())
 
 
 def _ids(row: Row) -> list[str]:

@@ -149,33 +149,33 @@ def _left(progress: Progress) -> str:
     return f", about {max(0.0, elapsed * (total - through) / through):.0f} s left"
 
 
-def story(told: Story) -> Group:
+def story(lineage: Story) -> Group:
     """One record's or drop's whole lineage."""
     parts: list[Any] = []
 
     def head(text: str) -> None:
         parts.append(Text(f"\n{text}", style="bold"))
 
-    for name, row in told.found:
-        head(f"{told.wanted} in {name}")
+    for name, row in lineage.found:
+        head(f"{lineage.wanted} in {name}")
         for key, value in row.items():
             if key not in ("checks", "cases", "messages", "verifiers", "prompt"):
                 parts.append(Text(f"  {key}: {_short(value)}"))
-    if told.instruction:
-        row = told.instruction
+    if lineage.instruction:
+        row = lineage.instruction
         head(f"instruction {row['id']} ({row['origin']}, {row['lang']})")
         parts.append(Text(f"  {row['text']}"))
         if row["parents"]:
             parts.append(Text(f"  proposed after being shown: {', '.join(row['parents'])}"))
-    if told.composition:
-        row = told.composition
+    if lineage.composition:
+        row = lineage.composition
         head(f"composition {row['id']}: {len(row['turns'])} turns")
         opening = (f"  {m['role']}: {_short(m['content'], 200)}" for m in row["opening"])
         parts.extend(map(Text, opening))
         for turn in row["turns"]:
             how = "instead" if turn["change"] else "asked"
             parts.append(Text(f"  {how}: {', '.join(turn['verifiers'])}"))
-    for row in [told.verifier] if told.verifier else told.verifiers:
+    for row in [lineage.verifier] if lineage.verifier else lineage.verifiers:
         head(f"verifier {row['id']}: {len(row['checks'])} functions, {len(row['cases'])} cases")
         parts.append(Text(f"  of: {row['instruction']['text']}"))
         for n, check in enumerate(row["checks"]):
@@ -186,21 +186,23 @@ def story(told: Story) -> Group:
         for case in row["cases"]:
             text = _short(case["text"], 100)
             parts.append(Text(f"  case {case['id']} {case['expected']} ({case['origin']}): {text}"))
-    if told.samples:
-        head(f"{len(told.samples)} concluded responses")
-        for row in told.samples:
-            said = ["/".join(o["status"] for o in v["outcomes"]) for v in row["verdicts"]]
+    if lineage.samples:
+        head(f"{len(lineage.samples)} concluded responses")
+        for row in lineage.samples:
+            statuses = ["/".join(o["status"] for o in v["outcomes"]) for v in row["verdicts"]]
             fate = "kept" if row["kept"] else row["reason"]
-            parts.append(Text(f"  {row['id']} {' '.join(said)} quality {row['quality']} {fate}"))
+            parts.append(
+                Text(f"  {row['id']} {' '.join(statuses)} quality {row['quality']} {fate}")
+            )
             parts.append(Text(_indent(f"{row['query']}\n-> {row['response']}"), style="dim"))
-    if told.drops:
-        head(f"{len(told.drops)} drops")
-        for row in told.drops:
+    if lineage.drops:
+        head(f"{len(lineage.drops)} drops")
+        for row in lineage.drops:
             detail = _short(row["detail"], 160)
             parts.append(Text(f"  {row['stage']} {row['record_id']} {row['reason']}: {detail}"))
-    if told.calls:
-        head(f"{len(told.calls)} calls")
-        for call in told.calls:
+    if lineage.calls:
+        head(f"{len(lineage.calls)} calls")
+        for call in lineage.calls:
             asked = "\n".join(m["content"] for m in call.body["messages"])
             parts.append(Text(f"  {call.stage} [{call.index}]"))
             parts.append(Text(_indent(asked), style="cyan"))

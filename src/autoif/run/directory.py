@@ -100,25 +100,25 @@ class RunDir:
         with replacing(target) as file:
             yield file
 
-    def merge(self, parts: Iterable[Path], heads: Mapping[str, Iterable[Any]]) -> None:
+    def merge(self, shards: Iterable[Path], heads: Mapping[str, Iterable[Any]]) -> None:
         """Artefacts from parts, which come in order. `heads`: what stands before them, by artefact:
         drops of what all shards share. The data files are not merged: clean/final.py writes what
         is to stay in them."""
-        parts = list(parts)
+        shards = list(shards)
         for name in IN_SHARDS:
             if name in DATA:
                 continue
             with self.replacing(name) as out:
                 out.writelines(map(dump_line, heads.get(name, ())))
-                for part in parts:
-                    with (part / f"{name}.jsonl").open("rb") as lines:
+                for shard in shards:
+                    with (shard / f"{name}.jsonl").open("rb") as lines:
                         shutil.copyfileobj(lines, out)
 
     def drop_shards(self, under: str, stamp: str) -> None:
         """Parts that another recipe left: they would never be read again."""
-        for part in (self.path / "parts" / under).glob("*-*"):
-            if not part.name.endswith(f"-{stamp}"):
-                shutil.rmtree(part)
+        for shard in (self.path / "parts" / under).glob("*-*"):
+            if not shard.name.endswith(f"-{stamp}"):
+                shutil.rmtree(shard)
 
     def report(self) -> dict[str, Any]:
         """The manifest of the finished run, or the progress of one at work or stopped."""

@@ -3,7 +3,7 @@
 `Recipe.load` lays, one over the other: a preset, a TOML file, `--set key=value`. An unknown key or
 an impossible value raises `UsageError` with the key's whole name. `identity()` is what two runs
 must share to work in one directory: the recipe without its transport (URLs, keys, timeouts), which
-may change from one start to the next.
+may change from one start to the next. `profile` names the rules where the data are shown.
 
 The thresholds of `paper` are those of arXiv 2406.13542; those of `reference` are what the official
 scripts do, with their defects mended; `strict` adds evidence made by running code. `docs/recipe.md`
@@ -18,12 +18,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from autoif.base.errors import UsageError
+from autoif.base.errors import UsageError, did_you_mean
 from autoif.base.records import content_id
-from autoif.base.toml import Section, differences, merge, nested, problem, read_toml
+from autoif.base.toml import (
+    Section,
+    differences,
+    keys_of,
+    merge,
+    problem,
+    read_toml,
+    with_settings,
+)
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Lang = Literal["en", "zh"]
@@ -108,6 +116,15 @@ class Models(Section):
         return str(getattr(self, name) or self.default)
 
 
+# What `Recipe.profile` does not compare: keys and sections, and files of the user's.
+NO_RULES = ("preset", "seed", "langs", "target", "models", "engine")
+INPUTS = (
+    "instructions.seeds",
+    "instructions.own",
+    "queries.source",
+    "hygiene.against",
+    "hygiene.fidelity",
+)
 TRANSPORT = ("base_url", "api_key_env", "timeout", "patience", "prices")
 
 
@@ -233,10 +250,12 @@ class Responses(Section):
     """How responses are sampled and what passes."""
 
     waves: tuple[Annotated[int, Field(ge=1, le=MOST_ASKS)], ...] = Field(
-        (8,), min_length=1, description="responses asked for, wave by wave"
+        (8,), min_length=1, description="responses sampled per prompt, wave by wave"
     )
     enough: int = Field(
-        0, ge=0, description="no further wave for a prompt with so many passes; 0 = all waves"
+        0,
+        ge=0,
+        description="no further wave for a prompt with this many passed responses; 0 = all",
     )
     hopeless: int = Field(
         0, ge=0, description="give an instruction up after so many responses of which none passed"
@@ -280,7 +299,8 @@ class Compose(Section):
         32, ge=1, description="prompts drawn for each number of constraints, and conversations"
     )
     judge: Literal["model", "off"] = Field(
-        "model", description="who says whether one reply can follow all; off: the responses alone"
+        "model",
+        description="who decides whether one reply can follow all; off: no such check",
     )
     soft: str = Field(
         "", description="file of constraints that a model scores, or builtin; empty = none"
@@ -292,7 +312,7 @@ class Compose(Section):
 
 
 class Hygiene(Section):
-    """What the data files are rid of in the end, over all instructions."""
+    """What is removed from the data files at the end, over all instructions."""
 
     against: tuple[str, ...] = Field(
         (),
@@ -309,7 +329,7 @@ class Hygiene(Section):
         1.0,
         gt=0,
         le=1,
-        description="largest share of a data file that one family may have; 1 = no bound",
+        description="largest share of a data file that one family may have; 1 = no limit",
     )
     fidelity: str = Field("", description="figures of benchmarks/fidelity.py, for the dataset card")
 
@@ -323,10 +343,10 @@ class Engine(Section):
 
 
 class Recipe(Section):
-    """See the module. `seed` moves every random choice."""
+    """See the module. `Recipe()` holds the defaults, which no preset has changed."""
 
-    preset: str = Field("strict", description="what the other keys are laid over")
-    seed: int = Field(1, description="moves every random choice")
+    preset: str = Field("", description="preset that the other keys change; empty = the defaults")
+    seed: int = Field(1, description="random seed")
     langs: tuple[Lang, ...] = Field(("en",), min_length=1, description="languages of the data")
     target: int = Field(0, ge=0, description="stop at so many samples; 0 = all there are")
     prompts: dict[str, str] = Field(
@@ -355,12 +375,9 @@ class Recipe(Section):
     ) -> Recipe:
         """Preset (or the file's own `preset` key), then file, then settings with dotted keys."""
         from_file = read_toml(file) if file else {}
-        name = preset or from_file.pop("preset", None) or "demo"
-        if name not in PRESETS:
-            raise UsageError(f"unknown preset {name!r}; there are: {', '.join(sorted(PRESETS))}")
-        values = merge(preset_values(name), from_file)
-        for key, value in (settings or {}).items():
-            values = merge(values, nested(key, value))
+        in_file = from_file.pop("preset", "demo")
+        name = in_file if preset is None else preset
+        values = with_settings(merge(preset_values(name), from_file), settings or {})
         return cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
 
     @classmethod
@@ -368,7 +385,38 @@ class Recipe(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UsageError(f"{where}: {problem(error, 'docs/recipe.md')}") from None
+            raise UsageError(f"{where}: {problem(error, cls, 'docs/recipe.md')}") from None
+
+    @field_validator("preset")
+    @classmethod
+    def _is_a_preset(cls, name: str) -> str:
+        preset_values(name)
+        return name
+
+    @property
+    def profile(self) -> str:
+        """The preset's name, and what differs from it: "paper", "paper + judge.threshold", or
+        "paper, 3 keys changed". Without a preset it begins with "defaults".
+
+        What counts is all that decides what a row means. Seed, languages, target, models, engine
+        and the user's files (`INPUTS`) do not count: they say of what, by whom and how much.
+        """
+        name = self.preset or "defaults"
+        preset = Recipe.model_validate(preset_values(self.preset))._rules()
+        changed = [key for key, value in self._rules().items() if value != preset[key]]
+        if len(changed) > 1:
+            return f"{name}, {len(changed)} keys changed"
+        return " + ".join([name, *changed])
+
+    def _rules(self) -> dict[str, Any]:
+        """The values that count in `profile`, by dotted key."""
+        values = {}
+        for key in keys_of(Recipe):
+            head, _, rest = key.partition(".")
+            if head not in NO_RULES and key not in INPUTS:
+                value = getattr(self, head)
+                values[key] = getattr(value, rest) if rest else value
+        return values
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the artefacts, as JSON values."""
@@ -505,8 +553,14 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def preset_values(name: str) -> dict[str, Any]:
+    """What a preset changes in the defaults; the empty name is no preset. Raises UsageError."""
+    if name == "":
+        return {}
+    if not isinstance(name, str) or name not in PRESETS:
+        near = did_you_mean(str(name), PRESETS)
+        raise UsageError(f"unknown preset {name!r}; there are: {', '.join(sorted(PRESETS))}{near}")
     base, values = PRESETS[name]
-    return merge(preset_values(base), values) if base else dict(values)
+    return merge(preset_values(base), values)
 
 
 def describe() -> list[tuple[str, str, str, str]]:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
-from autoif.base.errors import UsageError
-from autoif.base.toml import Section, differences, merge, problem, read_toml
+from autoif.base.errors import UsageError, did_you_mean
+from autoif.base.toml import Section, differences, merge, problem, read_toml, with_settings
 
 Method = Literal["sft", "dpo", "selfplay", "grpo"]
 
@@ -42,6 +42,9 @@ class Optimiser(Section):
     save_steps: int = Field(50, ge=1, description="steps between checkpoints")
     keep: int = Field(2, ge=1, description="checkpoints kept")
     threads: int = Field(0, ge=0, description="of the CPU; 0 = torch's choice")
+    report_to: Literal["none", "wandb", "trackio", "tensorboard"] = Field(
+        "none", description="experiment tracker that gets every step's metrics (TRL's `report_to`)"
+    )
 
 
 class Lora(Section):
@@ -134,7 +137,7 @@ class TrainConfig(Section):
                        "smollm2-135m-instruct, or an id of the hub")  # fmt: skip
     data: tuple[str, ...] = Field((), description="files of rows, or run directories of `synth`")
     out: str = Field("", description="directory for the model, metrics and plots")
-    seed: int = Field(1, ge=0, description="moves every random choice")
+    seed: int = Field(1, ge=0, description="random seed")
     chat_template: str = Field("", description="a Jinja file, for models that bring none")
     train: Optimiser = Optimiser()
     lora: Lora = Lora()
@@ -151,21 +154,25 @@ class TrainConfig(Section):
         return (value,) if isinstance(value, str) else value
 
     @classmethod
-    def load(cls, method: Method, file: Path) -> TrainConfig:
-        """Raises UsageError with the key's whole name."""
-        return cls.of(method, read_toml(file), str(file))
+    def load(
+        cls, method: Method, file: Path, settings: Mapping[str, Any] | None = None
+    ) -> TrainConfig:
+        """The file, with `settings` (dotted keys) laid over it. Raises UsageError with the key's
+        whole name."""
+        return cls.of(method, with_settings(read_toml(file), settings or {}), str(file))
 
     @classmethod
     def of(cls, method: Method, values: Mapping[str, Any], where: str = "config") -> TrainConfig:
         """A preset's values for this method, with `values` laid over them."""
         name = values.get("preset", "tiny")
-        if name not in PRESETS:
-            raise UsageError(f"{where}: no preset {name!r}; there are: {', '.join(PRESETS)}")
+        if not isinstance(name, str) or name not in PRESETS:
+            near = did_you_mean(str(name), PRESETS)
+            raise UsageError(f"{where}: no preset {name!r}; there are: {', '.join(PRESETS)}{near}")
         whole = merge(merge(PRESETS[name], PER_METHOD.get((name, method), {})), values)
         try:
             config = cls.model_validate(whole | {"method": method})
         except ValidationError as error:
-            raise UsageError(f"{where}: {problem(error, 'docs/train.md')}") from None
+            raise UsageError(f"{where}: {problem(error, cls, 'docs/train.md')}") from None
         for key in ("model", "data", "out"):
             if not getattr(config, key):
                 raise UsageError(f"{where}: the key {key!r} is missing")
@@ -183,7 +190,14 @@ class TrainConfig(Section):
 
 # What may be changed when a training goes on: a smaller micro-batch after memory ran out, say.
 FREE = {
-    "train": {"micro_batch", "gradient_checkpointing", "save_steps", "keep", "threads"},
+    "train": {
+        "micro_batch",
+        "gradient_checkpointing",
+        "save_steps",
+        "keep",
+        "threads",
+        "report_to",
+    },
     "sampling": {"batch", "serve"},
 }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import json
 import math
 import os
@@ -114,6 +115,7 @@ class TrainingRun:
         import torch
 
         part = self.config.train
+        _need_tracker(part.report_to)
         on_gpu = torch.cuda.is_available()
         share = part.micro_batch * int(os.environ.get("WORLD_SIZE", "1"))
         if part.batch % share:
@@ -142,7 +144,7 @@ class TrainingRun:
             "save_total_limit": part.keep,
             "logging_steps": 1,
             "logging_nan_inf_filter": False,  # the guard is to see them
-            "report_to": "none",
+            "report_to": part.report_to,
             "disable_tqdm": True,
             "seed": self.config.seed,
         }
@@ -229,6 +231,13 @@ class TrainingRun:
         history = plots.read(self.out / "metrics.jsonl")
         plots.steps(history, self.out)
         (self.model / "README.md").write_text(model_card.card(self.config, rows, history), "utf-8")
+
+
+def _need_tracker(name: str) -> None:
+    """Raises SetupError where the tracker's package is not installed."""
+    spec = None if name == "none" else importlib.util.find_spec(name)
+    if name != "none" and (spec is None or spec.origin is None):  # no origin: wandb's own folder
+        raise SetupError(f'train.report_to = "{name}" needs `pip install {name}`')
 
 
 def give_memory_back() -> None:

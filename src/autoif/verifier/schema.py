@@ -117,9 +117,9 @@ def _instruction(row: Mapping[str, Any], where: object) -> tuple[Instruction | N
         return None, lang
     if record is not value:
         texts["text"] = text.strip()
-    known = lang or language({}, text)
+    stated = lang or language({}, text)
     whole = n if isinstance(n, int) and not isinstance(n, bool) else None
-    return Instruction(**texts, lang=known, parents=tuple(parents), n=whole), lang
+    return Instruction(**texts, lang=stated, parents=tuple(parents), n=whole), lang
 
 
 def _case(value: object, where: object) -> Case:

@@ -58,21 +58,23 @@ class Entry:
 class Pool:
     """Read from the directories of finished (or begun) shards."""
 
-    def __init__(self, parts: Iterable[Path]) -> None:
+    def __init__(self, shards: Iterable[Path]) -> None:
         replies: defaultdict[str, dict[str, Place]] = defaultdict(dict)
-        found: list[tuple[Place, dict[str, Any]]] = []
-        for part in parts:
-            for place, row in jsonl.read(part / "03-samples.jsonl"):
+        verifiers: list[tuple[Place, dict[str, Any]]] = []
+        for shard in shards:
+            for place, row in jsonl.read(shard / "03-samples.jsonl"):
                 if row["kept"] and not row["composition"]:
                     replies[row["verifiers"][0]][row["id"]] = place
-            for place, row in jsonl.read(part / "02-verifiers.jsonl"):
-                told = row["instruction"]
-                kind = told["template"] or told["id"]
-                found.append((place, {"id": row["id"], "lang": told["lang"], "kind": kind}))
+            for place, row in jsonl.read(shard / "02-verifiers.jsonl"):
+                instruction = row["instruction"]
+                kind = instruction["template"] or instruction["id"]
+                verifiers.append(
+                    (place, {"id": row["id"], "lang": instruction["lang"], "kind": kind})
+                )
         self.entries = sorted(
             (
                 Entry(row["id"], row["lang"], row["kind"], place, _by_id(replies[row["id"]]))
-                for place, row in found
+                for place, row in verifiers
                 if row["id"] in replies
             ),
             key=lambda e: e.id,

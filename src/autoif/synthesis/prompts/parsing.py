@@ -33,17 +33,17 @@ def parse_json(answer: str, *, tolerant: bool = True) -> Any | None:
         return None
     fenced = [body for _, body in _FENCE.findall(answer)]
     for text in [*fenced, answer]:
-        found = _loads(text.strip())
-        if found is not None:
-            return found
+        value = _loads(text.strip())
+        if value is not None:
+            return value
     if not tolerant:
         return None
     spans = [_outermost(text) for text in [*fenced, answer]]
     for text in filter(None, spans):
         for candidate in (text, _unpythoned(text)):
-            found = _loads(candidate, strict=False)
-            if found is not None:
-                return found
+            value = _loads(candidate, strict=False)
+            if value is not None:
+                return value
     return None
 
 
@@ -56,11 +56,11 @@ def parse_code(answer: str, function: str) -> str | None:
         if defines.search(body):
             return str(body).strip("\n")
     if answer.lstrip().startswith(("{", "[")):
-        found = parse_json(answer)
-        if isinstance(found, dict):
-            for value in found.values():
-                if isinstance(value, str) and defines.search(value):
-                    return value
+        value = parse_json(answer)
+        if isinstance(value, dict):
+            for source in value.values():
+                if isinstance(source, str) and defines.search(source):
+                    return source
         return None
     match = defines.search(answer)
     if not match:
@@ -96,15 +96,15 @@ _BARE = re.compile(
 
 def parse_score(answer: str) -> float | None:
     """0-10: the last `Score: N` (8.5, 9/10, **9**, 85/100 too), else a number as the last line."""
-    found = next(reversed(list(_SCORE.finditer(answer[-4000:]))), None)
-    if found is None:
+    match = next(reversed(list(_SCORE.finditer(answer[-4000:]))), None)
+    if match is None:
         lines = [line for line in answer[-4000:].splitlines() if line.strip()]
-        found = _BARE.match(lines[-1]) if lines else None
-    if found is None:
+        match = _BARE.match(lines[-1]) if lines else None
+    if match is None:
         parsed = parse_json(answer) if "{" in answer else None
         value = parsed.get("score") if isinstance(parsed, dict) else None
         return _in_range(value, None) if isinstance(value, (int, float)) else None
-    return _in_range(float(found[1]), float(found[2]) if found[2] else None)
+    return _in_range(float(match[1]), float(match[2]) if match[2] else None)
 
 
 def _in_range(score: float, scale: float | None) -> float | None:
@@ -131,8 +131,8 @@ _RELATION = re.compile(
 
 def parse_relation(answer: str) -> str | None:
     """entailment, neutral or contradiction: the first that the answer names, or None."""
-    found = _RELATION.search(answer.lower())
-    return _RELATIONS[found[0]] if found else None
+    match = _RELATION.search(answer.lower())
+    return _RELATIONS[match[0]] if match else None
 
 
 _YES = re.compile(r"\b(yes|no)\b|(不能|不可以|不行)|(能|可以)")
@@ -140,20 +140,20 @@ _YES = re.compile(r"\b(yes|no)\b|(不能|不可以|不行)|(能|可以)")
 
 def parse_yes(answer: str) -> bool | None:
     """The first yes or no of an answer, in English or Chinese; None where there is neither."""
-    found = _YES.search(answer.lower())
-    if not found:
+    match = _YES.search(answer.lower())
+    if not match:
         return None
-    return found[1] == "yes" or bool(found[3])
+    return match[1] == "yes" or bool(match[3])
 
 
 def parse_lines(answer: str) -> list[str]:
     """The items of a list: lines headed by "- ", "* ", "1." or "1)"; a JSON list of strings too."""
     if answer.lstrip().startswith(("[", "```", "{")):
-        found = parse_json(answer)
-        if isinstance(found, dict):
-            found = next((v for v in found.values() if isinstance(v, list)), None)
-        if isinstance(found, list):
-            return [v.strip() for v in found if isinstance(v, str) and v.strip()]
+        value = parse_json(answer)
+        if isinstance(value, dict):
+            value = next((v for v in value.values() if isinstance(v, list)), None)
+        if isinstance(value, list):
+            return [v.strip() for v in value if isinstance(v, str) and v.strip()]
     items = re.findall(r"^[ \t]*(?:[-*•]|\d{1,3}[.)、])[ \t]*(.+)$", answer, re.MULTILINE)
     return [clean for item in items if (clean := item.strip().strip('"“”').strip("*").strip())]
 
@@ -162,10 +162,10 @@ def _loads(text: str, *, strict: bool = True) -> Any | None:
     if not text:
         return None
     try:
-        found = json.loads(text, strict=strict)
+        value = json.loads(text, strict=strict)
         if _SURROGATE.search(text):
-            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-        return found
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+        return value
     except (ValueError, RecursionError):
         return None
 

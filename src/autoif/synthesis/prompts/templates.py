@@ -35,8 +35,8 @@ class PromptTemplates:
             own, original = self._load(name, lang or "en"), _parts(_shipped(name, lang or "en"))
             unknown = _holes(own) - _holes(original)
             if unknown:
-                known = sorted(_holes(original))
-                raise UsageError(f"prompts.{key}: unknown {sorted(unknown)}; it may use {known}")
+                allowed = sorted(_holes(original))
+                raise UsageError(f"prompts.{key}: unknown {sorted(unknown)}; it may use {allowed}")
 
     def messages(self, prompt: str, lang: str, **values: object) -> tuple[Message, ...]:
         return tuple(

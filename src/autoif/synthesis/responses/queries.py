@@ -15,29 +15,30 @@ DENSE = 2.5  # a Chinese character says about as much as so many Latin ones
 
 def load(recipe: Recipe) -> dict[str, list[Query]]:
     """By language, without duplicates, sorted by id so that the order of the file is no matter."""
-    part = recipe.queries
+    settings = recipe.queries
     rows = []
-    if not part.source.startswith("builtin"):
-        rows = read_texts(part.source, ("query", "text", "prompt", "question", "instruction"))
+    if not settings.source.startswith("builtin"):
+        rows = read_texts(settings.source, ("query", "text", "prompt", "question", "instruction"))
     else:
         for lang in recipe.langs:
-            rows += read_texts(builtin(part.source, f"queries.{lang}.jsonl"), ("query",))
-    found: dict[str, dict[str, Query]] = {str(lang): {} for lang in recipe.langs}
+            rows += read_texts(builtin(settings.source, f"queries.{lang}.jsonl"), ("query",))
+    pools: dict[str, dict[str, Query]] = {str(lang): {} for lang in recipe.langs}
     for row in rows:
         text = row["text"].strip()
         own = language(row, text)
         source = ", ".join(str(row[k]) for k in ("source", "licence", "license") if row.get(k))
         query = Query(text, own, source)
         length = len(text) * (DENSE if own == "zh" else 1)
-        if own in found and part.min_chars < length < part.max_chars:
-            found[own][query.id] = query
-    for wanted, queries in found.items():
+        if own in pools and settings.min_chars < length < settings.max_chars:
+            pools[own][query.id] = query
+    for wanted, queries in pools.items():
         if not queries:
             raise UsageError(
-                f"{part.source}: no query in {wanted!r} of more than {part.min_chars} and fewer "
-                f"than {part.max_chars} characters (queries.min_chars, queries.max_chars)"
+                f"{settings.source}: no query in {wanted!r} of more than {settings.min_chars} and "
+                f"fewer than {settings.max_chars} characters (queries.min_chars, "
+                "queries.max_chars)"
             )
-    return {lang: [by_id[i] for i in sorted(by_id)] for lang, by_id in found.items()}
+    return {lang: [by_id[i] for i in sorted(by_id)] for lang, by_id in pools.items()}
 
 
 def pair(

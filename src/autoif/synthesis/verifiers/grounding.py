@@ -45,8 +45,8 @@ def ungrounded(instruction: str, source: str) -> str:
     if _DIFFERENT.search(stated) and not _DISTINCT.search(source):
         return "it counts the same thing twice where different ones are asked for"
     numbers = _numbers(stated)
-    found = {int(n) for n in re.findall(r"(?<![\w.])\d{1,6}(?![\w.])", source)}
-    if numbers and not any({n - 1, n, n + 1} & found for n in numbers):
+    in_source = {int(n) for n in re.findall(r"(?<![\w.])\d{1,6}(?![\w.])", source)}
+    if numbers and not any({n - 1, n, n + 1} & in_source for n in numbers):
         return f"it names no {' or '.join(map(str, sorted(numbers)))}"
     return ""
 

@@ -31,29 +31,29 @@ ROUNDS = 40
 
 
 def estimate(
-    said: Sequence[Sequence[bool | None]], sources: Sequence[tuple[str, bool]]
+    table: Sequence[Sequence[bool | None]], sources: Sequence[tuple[str, bool]]
 ) -> list[float]:
     """P(the text follows) for each text.
 
-    said: one row per function, one column per text; None casts no vote.
+    table: one row per function, one column per text; None casts no vote.
     sources: per text, where it comes from (`comply:N` names the program) and its claimed label.
     """
     groups = list(sources)
     prevalence = {g: _mean(_prior(g)) for g in set(groups)}
-    sensitivity = [_mean(FUNCTION_PRIOR)] * len(said)
-    specificity = [_mean(FUNCTION_PRIOR)] * len(said)
-    temper = min(1.0, VOICES / max(1, len(said)))
+    sensitivity = [_mean(FUNCTION_PRIOR)] * len(table)
+    specificity = [_mean(FUNCTION_PRIOR)] * len(table)
+    temper = min(1.0, VOICES / max(1, len(table)))
     truth = [prevalence[g] for g in groups]
     for _ in range(ROUNDS):
         before = truth
         truth = []
         for t, group in enumerate(groups):
             logit = _logit(prevalence[group])
-            for f, row in enumerate(said):
+            for f, row in enumerate(table):
                 if row[t] is not None:
                     logit += temper * _weight(row[t] is True, sensitivity[f], specificity[f])
             truth.append(1 / (1 + math.exp(-max(-30.0, min(30.0, logit)))))
-        for f, row in enumerate(said):
+        for f, row in enumerate(table):
             voted = [t for t in range(len(truth)) if row[t] is not None]
             sensitivity[f] = _rate(
                 sum(truth[t] for t in voted if row[t]), sum(truth[t] for t in voted)

@@ -34,9 +34,11 @@ class CrossEncoder:
             raise ModelUnavailable(f"NLI model {model}: cannot be loaded: {reason}") from None
         names = self._model.config.id2label
         self._labels = [str(names[i]).lower() for i in range(len(names))]
-        known = {"entailment", "neutral", "contradiction"}
-        if not set(self._labels) <= known:
-            raise ModelUnavailable(f"NLI model {model}: its labels are {self._labels}, not {known}")
+        wanted = {"entailment", "neutral", "contradiction"}
+        if not set(self._labels) <= wanted:
+            raise ModelUnavailable(
+                f"NLI model {model}: its labels are {self._labels}, not {wanted}"
+            )
         self._waiting: list[tuple[str, str, asyncio.Future[str]]] = []
         self._runner: asyncio.Task[None] | None = None
 

@@ -119,7 +119,7 @@ async def _ask(
 async def _one(
     context: Context, instruction: Instruction, prompt: str, index: int, schema: Any, **values: str
 ) -> str | CallFailed:
-    part = context.recipe.verifiers
+    settings = context.recipe.verifiers
     if prompt in ("function", "function_n"):
         kind: examples.Kind = "evaluate_n" if prompt == "function_n" else "evaluate"
         values = examples.shown(instruction.lang, kind, index)
@@ -131,8 +131,8 @@ async def _one(
             context.prompts.messages(prompt, instruction.lang, instruction=text, **values),
             stage=CASES if prompt == "cases" else FUNCTIONS,
             record=instruction.id,
-            temperature=part.temperature,
-            max_tokens=part.max_tokens,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
             index=index,
             schema=schema,
         )
@@ -157,12 +157,12 @@ def _together(
 ) -> tuple[str | CallFailed, list[Case] | CallFailed]:
     if isinstance(answer, CallFailed):
         return answer, answer
-    found = parse_json(answer, tolerant=tolerant)
-    if not isinstance(found, dict):
+    answered = parse_json(answer, tolerant=tolerant)
+    if not isinstance(answered, dict):
         failed = CallFailed("unparseable", answer)
         return failed, failed
-    function = found.get("func")
-    rows = found.get("cases")
+    function = answered.get("func")
+    rows = answered.get("cases")
     cases = [_case(row) for row in rows] if isinstance(rows, list) else []
     return (
         function if isinstance(function, str) else CallFailed("unparseable", answer),
@@ -181,12 +181,12 @@ def _case(row: Any) -> Case | None:
 def _apart(answer: str | CallFailed) -> list[Case] | CallFailed:
     if isinstance(answer, CallFailed):
         return answer
-    found = parse_json(answer)
-    if not isinstance(found, dict):
+    answered = parse_json(answer)
+    if not isinstance(answered, dict):
         return CallFailed("unparseable", answer)
     cases: list[Case] = []
     for key, expected in (("follow", True), ("break", False)):
-        texts = found.get(key)
+        texts = answered.get(key)
         if isinstance(texts, list):
             cases += [Case(text, expected) for text in texts if isinstance(text, str)]
     return cases or CallFailed("unparseable", answer)
