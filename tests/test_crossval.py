@@ -202,6 +202,18 @@ def test_a_program_is_a_witness_where_four_fifths_of_its_texts_follow(
     assert cross_validate([row, list(row)], cases, STRICT).reason == reason
 
 
+@pytest.mark.parametrize(("rule", "enough"), [("paper", 3), ("reference", 1)])
+def test_a_case_stays_where_enough_of_four_functions_agree_with_it(rule: str, enough: int) -> None:
+    """One that errs agrees with nothing."""
+    for agree in range(5):
+        for other in (False, None):
+            said = [[True]] * agree + [[other]] * (4 - agree)
+            found = cross_validate(
+                said, [Case("it", True)], Crossval.model_validate({"rule": rule})
+            )
+            assert (found.cases == [0]) is (agree >= enough)
+
+
 @pytest.mark.parametrize(("rule", "wrong"), [(PAPER, 4), (REFERENCE, 2)])
 def test_a_function_needs_its_accuracy(rule: Crossval, wrong: int) -> None:
     """The most errors in ten that a function may make; an error is one of them."""
@@ -295,6 +307,15 @@ def test_an_error_is_no_vote() -> None:
     assert unanimous == [True, False]
     silent = [[*row, None] for row in said]
     assert estimate(silent, [(c.origin, c.expected) for c in [*cases, it]])[-1] > 0.7
+
+
+def test_an_error_does_not_weaken_what_the_function_says_elsewhere() -> None:
+    """One function that says True of a plain reply does not shake one that says False, though this
+    one erred on most complied texts."""
+    said, cases = evidence([[True] * 10] * 2, [[False] * 10] * 2)
+    said[1][:6] = [None] * 6
+    said = [[*row, vote] for row, vote in zip(said, (True, False), strict=True)]
+    assert believed(said, [*cases, Case("it", False, "plain")], STRICT)[-1] is False
 
 
 def test_functions_that_differ_on_real_replies_leave_the_instruction_ambiguous() -> None:

@@ -290,27 +290,32 @@ def test_damaged_shards_are_made_again_from_what_was_answered(tmp_path: Path) ->
     assert artefacts(out) == before
 
 
-def test_a_shard_with_an_unanswered_call_is_not_finished(tmp_path: Path) -> None:
-    """Its neighbours are, and the next start asks for what is missing alone."""
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_shard_with_an_unanswered_call_is_not_finished(shared: bool, tmp_path: Path) -> None:
+    """Its neighbours are, unless all share the call: a plain reply. The next start asks for what is
+    missing alone."""
     recipe, out = by_shards(tmp_path), tmp_path / "run"
-    asked: list[str] = []
+    asked: list[Request] = []
 
     def failing(request: Request) -> str:
-        if request.stage == "responses" and SEEDS[1] in request.messages[-1].content:
+        plain = marker("plain") in request.messages[0].content
+        own = request.stage == "responses" and SEEDS[1] in request.messages[-1].content
+        if (plain and QUERIES[0] in request.messages[-1].content) if shared else own:
             raise CallFailed("server", "no answer")
         return sensible(request)
 
     def healthy(request: Request) -> str:
-        asked.append(request.record)
+        asked.append(request)
         return sensible(request)
 
     execute(recipe, out, ScriptedBackend(failing, namespace="test"))
     lines = rows(out / "01-instructions.jsonl")
-    (lost,) = (n for n, row in enumerate(lines) if row["text"] == SEEDS[1])
+    lost = [n for n, row in enumerate(lines) if shared or row["text"] == SEEDS[1]]
     begun = [path.name for path in sorted((out / "parts").iterdir()) if path.suffix == ".open"]
-    assert [name[:5] for name in begun] == [f"{lost:05d}"]
+    assert [name[:5] for name in begun] == [f"{n:05d}" for n in lost]
     execute(recipe, out, ScriptedBackend(healthy, namespace="test"))
-    assert set(asked) == {lines[lost]["id"]}
+    assert asked
+    assert shared or {request.record for request in asked} == {lines[n]["id"] for n in lost}
     execute(recipe, tmp_path / "whole", ScriptedBackend(sensible, namespace="test"))
     assert artefacts(out) == artefacts(tmp_path / "whole")
 

@@ -11,9 +11,13 @@ from autoif.base.records import (
     Case,
     Check,
     Instruction,
+    Outcome,
     Query,
     Reply,
     Request,
+    Sample,
+    Status,
+    Verdict,
     Verifier,
 )
 from autoif.engine.shards import ShardResult, commit
@@ -21,6 +25,7 @@ from autoif.synthesis import flow
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.responses.sample import Prompt, Sampled, Task, sample, user_message
+from autoif.verifier.pairs import query_pairs
 from runs import balanced, marker
 
 Contexts = Callable[..., Context]
@@ -293,6 +298,31 @@ async def test_pairs_are_made_up_to_so_many(
     await flow.process(tools, product)
     kinds = Counter(row["kind"] for row in product.dpo)
     assert (kinds["query"], kinds["instruction"]) == pairs
+
+
+T, F, E = Status.TRUE, Status.FALSE, Status.ERROR
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "rejected"),
+    [
+        (((F, F),), True),
+        (((T, T), (F, F)), True),  # one constraint is broken for certain
+        (((T, F),), False),
+        (((E, F),), False),
+        (((E, E),), False),
+        (((T, F), (F, T)), False),
+        (((T, T),), False),  # it passed and was judged poor
+    ],
+)
+def test_a_rejected_response_breaks_a_constraint_by_every_check(
+    verdicts: Sequence[Sequence[Status]], rejected: bool
+) -> None:
+    said = tuple(Verdict.of(map(Outcome, each)) for each in verdicts)
+    good = Sample((), QUERY.text, (), "good", (Verdict.of([Outcome(T)]),), kept=True)
+    other = Sample((), QUERY.text, (), "other", said)
+    pairs = query_pairs([good, other], 2)
+    assert [(pair.chosen, pair.rejected) for pair in pairs] == [("good", "other")] * rejected
 
 
 @pytest.mark.parametrize("room", [0, 1, 3, 4])
