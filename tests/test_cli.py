@@ -218,15 +218,36 @@ def test_a_dry_run_asks_nothing_and_likely_is_at_most_most(
         for key in ("calls", "prompt_tokens", "completion_tokens"):
             assert 0 <= row[key]["likely"] <= row[key]["most"], (row.get("name"), key)
     assert plan["instructions"]["likely"] <= plan["instructions"]["most"]
-    assert main(["synth", "--preset", preset, "--dry-run"]) == 0
-    assert "total" in capsys.readouterr().out
 
 
 def test_no_run_exceeds_what_the_dry_run_called_most(smoke: Path, capsys: Capture) -> None:
     plan = told(capsys, "synth", "--preset", "smoke", "--dry-run")
-    found = told(capsys, "status", smoke)
-    assert found["calls"]["asked"] <= plan["total"]["calls"]["most"]
-    assert found["tokens"]["completion"] <= plan["total"]["completion_tokens"]["most"]
+    report = told(capsys, "status", smoke)
+    assert report["calls"]["asked"] <= plan["total"]["calls"]["most"]
+    assert report["calls"]["asked"] / 2 < plan["total"]["calls"]["likely"]
+    assert report["calls"]["asked"] * 2 > plan["total"]["calls"]["likely"]
+    assert report["tokens"]["completion"] <= plan["total"]["completion_tokens"]["most"]
+    assert main(["synth", "--preset", "smoke", "--dry-run"]) == 0
+    assert "total" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("setting", "row", "calls"),
+    [
+        ("verifiers.k=2", "functions", 28 + 28),  # each may be repaired
+        ("verifiers.repair=0", "functions", 14 * 3),
+        ("verifiers.comply=5", "programs", 14 * 5),
+        ("verifiers.case_asks=3", "cases", 14 * 3 + 6),  # and 6 plain replies
+        ("backtranslate.judge=off", "backtranslate", 0),
+        ("responses.waves=[1]", "responses", 14 * 3 + 18),  # and 18 turns of compositions
+        ("judge.style=off", "judge", 0),
+    ],
+)
+def test_the_dry_run_counts_what_the_flow_asks(
+    setting: str, row: str, calls: int, capsys: Capture
+) -> None:
+    plan = told(capsys, "synth", "--preset", "smoke", "--set", setting, "--dry-run")
+    assert sum(s["calls"]["most"] for s in plan["stages"] if s["name"] == row) == calls
 
 
 def test_a_dry_run_knows_how_long_proposals_may_be(capsys: Capture) -> None:

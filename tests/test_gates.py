@@ -334,6 +334,17 @@ async def test_what_a_function_says_has_to_be_what_was_asked(
         assert [d.reason for d in filtered.dropped] == ([reason] if reason else [])
 
 
+async def test_where_nobody_compares_every_function_stays_and_nothing_is_asked(
+    context: Contexts,
+) -> None:
+    model = Model(RIGHT, says={"Do 0": "no"})
+    _, sources, drops = await verifier_of(context, model, {"backtranslate.judge": "off"})
+    assert len(sources) == len(RIGHT)
+    assert not drops
+    filtered = await confirm(context(model, backtranslate={"judge": "off"}), COMMA, [Check("x")])
+    assert filtered.kept == [(Check("x"), "")]
+
+
 @pytest.mark.parametrize(
     ("drop", "least", "against", "kept"),
     [

@@ -128,7 +128,8 @@ class StandIn:
         n = int(word.removeprefix(WORD) or 0)
         fails = n == 0 if self._tally.most else n % round(1 / YIELD["verifiers"]) == 0
         result = f"x{request.index}"  # so that no function is a copy of another one
-        odd = " + 0 * (1 // (len(response) % 2))" if fails else ""  # an error half the time
+        # Each raises on another half of the texts.
+        odd = f" + 0 * (1 // (sum(map(ord, response)) >> {request.index} & 1))" if fails else ""
         function = f"def evaluate(response):\n    {result} = bool(('{word}' in response){odd})\n"
         function += f"    return {result}\n# {self._tally.stamp(request)}"
         texts = [[f"{request.index} {sign} {k}" for k in range(4)] for sign in (word, "other")]

@@ -85,9 +85,10 @@ async def build(
         context, instruction, _best_first(validation, checks.kept)
     )
     verifier = _verifier(context, instruction, validation, confirmed)
+    compared = (confirmed,) if context.recipe.backtranslate.judge != "off" else ()
     return Built(
         next(iter(verifier.kept), None),
-        (*ran, Filtered(CROSSVAL, [instruction]), confirmed, verifier),
+        (*ran, Filtered(CROSSVAL, [instruction]), *compared, verifier),
     )
 
 
