@@ -37,7 +37,7 @@ from rich.table import Table
 from autoif.base.errors import CallFailed
 from autoif.base.records import Instruction, seed_from
 from autoif.constraints.checkers import bind
-from autoif.engine.opening import open_context
+from autoif.engine.resources import open_context
 from autoif.models.cached import CallCounts
 from autoif.run.recipe import Recipe
 from autoif.store import open_store

@@ -13,7 +13,7 @@ import pytest
 
 from autoif.base.records import Query, Request
 from autoif.cli import main
-from autoif.engine.opening import ROLES
+from autoif.engine.resources import ROLES
 from autoif.models.scripted import Answer, ScriptedBackend
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from autoif.engine.local import Run
-from autoif.engine.opening import open_context
+from autoif.engine.resources import open_context
 from autoif.engine.shards import ShardResult, ShardSpec, run_shard
 from autoif.models import Backend
 from autoif.models.batch import PendingBackend

@@ -26,7 +26,7 @@ from autoif.base.loop import asyncio_run
 from autoif.base.records import Reply, Request, Usage, dump_line, seed_from
 from autoif.engine.late_files import late_files
 from autoif.engine.local import Run
-from autoif.engine.opening import ROLES
+from autoif.engine.resources import ROLES
 from autoif.models import Backend
 from autoif.models.budget import price
 from autoif.run.directory import RunDir

@@ -23,7 +23,7 @@ from autoif.base.records import Filtered, Usage, Verifier
 from autoif.base.version import __version__
 from autoif.clean.final import refine
 from autoif.engine.late_files import late_files
-from autoif.engine.opening import open_context
+from autoif.engine.resources import open_context
 from autoif.engine.shards import WorkPlan, commit, process
 from autoif.models import Backend
 from autoif.models.batch import PendingBackend
