@@ -238,12 +238,12 @@ _ORDER: list[Row] = [
 
 
 @dataclass(frozen=True)
-class Trial:
+class DryRun:
     tally: Tally
     instructions: set[str]  # ids
 
 
-def _trial(recipe: Recipe, most: bool) -> Trial:
+def _trial(recipe: Recipe, most: bool) -> DryRun:
     """Runs the recipe on instructions of ours in a directory that is thrown away."""
     tally = Tally(most)
     with tempfile.TemporaryDirectory() as folder:
@@ -257,7 +257,7 @@ def _trial(recipe: Recipe, most: bool) -> Trial:
         with suppress(RunFailed), ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio_run, run.execute()).result()
         rows = jsonl.read(out.artefact("01-instructions"))
-        return Trial(tally, {row["id"] for _, row in rows})
+        return DryRun(tally, {row["id"] for _, row in rows})
 
 
 def _of_ours(recipe: Recipe, folder: Path, tried: int) -> Recipe:
@@ -286,7 +286,7 @@ def _of_ours(recipe: Recipe, folder: Path, tried: int) -> Recipe:
 
 
 def _scaled(
-    recipe: Recipe, trial: Trial, instructions: int, shared: set[str]
+    recipe: Recipe, trial: DryRun, instructions: int, shared: set[str]
 ) -> dict[Row, list[float]]:
     """Calls and tokens of each row, for so many instructions and all compositions."""
     rules = recipe.compose
