@@ -103,7 +103,7 @@ def test_errors_name_what_is_wrong(run: autoif.Result, tmp_path: Path) -> None:
             autoif.synth(recipe, out=tmp_path / "run", **settings)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="another recipe"):
         autoif.synth("smoke", out=run.path, target=1)
-    with pytest.raises(UsageError, match="no run in it"):
+    with pytest.raises(UsageError, match="not a run directory"):
         _ = autoif.Result(tmp_path).report
 
 

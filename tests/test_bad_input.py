@@ -170,7 +170,7 @@ WRONG = {
     ("--model", "nonsense:x"): "is none of these: local:NAME",
     ("--model", "scripted:absent.jsonl"): "absent.jsonl: no such file",
     ("--model", "openai:x", "--base-url", "localhost:8000"): "is no base URL",
-    ("--budget", "much"): "--budget much: no limit with a unit; use 5USD or 2Mtok",
+    ("--budget", "much"): "--budget much has no unit or no number: use 5USD or 2Mtok",
     ("--set", 'prompts={nonsense="x"}'): "prompts.nonsense: no such prompt",
     ("--set", 'prompts={judge="absent.md"}'): "prompt file absent.md",
 }

@@ -320,8 +320,8 @@ def test_status_is_a_table_or_json(smoke: Path, tmp_path: Path, capsys: Capture)
     said = capsys.readouterr().out
     assert said.startswith(f"{smoke}: done, preset smoke\n")
     assert all(stage["name"] in said for stage in found["stages"])
-    assert "no run in it" in refused(capsys, "status", tmp_path)
-    assert "no run in it" in refused(capsys, "show", tmp_path, "0123")
+    assert "not a run directory" in refused(capsys, "status", tmp_path)
+    assert "not a run directory" in refused(capsys, "show", tmp_path, "0123")
 
 
 def test_a_directory_may_be_called_anything(tmp_path: Path, capsys: Capture) -> None:

@@ -157,7 +157,7 @@ def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(tmp_path: Path) 
     assert process.returncode == 1, (said, err)
     last = err.splitlines()[-1]
     assert last.startswith("autoif: stopped;")
-    assert f"Go on with: autoif synth --preset smoke --out {out}" in last
+    assert f"Run again: autoif synth --preset smoke --out {out}" in last
     assert "Traceback" not in err
     found = report(out)
     assert found["state"] == "stopped"

@@ -1,4 +1,4 @@
-"""AutoIF: instruction-following training data, proved by running code.
+"""AutoIF: instruction-following training data, verified by running code.
 
 The public API, loaded when it is first used: `import autoif` alone costs a millisecond.
 """

@@ -95,7 +95,7 @@ def add(commands: Any) -> None:
 
 
 def _synth(args: argparse.Namespace) -> int:
-    from autoif.engine import dry_run as dry_run
+    from autoif.engine import dry_run
     from autoif.run.directory import RunDir
 
     recipe = _recipe(args)
@@ -158,8 +158,8 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     except Stopped as stopped:
         kept = run.progress.funnel.counts["samples"].kept
         why = "the budget is spent" if str(stopped) == "budget" else "stopped"
-        how = "with a larger --budget" if str(stopped) == "budget" else f"with: {again}"
-        fail(f"{why}; {kept} samples so far in {out.path}. Go on {how}")
+        how = "it again with a larger --budget" if str(stopped) == "budget" else f"again: {again}"
+        fail(f"{why}; {kept} samples so far in {out.path}. Run {how}")
         return 1
     except RunFailed as error:
         failed, report = error, out.report()

@@ -81,7 +81,7 @@ async def aevaluate(
     also where an event loop is running (a notebook); `aevaluate` is for a program with a loop.
     """
     if (responses is None) == (model is None):
-        raise UsageError("evaluation takes either responses or a model")
+        raise UsageError("give either responses (--responses F) or a model (--model NAME)")
     folder = None if out is None else Path(out)
     if benchmark in HARNESS and isinstance(model, str):
         return evaluate_in_harness(benchmark, model, out=folder, limit=limit)

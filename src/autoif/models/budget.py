@@ -40,7 +40,7 @@ class Budget:
         """`5USD`, `0.5usd`, `2Mtok`, `800ktok`. Raises UsageError for anything else."""
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:(usd|\$)|([kmb]?)tok)\s*", text.lower())
         if not match or float(match[1]) <= 0:
-            raise UsageError(f"--budget {text}: no limit with a unit; use 5USD or 2Mtok")
+            raise UsageError(f"--budget {text} has no unit or no number: use 5USD or 2Mtok")
         if match[2]:
             return cls(float(match[1]), "USD")
         return cls(float(match[1]) * SCALES[match[3]], "tok")

@@ -58,7 +58,7 @@ configs:
 ---
 # Instruction-following data, verified by execution
 {partial}
-Made with AutoIF by the method of arXiv 2406.13542, profile `{recipe.profile}`, seed {recipe.seed}.
+Made with AutoIF by the method of arXiv 2406.13542, preset `{recipe.profile}`, seed {recipe.seed}.
 Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` runs them again.
 
 | file | rows | holds |

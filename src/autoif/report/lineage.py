@@ -44,7 +44,7 @@ def story(out: RunDir, wanted: str, calls: Path | None = None) -> Story:
     found = [(name, row) for name, row in _rows(out) if _carries(row, wanted)]
     if not found:
         if not any(out.artefact(name).is_file() for name in ARTEFACTS):
-            raise UsageError(f"{out.path}: no run in it (no 01-instructions.jsonl)")
+            raise UsageError(f"{out.path}: not a run directory (no 01-instructions.jsonl)")
         raise UsageError(f"{out.path}: no record and no drop with the id {wanted}")
     of_verifier = {
         row["id"]: row["instruction"]["id"] for name, row in _rows(out) if name == "02-verifiers"

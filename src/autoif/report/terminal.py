@@ -45,7 +45,7 @@ def totals(report: dict[str, Any]) -> str:
     calls, tokens = report["calls"], report["tokens"]
     cost = "" if not report.get("cost") else f", {report['cost']:.2f} USD"
     return (
-        f"{calls['asked']:,} calls asked, {calls['replayed']:,} read back; "
+        f"{calls['asked']:,} calls sent, {calls['replayed']:,} from the store; "
         f"{tokens['prompt']:,} tokens in ({tokens['cached']:,} cached), "
         f"{tokens['completion']:,} out{cost}; {report['seconds']:.0f} s"
     )
@@ -62,7 +62,9 @@ def samples(rows: Sequence[dict[str, Any]]) -> Group:
             text.append(f"{message['content']}\n\n")
         checks = [check for verifier in row["verifiers"] for check in verifier["checks"]]
         quality = "-" if row["quality"] is None else f"{row['quality']:g}"
-        proved = f"proved by {len(checks)} functions, judged {quality} of 10; the first:\n"
+        proved = (
+            f"accepted by {len(checks)} functions, judge {quality} of 10; the first function:\n"
+        )
         text.append(f"{proved}{checks[0].strip()}", "dim")
         panels.append(Panel(text, title=row["id"], title_align="left"))
     return Group(*panels)
@@ -133,7 +135,8 @@ class Watch:
             f"{progress.phase}: {progress.done}/{progress.instructions} instructions, "
             f"{composed if progress.compositions else ''}"
             f"{counts['crossval'].kept} verified, {counts['judge'].kept} samples | "
-            f"{calls['asked']:,} calls (+{calls['replayed']:,} read back), {rate:.0f} tokens/s | "
+            f"{calls['asked']:,} calls (+{calls['replayed']:,} from the store), "
+            f"{rate:.0f} tokens/s | "
             f"{now - progress.started:.0f} s{left}"
         )
 

@@ -69,8 +69,8 @@ class RunDir:
             if differing:
                 raise UsageError(
                     f"{self.path} was made by another recipe ({'; '.join(differing[:4])}"
-                    f"{'; ...' if len(differing) > 4 else ''}). Use --update to go on with this "
-                    "one (answered calls are kept), or another --out"
+                    f"{'; ...' if len(differing) > 4 else ''}). Use --update to continue with the "
+                    "changed recipe (stored answers are reused), or another --out"
                 )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class RunDir:
             if report["state"] == "running" and time.time() - file.stat().st_mtime > STALE:
                 report["state"] = "interrupted"
             return report
-        raise UsageError(f"{self.path}: no run in it (no progress.json, no manifest.json)")
+        raise UsageError(f"{self.path}: not a run directory (no progress.json, no manifest.json)")
 
 
 class ShardFiles:

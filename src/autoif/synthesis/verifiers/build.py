@@ -166,16 +166,17 @@ def _taken(instruction: Instruction, validation: CrossValidation, most: int) -> 
     survivors = validation.survivors
     best = _ranked(validation)
     taken = [] if survivors.reason else best[:most]
+    top = max(survivors.accuracy, default=0.0)
     filtered: Filtered[Check] = Filtered(FUNCTIONS, [])
     for f, check in enumerate(validation.checks):
         if f in taken:
             filtered.kept.append(check)
             continue
         reason = "low_accuracy"
-        detail = f"{survivors.accuracy[f]:.2f} on {len(survivors.cases)} cases"
+        detail = f"{survivors.accuracy[f]:.2f} on {len(survivors.cases)} cases; best {top:.2f}"
         outcomes = [verdict.outcomes[f] for verdict in validation.table]
         if flag := validation.sound[f].flag:
-            reason, detail = flag, "diagnosed"
+            reason, detail = flag, check.source
         elif f in best and survivors.reason:
             reason, detail = survivors.reason, survivors.detail
         elif f in best:
