@@ -122,8 +122,8 @@ def test_a_changed_preset_is_called_changed_in_the_card(run: autoif.Result, tmp_
         "smoke", out=tmp_path / "run", calls=run.path / "calls.sqlite", judge={"threshold": 7.5}
     )
     card = (made.path / "data/README.md").read_text()
-    assert "profile `smoke + judge.threshold`" in card
-    assert "profile `smoke`" in (run.path / "data/README.md").read_text()
+    assert "preset `smoke + judge.threshold`" in card
+    assert "preset `smoke`" in (run.path / "data/README.md").read_text()
 
 
 IFEVAL = {

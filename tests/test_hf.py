@@ -396,7 +396,15 @@ def test_the_command_evaluates_an_id_of_the_hub(student: Path, tmp_path: Path) -
 
 
 def test_an_unknown_id_is_one_line(tmp_path: Path) -> None:
-    ran = autoif(tmp_path, "eval", "ifeval", "--model", "hf:no/body", "--out", str(tmp_path / "o"))
+    row = {
+        "key": 1,
+        "prompt": "Hi",
+        "instruction_id_list": ["punctuation:no_comma"],
+        "kwargs": [{}],
+    }
+    (tmp_path / "data.jsonl").write_text(json.dumps(row))
+    model = ("--model", "hf:no/body", "--data", str(tmp_path / "data.jsonl"))
+    ran = autoif(tmp_path, "eval", "ifeval", *model, "--out", str(tmp_path / "o"))
     assert ran.returncode == 1
     assert len(ran.stderr.splitlines()) == 1
     assert "hf:no/body: no such directory, and the hub does not serve it" in ran.stderr
