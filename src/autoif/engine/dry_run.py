@@ -14,7 +14,6 @@ import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 
 from autoif.base import jsonl
 from autoif.base.errors import RunFailed
-from autoif.base.loop import asyncio_run
+from autoif.base.loop import run_blocking
 from autoif.base.records import Reply, Request, Usage, dump_line, seed_from
 from autoif.engine.late_files import late_files
 from autoif.engine.local import Run
@@ -254,8 +253,8 @@ def _trial(recipe: Recipe, most: bool) -> DryRun:
             f"scripted:{role}": StandIn(role, trial, tally) for role in ROLES
         }
         run = Run(trial, out, backends=backends)
-        with suppress(RunFailed), ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio_run, run.execute()).result()
+        with suppress(RunFailed):
+            run_blocking(run.execute())
         rows = jsonl.read(out.artefact("01-instructions"))
         return DryRun(tally, {row["id"] for _, row in rows})
 
