@@ -143,9 +143,9 @@ def test_files_joined_by_id_in_the_order_of_the_responses(tmp_path: Path, sandbo
         ("", '{"id": "a", "responses": []}\n', "v.jsonl is empty"),
         ('{"id": "a", "checks": []}\n', "\n\n", "r.jsonl is empty"),
         ('{"id": "a", "checks": []}\n\n{oops\n', "{}", "v.jsonl:3: not JSON"),
-        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl:1: a JSON object is wanted"),
+        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl: row 1: a JSON object is wanted"),
         ('{"id": "a"}\n', "{}", 'v.jsonl:1: "checks" has to be'),
-        ('{"id": 3, "checks": []}\n', "{}", 'v.jsonl:1: column "id"'),
+        ('{"id": [3], "checks": []}\n', "{}", 'v.jsonl:1: column "id"'),
         ('{"id": "a", "checks": []}\n' * 2, "{}", "v.jsonl:2: the id 'a' has stood"),
         ('{"id": "a", "checks": []}\n', '{"id": "a"}\n', 'r.jsonl:1: column "responses"'),
         (
