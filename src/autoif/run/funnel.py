@@ -14,8 +14,8 @@ from autoif.base.records import Drop, Filtered
 
 # The stages in the order of the flow, each with what is counted there.
 STAGES: Mapping[str, str] = {
-    "queries": "rows of the queries",
-    "benchmarks": "rows of benchmarks that the data must not share words with",
+    "queries": "rows of query files",
+    "benchmarks": "rows of benchmark files",
     "instructions": "seeds and proposals",
     "functions": "candidate functions",
     "programs": "comply programs",
