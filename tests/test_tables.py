@@ -137,6 +137,7 @@ OTHER = [{"role": "assistant", "content": "They are pulled."}]
         {"conversations": [{"role": "<|user|>", "text": ASKED}]},
         {"turns": [ASKED, "And why?"]},
         {"dialog": [[ASKED, "They are pulled."]]},
+        {"dialog": [["system", "Be kind."], ["user", ASKED], ["assistant", "They are pulled."]]},
     ],
     ids=lambda row: json.dumps(row)[:50],
 )

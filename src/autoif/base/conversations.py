@@ -63,6 +63,8 @@ def _turns(value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         if value and all(isinstance(v, Mapping) and "type" in v and not _role(v) for v in value):
             yield "", _content(value)
+        elif len(value) == 2 and _name(value[0]) in _USERS | _OTHERS:  # ["user", text]
+            yield _name(value[0]), _content(value[1])
         else:
             for item in value:
                 yield from _turns(item)
