@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from autoif.base.inputs import BUILTIN
+from autoif.base.language import sentence
 from autoif.cli import main
 from runs import SMOKE, Done, artefacts, balanced, report, rows, stages, write_rows
 from server import Server
@@ -48,19 +49,25 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "empty Parquet": ("f.parquet", b"", "not a readable parquet"),
     "Latin-1 text": ("f.txt", "Schöne Grüße".encode("latin-1"), "not UTF-8"),
     "Latin-1 JSONL": ("f.jsonl", '{"text": "Schön"}'.encode("latin-1"), "not UTF-8"),
-    "Latin-1 CSV": ("f.csv", "text\nSchön\n".encode("latin-1"), "not a readable csv|not UTF-8"),
-    "UTF-16": ("f.txt", "text".encode("utf-16"), "not UTF-8"),
-    "no such column in JSONL": ("f.jsonl", b'{"titel": "x"}\n', "no column .*titel"),
-    "no such column in CSV": ("f.csv", b"titel\nx\n", "no column .*titel"),
-    "no text in the column": ("f.jsonl", b'{"text": 3}\n', "no column"),
+    "Latin-1 CSV": ("f.csv", "text\nSchön\n".encode("latin-1"), "not UTF-8"),
+    "half of UTF-16": ("f.txt", "text".encode("utf-16")[:-1], "not UTF-16"),
+    "no such column in JSONL": ("f.jsonl", b'{"titel": "x"}\n', r"no text .*has: titel \(text\)"),
+    "no such column in CSV": ("f.csv", b"titel\nx\n", r"no text .*has: titel \(text\)"),
+    "no text in the column": ("f.jsonl", b'{"text": 3}\n', r"no text .*has: text \(number\)"),
     "broken JSON": ("f.jsonl", b'{"text": "a"}\n{"text": \n', "f.jsonl:2: not JSON"),
-    "no objects": ("f.jsonl", b'"a"\n', "f.jsonl:1: a JSON object is wanted"),
+    "no objects": ("f.jsonl", b"3\n", "f.jsonl: row 1: a JSON object is wanted"),
+    "rows of several lengths": ("f.csv", b"text,n\na,1\nb,c,2\n", "f.csv:3: 3 fields"),
+    "YAML": ("f.yaml", b"- one\n", "YAML is not read"),
     "deep JSON": ("f.jsonl", b"[" * 100_000, "not JSON"),
     "deep JSON in a row": ("f.jsonl", b'{"a":' * 100_000, "f.jsonl:1: not JSON"),
     "no Parquet": ("f.parquet", b"PAR1 not really", "not a readable parquet"),
     "only Chinese": ("f.txt", "请用三句话回答这个关于天气的问题。".encode(), "no "),
-    "another language": ("f.jsonl", b'{"text": "Sag etwas Langes dazu.", "lang": "de"}', "no "),
-    "chats without a user": ("f.jsonl", b'{"messages": [{"role": "system"}]}', "empty"),
+    "another language": (
+        "f.jsonl",
+        b'{"text": "Sag etwas Langes dazu.", "lang": "de"}',
+        "1 other_language .by the column `lang`",
+    ),
+    "chats without a user": ("f.jsonl", b'{"messages": [{"role": "system"}]}', "no text in"),
 }
 
 
@@ -98,8 +105,7 @@ def test_verifiers_that_are_none(what: str, tmp_path: Path, capsys: Capture) -> 
 def test_a_source_that_is_not_there(source: str, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "folder").mkdir()
     wanted = source if source.startswith("hf:") else str(tmp_path / source)
-    args = synth(tmp_path / "run", "--seeds", wanted, "--dry-run")
-    line(capsys, *args, code=1 if len(source) == 300 else 2)
+    line(capsys, *synth(tmp_path / "run", "--seeds", wanted, "--dry-run"))
 
 
 @pytest.mark.parametrize("key", ["compose.soft", "hygiene.against", "hygiene.fidelity"])
@@ -118,6 +124,52 @@ def test_queries_that_are_all_too_short(tmp_path: Path, capsys: Capture) -> None
     (tmp_path / "q.txt").write_text("Why?\nHow?\n")
     said = line(capsys, *synth(tmp_path / "run", "--queries", tmp_path / "q.txt"))
     assert "queries.min_chars" in said
+
+
+def test_queries_that_are_left_out_are_in_the_books(tmp_path: Path, here: Here) -> None:
+    asked = [row["query"] for row in rows(BUILTIN / "smoke" / "queries.en.jsonl")][:3]
+    mine: list[object] = [
+        {"query": asked[0]},
+        {"query": None, "text": asked[1]},
+        {"messages": [{"role": "User", "content": [{"type": "text", "text": asked[2]}]}]},
+        {"query": asked[0], "lang": "en-GB"},
+        {"query": "Why?"},
+        {"query": "Why is it so? " * 50},
+        {"query": "Warum ist der Himmel blau?", "lang": "de"},
+        {"image": "none"},
+    ]
+    source, out = write_rows(tmp_path / "q.jsonl", mine), tmp_path / "run"
+    against = write_rows(tmp_path / "b.jsonl", [{"turns": ["Name three primes."]}, {"image": 1}])
+    more = ("--set", "instructions.rounds=0", "--set", "instructions.limit=1")
+    done = here(*synth(out, "--queries", source, "--set", f'hygiene.against=["{against}"]', *more))
+    assert (done.code, done.err) == (0, "")
+    left_out = {"duplicate": 1, "too_short": 1, "too_long": 1, "other_language": 1, "no_text": 1}
+    found = stages(report(out))
+    assert found["queries"] == {"name": "queries", "in": 8, "kept": 3, "dropped": left_out}
+    assert found["benchmarks"] == {
+        "name": "benchmarks", "in": 2, "kept": 1, "dropped": {"no_text": 1},
+    }  # fmt: skip
+    drops = rows(out / "00-inputs.dropped.jsonl")
+    assert [d["reason"] for d in drops if d["stage"] == "queries"] == [
+        "duplicate", "too_short", "too_long", "other_language", "no_text",
+    ]  # fmt: skip
+    assert "Warum ist der Himmel blau?" in [d["detail"] for d in drops]
+    assert balanced(report(out))
+
+
+def test_instructions_of_ones_own_stay_as_they_are(tmp_path: Path, here: Here) -> None:
+    """In the artefact; and in a prompt with a full stop only where one belongs."""
+    mine = ["Lay it out so:\nTITLE\n-----\nBODY", "Use a tab\tbetween columns", "End with: ...",
+            "Ask the reader: are you ready?", "Be brief"]  # fmt: skip
+    source = write_rows(tmp_path / "i.jsonl", [*({"text": text} for text in mine), {"text": None}])
+    script = write_rows(tmp_path / "s.jsonl", [{"contains": [], "replies": ["No."]}])
+    out = tmp_path / "run"
+    done = here(*synth(out, "--instructions", source, "--model", f"scripted:{script}"))
+    assert done.code == 1
+    assert {row["text"] for row in rows(out / "01-instructions.jsonl")} == set(mine)
+    assert stages(report(out))["instructions"]["dropped"] == {"no_text": 1}
+    ends = [sentence(text, "en")[-5:] for text in mine]
+    assert ends == ["\nBODY", "umns.", ": ...", "eady?", "rief."]
 
 
 def test_odd_files_that_will_do(tmp_path: Path, here: Here) -> None:
@@ -160,6 +212,9 @@ WRONG = {
     ("--set", "models.prices={m=[1,2,3]}"): "models.prices.m: list should have at most 2 items",
     ("--set", "judge"): "--set wants key=value",
     ("--set", "=3"): "--set wants key=value",
+    ("--set", f"seed={'9' * 5000}"): "too many digits",
+    ("--set", f"seed={'[' * 5000}"): "nested too deeply",
+    ("--set", f"{'a.' * 5000}a=1"): "nested too deeply",
     ("--set", "responses.waves=[]"): "responses.waves",
     ("--target", "-1"): "target: ",
     ("--lang", "de"): "langs",
@@ -176,7 +231,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("args", WRONG, ids=" ".join)
+@pytest.mark.parametrize("args", WRONG, ids=lambda args: " ".join(args)[:60])
 def test_a_wrong_setting_is_named(args: tuple[str, ...], tmp_path: Path, capsys: Capture) -> None:
     said = line(capsys, "synth", "--quiet", "--out", tmp_path / "run",
                 *(() if args[0] == "--preset" else ("--preset", "smoke")), *args)  # fmt: skip
@@ -188,6 +243,11 @@ def test_a_wrong_setting_is_named(args: tuple[str, ...], tmp_path: Path, capsys:
     [
         (b"[judge", "not a TOML file"),
         (b"\xff\xfe", "not a TOML file"),
+        (b"x = " + b"[" * 5000, "nested too deeply"),
+        (b"seed = " + b"9" * 5000, "too many digits"),
+        (b".".join([b"x"] * 20_000) + b" = 1", "too many dots"),
+        (b".".join([b"x"] * 1_000) + b" = 1", "nested too deeply"),
+        (b"x = 1\n" * 50_000, "longer than 200,000 characters"),
         (b'preset = "nonsense"', "unknown preset"),
         (b"preset = 3", "unknown preset"),
         (b"[judge]\nthreshhold = 3", "unknown key 'judge.threshhold'"),

@@ -172,12 +172,13 @@ def drawn(smoke: Path, parts: list[Path], **settings: object) -> list[Compositio
     recipe = Recipe.load("smoke", None, {f"compose.{k}": v for k, v in settings.items()})
     pool = Pool(parts)
     kinds = possible(recipe, pool).kept
+    asked = queries.by_language(recipe, queries.load(recipe))
 
     async def follows(name: str, text: str) -> bool:
         return True
 
     async def all_drawn() -> list[Composition]:
-        return [c async for c in draw(recipe, pool, queries.load(recipe), kinds, follows)]
+        return [c async for c in draw(recipe, pool, asked, kinds, follows)]
 
     return asyncio.run(all_drawn())
 

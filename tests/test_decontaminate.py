@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import autoif
 from autoif.base.errors import UsageError
+from autoif.clean.ngrams import Runs
 from autoif.constraints.types import _rules, constraint_type
 from runs import autoif as command
 from runs import rows, write_rows
@@ -167,7 +168,61 @@ def test_rows_that_share_words_with_a_benchmark_are_removed(tmp_path: Path) -> N
     assert fates == [(n, r.get("id"), b) for n, (r, b) in enumerate(ROWS, 1) if b]
     assert all(len(r["run"].split()) in (13, 3) for r in rows(dropped))
     found = json.loads(command(*args, "--json").out)
-    assert found == {"rows": 7, "dropped": 4, "by_benchmark": {str(long): 3, str(short): 1}}
+    assert found == {
+        "rows": 7,
+        "dropped": 4,
+        "by_benchmark": {str(long): 3, str(short): 1},
+        "benchmark_rows_without_text": 0,
+    }
+
+
+TURN = {"role": "user", "content": BENCHMARK}
+SEEN: list[object] = [
+    {
+        "messages": [
+            {"role": "user", "content": "Hello."},
+            {"role": "assistant", "content": ""},
+            TURN,
+        ]
+    },
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": BENCHMARK}]}]},
+    {"messages": json.dumps([TURN])},
+    {"prompt": [TURN]},
+    {"conversations": [{"from": "Human", "value": BENCHMARK}]},
+    {"turns": ["Another question.", BENCHMARK]},
+    {"instruction": "Pack.", "input": BENCHMARK},
+    {"prompt": None, "question": BENCHMARK},
+    {"prompt": "", "context": {"passage": [BENCHMARK]}},
+    {"prompt": "Short.", "passage": BENCHMARK},
+    {"prompt": BENCHMARK.replace("layers", "lay\u00aders").replace("food", "fo\u200bod")},
+    BENCHMARK,
+]
+
+
+@pytest.mark.parametrize("shape", SEEN, ids=lambda shape: json.dumps(shape)[:60])
+def test_a_benchmark_is_seen_in_every_shape(shape: object, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "b.jsonl", [shape])
+    assert Runs.of_files([str(file)]).shared(f"Well: {BENCHMARK}")
+    (tmp_path / "b.json").write_text(json.dumps([shape], indent=1))
+    assert Runs.of_files([str(tmp_path / "b.json")]).shared(f"Well: {BENCHMARK}")
+
+
+def test_a_short_prompt_counts_with_its_input_and_a_short_answer_does_not(tmp_path: Path) -> None:
+    row = {"instruction": "Translate to French.", "input": "Good day.", "output": "Bonjour."}
+    runs = Runs.of_files([str(write_rows(tmp_path / "b.jsonl", [row]))])
+    assert runs.shared("translate to french:\n\ngood day")
+    assert not runs.shared("Bonjour!")
+
+
+def test_rows_of_a_benchmark_that_hold_no_text_are_counted(tmp_path: Path) -> None:
+    benchmark = write_rows(tmp_path / "b.jsonl", [{"prompt": BENCHMARK}, {"image": 3}])
+    runs = Runs.of_files([str(benchmark)])
+    assert (len(runs.read.kept), [d.reason for d in runs.read.dropped]) == (1, ["no_text"])
+    rows_file = write_rows(tmp_path / "rows.jsonl", [{"text": "Hi"}])
+    done = command("decontaminate", "--rows", rows_file, "--against", benchmark)
+    assert "1 rows of the benchmarks hold no text" in done.err
+    with pytest.raises(UsageError, match="no text in it"):
+        Runs.of_files([str(write_rows(tmp_path / "none.jsonl", [{"image": 3}]))])
 
 
 @pytest.mark.parametrize(

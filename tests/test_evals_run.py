@@ -124,6 +124,90 @@ def test_data_that_no_checker_can_decide_is_refused(tmp_path: Path) -> None:
         )
 
 
+PLAIN = PROMPTS[0]
+PROBLEM = {"question": "Two and two?", "answer": "#### 4"}
+TASK = {"task_id": "H/0", "prompt": "def f(): ...", "entry_point": "f", "test": "def check(f): ..."}
+STEP = {"example_id": 1, "level": 0, "instruction": "Go.", "target": "", "source": "x"}
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [3], {"a": 1}], ids=str)
+@pytest.mark.parametrize(
+    ("benchmark", "row", "column"),
+    [
+        *(("ifeval", PLAIN, column) for column in ("prompt", "instruction_id_list", "kwargs")),
+        *(("gsm8k", PROBLEM, column) for column in PROBLEM),
+        *(("humaneval", TASK, column) for column in TASK),
+        *(("followbench", STEP, column) for column in ("instruction", "target", "source")),
+    ],
+)
+def test_a_column_of_another_kind_is_named_with_file_and_row(
+    benchmark: str, row: dict[str, Any], column: str, wrong: object, tmp_path: Path
+) -> None:
+    rows = [row, {**row, "key": 9, column: wrong}]
+    file = write(tmp_path / "content_constraints.json", rows)
+    with pytest.raises(UsageError, match=rf"content_constraints\.json: row 2: .*{column}"):
+        evaluate(benchmark, data=file, responses=[{"key": "1", "response": ""}])
+
+
+@pytest.mark.parametrize(("column", "wrong"), [("level", None), ("example_id", "one")])
+def test_a_place_in_followbench_is_a_whole_number(
+    column: str, wrong: object, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "content_constraints.json", [{**STEP, column: wrong}])
+    with pytest.raises(UsageError, match="row 1: 'example_id' and 'level'"):
+        evaluate("followbench", data=file, responses=[])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b'{"key": 7, "response": "x"}\n' * 99)[:-9],
+        b"\x1f\x8b\x08\x00" + b"?" * 99,
+        gzip.compress(b'{"a":' * 100_000),
+        gzip.compress(b"[1,2]"),
+        gzip.compress(b'"a"'),
+    ],
+    ids=["broken off", "damaged", "deep", "list", "text"],
+)
+def test_responses_that_cannot_be_read_are_one_line(
+    content: bytes, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "r.jsonl.gz").write_bytes(content)
+    with pytest.raises(UsageError, match=r"r\.jsonl\.gz: ?"):
+        evaluate("ifeval", data=data, responses=tmp_path / "r.jsonl.gz")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [(7, 8), ("7", "8"), (7.0, 8.0), ("7.0", "8.0"), ("row-0", "row-1"), (None, "")],
+    ids=str,
+)
+def test_a_key_may_be_any_number_or_leave_it_to_the_prompt(
+    keys: tuple[object, object], data: Path
+) -> None:
+    rows = [
+        {"key": key, "prompt": [{"role": "user", "content": prompt["prompt"]}], "response": "Fine."}
+        for key, prompt in zip(keys, PROMPTS, strict=True)
+    ]
+    scores = evaluate("ifeval", data=data, responses=rows)
+    assert scores["prompt_strict"].value == 50
+    decided = "2 responses have another key; their prompt decides"
+    assert (decided in scores.notes) == (keys == ("row-0", "row-1"))
+
+
+def test_what_fits_neither_by_key_nor_by_prompt_is_said(data: Path) -> None:
+    with pytest.raises(UsageError, match=r"they look like .7..*none has one of its prompts"):
+        evaluate("ifeval", data=data, responses=[{"key": "row-0", "prompt": "x", "response": "y"}])
+
+
+def test_runs_that_were_damaged_are_not_compared(data: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        evaluate("ifeval", data=data, responses=[{"key": 7, "response": "x"}], out=tmp_path / name)
+    write(tmp_path / "b" / "verdicts.jsonl", [{"key": 7}])
+    with pytest.raises(UsageError, match="not what `autoif eval` wrote"):
+        compare(tmp_path / "a", tmp_path / "b")
+
+
 def test_wrong_usage_is_one_line(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"ifeval, ifbench.*mmlu, ceval; did you mean ifeval\?"):
         evaluate("ifevil", responses=[], data=data)

@@ -53,6 +53,8 @@ def test_rows_come_back_and_each_can_be_read_again_at_its_place(
         (b"[1]", "a JSON object is wanted, not list"),
         (b"3", "a JSON object is wanted, not int"),
         (b'{"a": ' * 100_000, "not JSON (nested too deeply)"),
+        (b'{"a":' * 300 + b"1" + b"}" * 300, "not JSON (nested too deeply)"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not JSON (a number with too many digits)"),
         ("{'ä'}".encode("latin-1"), "not UTF-8 text (byte 2 of the line)"),
         ('{"a": 1}'.encode("utf-16"), "not UTF-8 text (byte 0 of the line)"),
     ],
@@ -84,6 +86,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     broken.write_bytes(gzip.compress(b'{"a": 1}\n' * 99)[:-9])
     with pytest.raises(UsageError, match="broken off"):
         list(jsonl.read(broken))
-    broken.write_bytes(b'{"a": 1}')
-    with pytest.raises(UsageError, match="cannot be read: Not a gzipped file"):
+    broken.write_bytes(gzip.compress(b'{"a": 1}\n' * 99)[:-9] + b"!" * 9)
+    with pytest.raises(UsageError, match=r"broken off or damaged|CRC"):
         list(jsonl.read(broken))
+
+
+def test_what_is_packed_is_seen_from_its_content(tmp_path: Path) -> None:
+    (tmp_path / "plain.jsonl.gz").write_bytes(b'{"a": 1}')
+    (tmp_path / "packed.jsonl").write_bytes(gzip.compress(b'{"a": 1}'))
+    for name in ("plain.jsonl.gz", "packed.jsonl"):
+        assert [row for _, row in jsonl.read(tmp_path / name)] == [{"a": 1}]

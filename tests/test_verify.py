@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoif.base.errors import UsageError
-from autoif.base.records import Check, Instruction, Outcome, Status, Verdict, Verifier
+from autoif.base.records import Case, Check, Instruction, Outcome, Status, Verdict, Verifier
+from autoif.diagnosis import diagnose_file
+from autoif.run.recipe import Recipe
 from autoif.sandbox import CHECK_LIMITS, Limits, Sandbox
+from autoif.synthesis.instructions import user_files
+from autoif.train.dataset import load
 from autoif.verifier.reward import verifier_reward
 from autoif.verifier.verify import averify, verify, verify_files, verify_rows
 
@@ -143,9 +149,9 @@ def test_files_joined_by_id_in_the_order_of_the_responses(tmp_path: Path, sandbo
         ("", '{"id": "a", "responses": []}\n', "v.jsonl is empty"),
         ('{"id": "a", "checks": []}\n', "\n\n", "r.jsonl is empty"),
         ('{"id": "a", "checks": []}\n\n{oops\n', "{}", "v.jsonl:3: not JSON"),
-        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl:1: a JSON object is wanted"),
+        ('{"id": "a", "checks": []}\n', "[1]\n", "r.jsonl: row 1: a JSON object is wanted"),
         ('{"id": "a"}\n', "{}", 'v.jsonl:1: "checks" has to be'),
-        ('{"id": 3, "checks": []}\n', "{}", 'v.jsonl:1: column "id"'),
+        ('{"id": [3], "checks": []}\n', "{}", 'v.jsonl:1: column "id"'),
         ('{"id": "a", "checks": []}\n' * 2, "{}", "v.jsonl:2: the id 'a' has stood"),
         ('{"id": "a", "checks": []}\n', '{"id": "a"}\n', 'r.jsonl:1: column "responses"'),
         (
@@ -164,6 +170,40 @@ def test_a_bad_file_is_one_line_that_says_where(
         verify_files(tmp_path / "v.jsonl", tmp_path / "r.jsonl", lambda _: None, sandbox=sandbox)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "gz", "parquet", "txt"])
+def test_every_command_reads_the_same_files(kind: str, tmp_path: Path, sandbox: Sandbox) -> None:
+    """Ids that are numbers, cases by either name, labels in words; each file in every format."""
+    case = {"input": "abc", "output": "true"}
+    verifier = {"id": 7, "instruction": "x", "checks": [LOWER.source], "cases": [case]}
+    chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "abc"}]
+    row = {"messages": chat, "verifiers": [{"instruction": "x", "checks": [LOWER.source]}]}
+
+    def file(name: str, content: Mapping[str, object]) -> Path:
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "parquet":
+            pl.DataFrame([content]).write_parquet(path)
+        elif kind == "json":
+            path.write_text(json.dumps([content], indent=1))
+        else:
+            line = json.dumps(content).encode()
+            path.write_bytes(gzip.compress(line) if kind == "gz" else line)
+        return path
+
+    verifiers = file("v", verifier)
+    out: list[bytes] = []
+    responses = file("r", {"id": "7", "responses": ["abc", "ABC"]})
+    verify_files(verifiers, responses, out.append, sandbox=sandbox)
+    assert [v["fraction"] for v in json.loads(out[0])["verdicts"]] == [1.0, 0.0]
+    assert verify_rows(file("rows", row), sandbox=sandbox).agreed == 1
+    diagnosed: list[bytes] = []
+    diagnose_file(verifiers, diagnosed.append, sandbox=sandbox)
+    assert json.loads(diagnosed[0])["id"] == "7"
+    assert len(load("sft", [str(file("train", row))]).rows) == 1
+    recipe = Recipe.load("smoke", None, {"verifiers.own": str(verifiers)})
+    (own,) = user_files.verifiers(recipe).kept
+    assert own.cases == (Case("abc", True, "user"),)
 
 
 def test_a_missing_file(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -101,11 +101,49 @@ def number_value(word: str) -> int | None:
     return total + digit
 
 
+_LANGUAGES = {
+    **dict.fromkeys(("en", "eng", "english"), "en"),
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "cn", "chinese", "mandarin", "中文", "汉语"), "zh"),
+}
+
+
+def language_tag(stated: str) -> str:
+    """`EN`, `english`, `en-US`: "en"; `zh_CN`, `Chinese`: "zh"; any other in small letters."""
+    stated = stated.strip().casefold()
+    names = (_LANGUAGES.get(name) for name in re.split(r"[\W_]+", stated))
+    return next(filter(None, names), stated)
+
+
 def clean_text(text: str) -> str:
     """Each lone surrogate as "?": JSON and models can emit them, UTF-8 cannot hold them."""
     return text.encode("utf-8", "replace").decode()
 
 
+_ENDS = ("?", "!", "...", "…", "？", "！")
+# Unicode's Default_Ignorable_Code_Point: soft hyphens, zero-width characters, marks of direction.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+
+
+def without_stop(text: str) -> str:
+    """Without the full stop at its end. Other marks stay, and what has several lines stays as it
+    is: the last may be part of a layout."""
+    text = text.strip()
+    return text if "\n" in text or text.endswith(_ENDS) else text.rstrip(" .。")
+
+
+def sentence(text: str, lang: str) -> str:
+    """With a full stop, where it has no other mark at its end and is of one line."""
+    text = without_stop(text)
+    if "\n" in text or text.endswith(_ENDS):
+        return text
+    return text + ("。" if lang == "zh" else ".")
+
+
 def words(text: str) -> list[str]:
-    """Runs of letters and digits in small letters; a Chinese character is a word."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """Runs of letters and digits in small letters; a Chinese character is a word. Characters that
+    are not seen divide no word."""
+    seen = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+    return _WORD.findall(seen.casefold())

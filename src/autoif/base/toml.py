@@ -10,7 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from autoif.base import jsonl
 from autoif.base.errors import UsageError, did_you_mean
+
+LONGEST = 200_000  # characters of a file
+MOST_DOTS = 2_000_000  # squares of the dots of each line, added up
 
 
 class Section(BaseModel):
@@ -35,11 +39,34 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         key, sign, text = pair.partition("=")
         if not sign or not key.strip():
             raise UsageError(f"--set wants key=value, got {pair!r}")
+        if key.count(".") > jsonl.DEEPEST:
+            raise UsageError(f"--set {key:.40}...: nested too deeply")
         try:
-            out[key.strip()] = tomllib.loads(f"v = {text}")["v"]
+            out[key.strip()] = _parse(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
             out[key.strip()] = text
+        except ValueError as error:
+            raise UsageError(f"--set {key.strip()}: {error}") from None
     return out
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Raises ValueError for what is no TOML, or would keep tomllib busy for long: its work grows
+    with the square of the length of a dotted key."""
+    if len(text) > LONGEST:
+        raise ValueError(f"longer than {LONGEST:,} characters")
+    if sum(line.count(".") ** 2 for line in text.splitlines()) > MOST_DOTS:
+        raise ValueError("lines with too many dots")
+    try:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("a number with too many digits") from None
+    jsonl.check_depth(values)
+    return values
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
@@ -103,9 +130,9 @@ def problem(error: ValidationError, table: type[BaseModel], page: str) -> str:
 
 def read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return _parse(file.read_text("utf-8-sig"))
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise UsageError(f"{file}: {reason}; a TOML file is wanted here") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of an integer with thousands of digits
         raise UsageError(f"{file}: not a TOML file: {error}") from None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from collections.abc import Sequence
+from typing import IO
 
+from autoif.base.conversations import CHAT_COLUMNS, all_texts
 from autoif.base.errors import UsageError
-from autoif.base.inputs import CHAT_COLUMNS, read_rows
+from autoif.base.inputs import read_rows
 from autoif.base.records import dump_line
 from autoif.clean.ngrams import Runs
 
@@ -20,20 +21,21 @@ TEXTS = (
 
 def decontaminate(
     source: str, benchmarks: Sequence[str], out: IO[bytes], dropped: IO[bytes]
-) -> tuple[int, Counter[str]]:
+) -> tuple[int, Counter[str], int]:
     """Writes the rows of `source` (JSONL, CSV, Parquet, ...) that share no run of 13 words with a
     prompt of the benchmark files to `out`, as JSON lines in their order. `dropped` gets a row
     `{"row", "id", "run", "benchmark"}` for each of the others; `row` counts from 1.
 
-    Returns the number of rows read, and of rows dropped by benchmark. Raises UsageError for a file
+    Returns the number of rows read, of rows dropped by benchmark, and of the benchmarks' rows that
+    hold no words. Raises UsageError for a file
     that cannot be read, and for a row without any of the columns in `TEXTS`.
     """
     runs = {name: Runs.of_files([name]) for name in benchmarks}
     counts = Counter(dict.fromkeys(benchmarks, 0))
     number = 0
     for number, (where, row) in enumerate(read_rows(source), 1):
-        texts = [text for column in TEXTS for text in _texts(row.get(column))]
-        if not texts and not row.keys() & set(TEXTS):
+        texts = [text for column in TEXTS for text in all_texts(row.get(column))]
+        if not row.keys() & set(TEXTS):
             raise UsageError(
                 f"{where} has none of the columns {', '.join(TEXTS)}; it has: "
                 f"{', '.join(map(str, row))}"
@@ -46,16 +48,4 @@ def decontaminate(
             dropped.write(dump_line(fate))
         else:
             out.write(dump_line(row))
-    return number, counts
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """The texts of a column: itself, or those of its messages (OpenAI's and ShareGPT's)."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key in ("content", "value", "text"):
-            yield from _texts(value.get(key))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+    return number, counts, sum(len(own.read.dropped) for own in runs.values())

@@ -176,12 +176,15 @@ def _clean_rows(args: argparse.Namespace) -> int:
         output(args.out, args.rows, *args.against) as out,
         output(args.dropped or os.devnull, args.rows, *args.against) as dropped,
     ):
-        rows, found = decontaminate(args.rows, args.against, out, dropped)
+        rows, dropped_by, unread = decontaminate(args.rows, args.against, out, dropped)
     if args.json:
-        say_json({"rows": rows, "dropped": found.total(), "by_benchmark": dict(found)})
+        counts = {"dropped": dropped_by.total(), "by_benchmark": dict(dropped_by)}
+        say_json({"rows": rows, **counts, "benchmark_rows_without_text": unread})
     elif not args.quiet:
-        names = ", ".join(f"{n:,} {name}" for name, n in found.items() if n)
-        note(f"{rows:,} rows, {found.total():,} dropped{f' ({names})' if names else ''}")
+        names = ", ".join(f"{n:,} {name}" for name, n in dropped_by.items() if n)
+        note(f"{rows:,} rows, {dropped_by.total():,} dropped{f' ({names})' if names else ''}")
+        if unread:
+            note(f"{unread:,} rows of the benchmarks hold no text: nothing is compared with them")
     return 0
 
 

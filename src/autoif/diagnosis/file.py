@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from autoif.base import jsonl
 from autoif.base.errors import UsageError
+from autoif.base.inputs import read_rows, row_id
 from autoif.base.records import dump_line
 from autoif.diagnosis.core import diagnose
 from autoif.sandbox import CHECK_LIMITS, Sandbox
@@ -21,9 +21,10 @@ Write = Callable[[bytes], object]
 def diagnose_file(
     verifiers: Path, out: Write | IO[bytes], *, sandbox: Sandbox | None = None
 ) -> Counter[str]:
-    """Rows `{"id", "checks", "instruction"?, "lang"?, "cases"?}` to rows `{"id", "flags", "checks",
-    "scores", "clusters"}`, in order, one at a time; returns how often each flag was raised, and
-    under "" how many verifiers have none. A run's own `02-verifiers.jsonl` is such a file.
+    """Rows `{"id"?, "checks", "instruction"?, "lang"?, "cases"?}` to rows `{"id", "flags",
+    "checks", "scores", "clusters"}`, in order, one at a time; returns how often each flag was
+    raised, and under "" how many verifiers have none. A row without an id gets its number. A run's
+    own `02-verifiers.jsonl` is such a file.
 
     Raises UsageError naming file and line for a row that is none.
     """
@@ -32,10 +33,7 @@ def diagnose_file(
         with Sandbox(limits=CHECK_LIMITS) as own:
             return diagnose_file(verifiers, write, sandbox=own)
     counts: Counter[str] = Counter()
-    for place, row in jsonl.read(verifiers, required=True):
-        name = row.get("id")
-        if not isinstance(name, str):
-            raise UsageError(f'{place}: "id" must be there and hold a string')
+    for number, (place, row) in enumerate(read_rows(verifiers), 1):
         parsed = parse_verifier(row, place)
         if not parsed.checks:
             raise UsageError(f'{place}: "checks" is empty: there is nothing to diagnose')
@@ -44,5 +42,7 @@ def diagnose_file(
             parsed.checks, text, lang=parsed.lang, cases=parsed.cases, sandbox=sandbox
         )
         counts.update(diagnosis.flags or ("",))
-        write(dump_line({"id": name, **asdict(diagnosis)}))
+        write(dump_line({"id": row_id(row) or str(number), **asdict(diagnosis)}))
+    if not counts:
+        raise UsageError(f"{verifiers} is empty: it should hold verifiers")
     return counts

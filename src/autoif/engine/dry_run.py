@@ -188,7 +188,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     proposed = asks * settings.per_ask
     likely = first + round(proposed * YIELD["proposals"])
     instructions = {"most": first + proposed, "likely": likely}
-    shared = {query.id for pool in queries.load(recipe).values() for query in pool}
+    shared = {query.id for query in queries.load(recipe).kept}
     by_kind: dict[str, dict[Row, list[float]]] = {
         kind: _scaled(recipe, _trial(recipe, kind == "most"), instructions[kind], shared)
         for kind in ("most", "likely")

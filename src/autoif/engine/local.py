@@ -150,6 +150,7 @@ class Run:
         fidelity, benchmarks = await asyncio.to_thread(late_files, self.recipe)
         progress = self.progress
         head = Funnel()
+        head.book(context.loaded, benchmarks.read)
         progress.at_work.append(head)
         progress.phase = "instructions"
         plan = await self._instructions(context, head)
@@ -164,7 +165,8 @@ class Run:
         await self._book_shared(context, head)
         progress.settle(head)
         progress.at_work.clear()  # what a target left behind is in no artefact
-        self.out.write_lines("01-instructions.dropped", head.drops_in("01-instructions"))
+        for name in ("00-inputs", "01-instructions"):
+            self.out.write_lines(f"{name}.dropped", head.drops_in(name))
         # Plain replies of several languages come side by side.
         shared = sorted(head.drops_in("02-verifiers"), key=lambda d: d.record_id)
         undrawn = head.drops_in("04-compositions")

@@ -43,6 +43,7 @@ async def open_context(
                 chats[model] = CachedChat(wrap(model, backend), store)
                 if counts is not None:
                     counts[model] = chats[model].counts
+            loaded = queries.load(recipe)
             yield Context(
                 recipe,
                 PromptTemplates(recipe.prompts),
@@ -50,7 +51,8 @@ async def open_context(
                 sandbox,
                 store,
                 _nli(recipe),
-                queries.load(recipe),
+                queries.by_language(recipe, loaded),
+                loaded,
             )
     finally:
         for chat in chats.values():

@@ -1,6 +1,6 @@
 """Where a benchmark's rows come from, and how a responses file is joined to them.
 
-`--data` names a local file (JSON lines, JSON, also gzipped; a folder for FollowBench); without it
+`--data` names a local file (see base/inputs.py; a folder for FollowBench); without it
 the rows come from the Hugging Face hub, which is asked for nothing else.
 """
 
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from autoif.base.conversations import user_texts
 from autoif.base.errors import SetupError, UsageError, one_line
-from autoif.base.inputs import read_jsonl
+from autoif.base.inputs import read_rows
 from autoif.evals.followbench import KINDS
 from autoif.evals.task import Item, JoinedAnswers
 
@@ -41,13 +42,14 @@ def load_rows(benchmark: str, data: Path | None) -> Iterable[Mapping[str, Any]]:
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON or JSON-lines file, gzipped or not."""
-    return [row for _, row in read_jsonl(path)]
+    """The rows of a file of any kind that `read_rows` reads."""
+    return [row for _, row in read_rows(path)]
 
 
 def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) -> JoinedAnswers:
-    """Rows `{"key" and/or "prompt", "response"}` to items. The key wins; a differing prompt only
-    warns. Several rows of one key are several samples of it, in the file's order.
+    """Rows `{"key" and/or "prompt", "response"}` to items. A key of the benchmark wins, and a
+    differing prompt only warns; a key that is none (the number of a row) leaves it to the prompt.
+    Several rows of one key are several samples of it, in the file's order.
 
     Raises UsageError for a row without key and prompt, a response that is neither text nor null,
     and where nothing fits.
@@ -58,26 +60,38 @@ def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) 
         for text in {item.prompt.strip(), item.request.strip()}:
             by_prompt.setdefault(text, []).append(item)
     answers: dict[str, list[str | None]] = {}
-    strange = differing = 0
+    strange = differing = by_prompt_alone = 0
     for number, row in enumerate(rows, 1):
         response = row.get("response")
         if "response" not in row or not (response is None or isinstance(response, str)):
             raise UsageError(f"{source}: row {number} has no text or null as its response")
-        key, prompt = row.get("key"), row.get("prompt")
-        if key is None and not isinstance(prompt, str):
+        key = _key(row.get("key"), by_key)
+        prompt = next(iter(user_texts(row.get("prompt"))), "").strip()
+        if not key and not prompt:
             raise UsageError(f"{source}: row {number} has neither key nor prompt")
-        if key is not None:
-            matches = [by_key[str(key)]] if str(key) in by_key else []
-        else:
-            matches = by_prompt.get(str(prompt).strip(), [])
+        matches = [by_key[key]] if key in by_key else by_prompt.get(prompt, [])
         strange += not matches
+        by_prompt_alone += bool(key and matches and key not in by_key)
         for item in matches:
             answers.setdefault(item.key, []).append(response)
             asked = (item.prompt.strip(), item.request.strip())
-            differing += isinstance(prompt, str) and prompt.strip() not in asked
+            differing += bool(prompt) and prompt not in asked
     if not answers:
-        raise UsageError(f"{source}: no row has a key or prompt of this benchmark")
-    return JoinedAnswers(answers, list(_join_notes(items, answers, strange, differing)))
+        raise UsageError(
+            f"{source}: no row has a key of this benchmark (they look like {items[0].key!r}), and "
+            "none has one of its prompts"
+        )
+    notes = list(_join_notes(items, answers, strange, differing))
+    if by_prompt_alone:
+        notes.append(f"{by_prompt_alone} responses have another key; their prompt decides")
+    return JoinedAnswers(answers, notes)
+
+
+def _key(value: Any, keys: Mapping[str, Item]) -> str:
+    """As text. A whole number that a table made a float of (1.0) is the number."""
+    key = "" if value is None else str(value)
+    whole = key.removesuffix(".0")
+    return whole if key not in keys and whole in keys else key
 
 
 def _join_notes(

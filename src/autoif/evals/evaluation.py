@@ -92,7 +92,11 @@ async def aevaluate(
     store = Path(calls) if calls else folder and folder / "calls.sqlite"
     if specs and not store:
         raise UsageError("a model needs a directory (out) or a call store (calls) for its answers")
-    items = task.items(load_rows(benchmark, Path(data) if data else None))[:limit]
+    rows = list(load_rows(benchmark, Path(data) if data else None))
+    try:
+        items = task.items(rows)[:limit]
+    except UsageError as wrong:
+        raise UsageError(f"{data or benchmark}: {wrong}") from None
     if not items:
         raise UsageError(f"{data or benchmark}: no prompts in it")
     _check_keys(items)
@@ -112,8 +116,8 @@ async def aevaluate(
         else:
             collected = join(items, responses or (), "responses")
         said = chats[judge] if isinstance(judge, str) else judge
-        rows = await task.verdicts(items, collected.answers, EvalContext(said, sandbox))
-    scores = summarise(task, rows, collected.notes)
+        verdicts = await task.verdicts(items, collected.answers, EvalContext(said, sandbox))
+    scores = summarise(task, verdicts, collected.notes)
     if folder is not None:
         save(scores, folder)
         if chat is not None:
@@ -174,12 +178,16 @@ def compare(a: Path, b: Path) -> Comparison:
     (name_a, rows_a), (name_b, rows_b) = _load(a), _load(b)
     if name_a != name_b:
         raise UsageError(f"{a} is of {name_a}, {b} of {name_b}: nothing to compare")
-    keys_a, keys_b = ({str(r["key"]) for r in rows} for rows in (rows_a, rows_b))
+    keys_a, keys_b = ({str(r.get("key")) for r in rows} for rows in (rows_a, rows_b))
     if not keys_a & keys_b:
         raise UsageError(f"{a} and {b} have no prompt in common")
     alone = len(keys_a ^ keys_b)
     notes = [f"{alone} prompts are in one of the two only and are left out"] if alone else []
-    return compare_rows(find_benchmark(name_a), rows_a, rows_b, notes)
+    try:
+        return compare_rows(find_benchmark(name_a), rows_a, rows_b, notes)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        wrong = "their verdicts.jsonl are not what `autoif eval` wrote; evaluate again"
+        raise UsageError(f"{a}, {b}: {wrong}") from None
 
 
 def save(scores: Scores, out: Path) -> None:

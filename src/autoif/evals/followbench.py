@@ -18,7 +18,7 @@ from autoif.base.errors import CallFailed, UsageError
 from autoif.base.records import Message, Request
 from autoif.evals.followbench_judge import Lang, judge_prompt, parse_judge
 from autoif.evals.followbench_rules import Rule, rule_for
-from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent, text_in
 from autoif.models import Chat
 
 KINDS = ("content", "situation", "style", "format", "mixed", "example")
@@ -55,12 +55,15 @@ class FollowBench(Benchmark):
         items: list[Item] = []
         path: list[str] = []
         place = ("", 0)
-        for row in rows:
+        for number, row in enumerate(rows, 1):
+            names = ("kind", "instruction", "target", "source")
+            kind, instruction, target, source = (text_in(row, name, number) for name in names)
             try:
-                kind, group, level = row["kind"], int(row["example_id"]), int(row["level"])
-                instruction, target, source = row["instruction"], row["target"], row["source"]
-            except KeyError as missing:
-                raise UsageError(f"FollowBench's data has no {missing} in a row") from None
+                group, level = int(row["example_id"]), int(row["level"])
+            except (KeyError, TypeError, ValueError):
+                raise UsageError(
+                    f"row {number}: 'example_id' and 'level' have to be whole numbers"
+                ) from None
             if kind not in KINDS:
                 raise UsageError(f"FollowBench has no constraints of kind {kind!r}")
             path = [*path, instruction] if level and (kind, group) == place else [instruction]

@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent, text_in
 
 ASK = (
     "{question}\n\n"
@@ -37,14 +37,12 @@ class GSM8K(Benchmark):
     def items(self, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
         items = []
         for number, row in enumerate(rows):
-            if "question" not in row or "answer" not in row:
-                raise UsageError("GSM8K's data has question and answer in each row")
-            gold = extract(row["answer"])
+            question = text_in(row, "question", number + 1)
+            gold = extract(text_in(row, "answer", number + 1))
             if gold is None:
-                raise UsageError(f"GSM8K, row {number}: no number in the reference answer")
+                raise UsageError(f"row {number + 1}: no number in the reference answer")
             key = str(row.get("key", number))
-            ask = ASK.format(question=row["question"])
-            items.append(Item(key, row["question"], gold, ask))
+            items.append(Item(key, question, gold, ASK.format(question=question)))
         return items
 
     async def verdicts(

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
-from autoif.base.errors import UsageError
 from autoif.base.records import Outcome, Status
-from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent, text_in
 from autoif.sandbox import Limits, Sandbox
 
 LIMITS = Limits(cpu_seconds=3.0, wall_seconds=15.0, total_seconds=30.0, memory_mb=512)
@@ -36,11 +35,10 @@ class HumanEval(Benchmark):
     def items(self, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
         needed = ("task_id", "prompt", "entry_point", "test")
         items = []
-        for row in rows:
-            if missing := [name for name in needed if name not in row]:
-                raise UsageError(f"HumanEval's data has no {missing[0]!r} in a row")
-            ask = ASK.format(prompt=row["prompt"])
-            items.append(Item(str(row["task_id"]), row["prompt"], dict(row), ask))
+        for number, row in enumerate(rows, 1):
+            data = {name: text_in(row, name, number) for name in needed}
+            ask = ASK.format(prompt=data["prompt"])
+            items.append(Item(data["task_id"], data["prompt"], data, ask))
         return items
 
     async def verdicts(

@@ -13,7 +13,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.constraints.checkers import Checker, bind
-from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
+from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent, text_in
 
 METRICS = ("prompt_strict", "inst_strict", "prompt_loose", "inst_loose")
 
@@ -34,7 +34,7 @@ class InstructionFollowing(Benchmark):
     max_tokens: int = 2048
 
     def items(self, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
-        return [_item(row) for row in rows]
+        return [_item(row, number) for number, row in enumerate(rows, 1)]
 
     async def verdicts(
         self, items: Sequence[Item], answers: Answers, context: EvalContext
@@ -101,16 +101,17 @@ def readings(response: str) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text != response and text.strip()]
 
 
-def _item(row: Mapping[str, Any]) -> Item:
+def _item(row: Mapping[str, Any], at: int) -> Item:
     """From the benchmark's own JSON. Raises UsageError for what no checker can decide."""
-    try:
-        ids, kwargs = row["instruction_id_list"], row["kwargs"]
-        key, prompt = str(row["key"]), row["prompt"]
-    except KeyError as missing:
-        raise UsageError(
-            f"the benchmark's data has no {missing}; a row needs key, prompt, "
-            "instruction_id_list and kwargs"
-        ) from None
+    prompt = text_in(row, "prompt", at)
+    ids, kwargs = row.get("instruction_id_list"), row.get("kwargs")
+    if not isinstance(row.get("key"), (str, int)):
+        raise UsageError(f"row {at}: 'key' has to be a text or a whole number")
+    key = str(row["key"])
+    if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+        raise UsageError(f"row {at}: 'instruction_id_list' has to be a list of texts")
+    if not isinstance(kwargs, list) or not all(k is None or isinstance(k, dict) for k in kwargs):
+        raise UsageError(f"row {at}: 'kwargs' has to be a list of objects")
     if len(ids) != len(kwargs):
         raise UsageError(f"key {key}: {len(ids)} instructions, but {len(kwargs)} kwargs")
     try:

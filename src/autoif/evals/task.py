@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from autoif.base.errors import UsageError
 from autoif.models import Chat
 from autoif.sandbox import Sandbox
 
@@ -101,6 +102,16 @@ class JoinedAnswers:
 
     answers: dict[str, list[str | None]]
     notes: list[str] = field(default_factory=list)
+
+
+def text_in(row: Mapping[str, Any], column: str, number: int) -> str:
+    """A column that has to hold a text. Raises UsageError naming the row, which counts from 1."""
+    if column not in row:
+        raise UsageError(f"row {number}: no column {column!r}; it has: {', '.join(row)}")
+    value = row[column]
+    if not isinstance(value, str):
+        raise UsageError(f"row {number}: {column!r} has to be a text, not {value!r:.60}")
+    return value
 
 
 def percent(count: float, of: float) -> float | None:

@@ -100,7 +100,8 @@ class Imported:
 async def import_file(where: str | Path, source: Path) -> Imported:
     """Fill the store at `where` from batch results or an export. One that was stopped half-way may
     be run again. Raises UsageError where the file is neither."""
-    with jsonl.open_bytes(source) as lines:
+    with jsonl.open_bytes(source) as file:
+        lines = (line for _, line in jsonl.lines_of(file, source))
         async with open_store(where) as store:
             done = await import_lines(store, lines)
     if done == Imported(strange=done.strange):

@@ -4,6 +4,7 @@
     calls.sqlite                    the call store
     parts/00000-HASH/               a finished shard, under its final names
     parts/compositions/00000-HASH/  the same
+    00-inputs.dropped.jsonl         rows of queries and benchmarks that are left out
     01-instructions.jsonl  02-verifiers.jsonl  03-samples.jsonl  04-compositions.jsonl
     NN-*.dropped.jsonl              what fell out, beside each
     data/sft.jsonl  data/dpo.jsonl  data/rlvr.jsonl  data/README.md  05-data.dropped.jsonl
@@ -32,13 +33,13 @@ from autoif.base.toml import read_toml
 from autoif.run.funnel import FILES, Funnel
 from autoif.run.recipe import Recipe
 
-RECORDS = tuple(name for name in FILES if name != "05-data")
+RECORDS = tuple(name for name in FILES if name not in ("00-inputs", "05-data"))
 DATA = ("data/sft", "data/dpo", "data/rlvr")
 DROPS = tuple(f"{name}.dropped" for name in FILES)
 ARTEFACTS = (*RECORDS, *DROPS, *DATA)
 DRAWN = "parts/compositions/drawn"  # every composition, as the shards work through them
 # What is made of the whole run; shards have a part of everything else.
-WHOLE = ("01-instructions", "01-instructions.dropped", "05-data.dropped")
+WHOLE = ("00-inputs.dropped", "01-instructions", "01-instructions.dropped", "05-data.dropped")
 IN_SHARDS = tuple(name for name in ARTEFACTS if name not in WHOLE)
 REPORTS = ("recipe.toml", "progress.json", "manifest.json", "data/README.md")
 STALE = 30.0  # seconds; a run at work writes progress.json every second

@@ -14,6 +14,8 @@ from autoif.base.records import Drop, Filtered
 
 # The stages in the order of the flow, each with what is counted there.
 STAGES: Mapping[str, str] = {
+    "queries": "rows of query files",
+    "benchmarks": "rows of benchmark files",
     "instructions": "seeds and proposals",
     "functions": "candidate functions",
     "programs": "comply programs",
@@ -29,6 +31,7 @@ STAGES: Mapping[str, str] = {
     "data": "rows of the data files",
 }
 FILES: Mapping[str, tuple[str, ...]] = {
+    "00-inputs": ("queries", "benchmarks"),
     "01-instructions": ("instructions",),
     "02-verifiers": ("functions", "programs", "cases", "crossval", "backtranslate", "verifiers"),
     "03-samples": ("prompts", "responses", "judge", "samples"),

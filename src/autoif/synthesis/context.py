@@ -10,7 +10,17 @@ from typing import Any, Literal, TypeVar, overload
 
 from autoif.base.errors import CallFailed
 from autoif.base.language import clean_text
-from autoif.base.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
+from autoif.base.records import (
+    Check,
+    Filtered,
+    Message,
+    Query,
+    Reply,
+    Request,
+    Status,
+    Verdict,
+    content_id,
+)
 from autoif.models import Chat
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox, Transformed
@@ -37,6 +47,7 @@ class Context:
     store: Store
     nli: Relate | None = None  # a cross-encoder; None: the judge model compares
     queries: Mapping[str, list[Query]] = field(default_factory=dict)  # by language, sorted by id
+    loaded: Filtered[Query] = field(default_factory=lambda: Filtered("queries", []))  # booked
     shared: dict[str, asyncio.Future[Any]] = field(default_factory=dict)  # see `once`
 
     async def ask(

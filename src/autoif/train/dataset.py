@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.base.inputs import read_jsonl
+from autoif.base.inputs import read_rows
 from autoif.base.records import content_id, dump_line
 from autoif.sandbox import Sandbox
 from autoif.train.config import Method
@@ -69,7 +69,7 @@ def load(method: Method, data: Sequence[str], *, sandbox: Sandbox | None = None)
         if not path.is_file():
             raise UsageError(f"{path}: no such file; `data` names files of rows or run directories")
         rows.sources.append(str(path))
-        for where, row in read_jsonl(path):
+        for where, row in read_rows(path):
             shaped = _shape(method, row, where)
             if isinstance(shaped, str):
                 rows.dropped[shaped] += 1
@@ -89,7 +89,7 @@ def keep_short(rows: Rows, tokens: Callable[[Row], int], limit: int) -> None:
         raise UsageError(f"every row has more than {limit} tokens: raise train.max_length")
 
 
-def _shape(method: Method, row: Mapping[str, Any], where: str) -> Row | str:
+def _shape(method: Method, row: Mapping[str, Any], where: object) -> Row | str:
     """The row as TRL wants it, or why it is left out."""
     if not row:
         return "empty"
@@ -122,7 +122,7 @@ def _shape(method: Method, row: Mapping[str, Any], where: str) -> Row | str:
     return {"id": str(row_id), "prompt": prompt, "verifiers": verifiers}
 
 
-def _messages(value: Any, role: str, where: str) -> list[Row]:
+def _messages(value: Any, role: str, where: object) -> list[Row]:
     """A list of messages; a text is one message of that role."""
     if isinstance(value, str):
         return [{"role": role, "content": value}]

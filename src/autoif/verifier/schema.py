@@ -17,6 +17,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.inputs import language
+from autoif.base.language import language_tag
 from autoif.base.records import Case, Check, Instruction
 
 MIN_FRACTION = 0.5  # where a row says nothing
@@ -117,6 +118,7 @@ def _instruction(row: Mapping[str, Any], where: object) -> tuple[Instruction | N
         return None, lang
     if record is not value:
         texts["text"] = text.strip()
+    lang = lang.strip() and language_tag(lang)
     stated = lang or language({}, text)
     whole = n if isinstance(n, int) and not isinstance(n, bool) else None
     return Instruction(**texts, lang=stated, parents=tuple(parents), n=whole), lang

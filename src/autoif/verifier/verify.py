@@ -20,9 +20,9 @@ from typing import IO
 
 import orjson
 
-from autoif.base import jsonl
 from autoif.base.errors import UsageError
-from autoif.base.jsonl import Place, Row
+from autoif.base.inputs import read_rows, row_id
+from autoif.base.jsonl import Row
 from autoif.base.records import (
     Check,
     Outcome,
@@ -164,23 +164,24 @@ def verify_files(
     """
     write = out if callable(out) else out.write
     sandbox = sandbox or shared_sandbox()
-    starts = _starts(verifiers)
+    checks = _checks(verifiers)
     counts = VerifyCounts()
 
     def jobs() -> Iterator[Job]:
-        for place, row in jsonl.read(responses, required=True):
+        for place, row in read_rows(responses):
             name, texts = _id(row, place), row.get("responses")
-            if name not in starts:
+            if name not in checks:
                 raise UsageError(f"{place}: {verifiers} has no verifier {name!r}")
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                 raise UsageError(f'{place}: column "responses" must be there and hold texts')
-            verifier = parse_verifier(jsonl.read_at(verifiers, starts[name]), verifiers)
-            yield name, [verifier.checks], texts
+            yield name, [checks[name]], texts
 
     for name, (verdicts,) in _in_order(sandbox, jobs()):
         counts.rows += 1
         counts.add(verdicts)
         write(dump_line({"id": name, "verdicts": [_plain(v) for v in verdicts]}))
+    if not counts.rows:
+        raise UsageError(f"{responses} is empty: it should hold responses")
     return counts
 
 
@@ -203,12 +204,12 @@ def verify_rows(
     wanted: deque[tuple[int, object, list[str], list[float]]] = deque()
 
     def jobs() -> Iterator[Job]:
-        for place, row in jsonl.read(rows, required=True):
+        for place, row in read_rows(rows):
             verifiers = parse_verifiers(row, place)
             if not verifiers:
                 raise UsageError(f'{place}: column "verifiers" is empty: there is no code to run')
             texts, least = _claims(row, place), [v.min_fraction for v in verifiers]
-            wanted.append((place.line, row.get("level", len(least)), list(texts), least))
+            wanted.append((place.number, row.get("level", len(least)), list(texts), least))
             if (turns := row.get("turns")) is not None and turns != _turns(row):
                 raise UsageError(f"{place}: it says {turns} turns and has {_turns(row)}")
             yield str(place), [v.checks for v in verifiers], list(texts.values())
@@ -234,6 +235,8 @@ def verify_rows(
         if write is not None:
             texts = {n: [_plain(v[i]) for v in by_verifier] for i, n in enumerate(names)}
             write(dump_line({"line": line, "agrees": agrees, "level": level, "texts": texts}))
+    if not counts.rows:
+        raise UsageError(f"{rows} is empty: it should hold rows of data")
     return counts
 
 
@@ -264,26 +267,27 @@ def _plain(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def _id(row: Row, place: Place) -> str:
-    name = row.get("id")
-    if not isinstance(name, str):
-        raise UsageError(f'{place}: column "id" must be there and hold a string')
+def _id(row: Row, place: object) -> str:
+    name = row_id(row)
+    if name is None:
+        raise UsageError(f'{place}: column "id" must be there and hold a text or a whole number')
     return name
 
 
-def _starts(verifiers: Path) -> dict[str, int]:
-    """Where each verifier's line begins. Every row is checked on the way."""
-    starts: dict[str, int] = {}
-    for place, row in jsonl.read(verifiers, required=True):
+def _checks(verifiers: Path) -> dict[str, tuple[Check, ...]]:
+    """The functions of each verifier, by its id."""
+    checks: dict[str, tuple[Check, ...]] = {}
+    for place, row in read_rows(verifiers):
         name = _id(row, place)
-        parse_verifier(row, place)
-        if name in starts:
+        if name in checks:
             raise UsageError(f"{place}: the id {name!r} has stood in this file before")
-        starts[name] = place.at
-    return starts
+        checks[name] = parse_verifier(row, place).checks
+    if not checks:
+        raise UsageError(f"{verifiers} is empty: it should hold verifiers")
+    return checks
 
 
-def _claims(row: Row, place: Place) -> dict[str, str]:
+def _claims(row: Row, place: object) -> dict[str, str]:
     """The texts whose verdicts a row claims: response, or chosen and rejected, or none."""
     if "messages" in row:
         return {"response": _last(row["messages"], place)}

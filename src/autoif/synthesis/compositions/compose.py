@@ -12,10 +12,12 @@ is kept.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from itertools import combinations
 
 from autoif.base.errors import CallFailed
+from autoif.base.language import sentence, without_stop
 from autoif.base.records import Composition, Drop, Filtered, Message, Verifier, seed_from
 from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
@@ -27,6 +29,7 @@ from autoif.synthesis.responses.sample import Prompt, Task, sample, user_message
 SAME = 0.9  # balanced accuracy on another verifier's cases from which two say the same
 FEW = 2  # cases of each label needed to say so
 ANSWER = 8  # tokens of a yes or no
+_HOLE = re.compile("\0(new|old)\0([.。]?)")
 
 
 async def process(context: Context, product: Product) -> None:
@@ -156,11 +159,17 @@ def _next(
     lines = context.prompts.text(
         "change" if turn.change else "add",
         lang,
-        instruction=new.rstrip(" .。"),
-        **({"old": old.rstrip(" .。")} if turn.change else {}),
+        instruction="\0new\0",
+        **({"old": "\0old\0"} if turn.change else {}),
     ).splitlines()
     rng = random.Random(seed_from(context.recipe.seed, STAGE, unit.id, n))
-    return Message("user", rng.choice([line for line in lines if line.strip()]))
+    line = rng.choice([line for line in lines if line.strip()])
+
+    def filled(hole: re.Match[str]) -> str:  # only now: a text may have lines of its own
+        text = new if hole[1] == "new" else old
+        return sentence(text, lang) if hole[2] else without_stop(text)
+
+    return Message("user", _HOLE.sub(filled, line))
 
 
 def _why(task: Task, prompt: Prompt) -> tuple[str, str]:

@@ -227,7 +227,7 @@ def soft_constraints(recipe: Recipe, lang: str) -> list[str]:
     if source.startswith("builtin"):
         source = builtin(source, f"soft.{lang}.jsonl")
     rows = read_texts(source, ("text", "instruction", "constraint"))
-    return sorted({r["text"] for r in rows if language(r, r["text"]) == lang})
+    return sorted({r["text"] for r in rows if r["text"] and language(r, r["text"]) == lang})
 
 
 def _by_id(places: Mapping[str, Place]) -> tuple[Place, ...]:

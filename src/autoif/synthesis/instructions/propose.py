@@ -15,7 +15,7 @@ from typing import Any
 from rapidfuzz import fuzz, process
 
 from autoif.base.errors import CallFailed, UsageError
-from autoif.base.inputs import builtin, language, read_texts
+from autoif.base.inputs import builtin, language, read_texts, why_none, without_text
 from autoif.base.language import CJK
 from autoif.base.records import Drop, Filtered, Instruction, seed_from
 from autoif.constraints.types import constraint_type, marked_type
@@ -39,8 +39,8 @@ def load(recipe: Recipe) -> Filtered[Instruction]:
         for lang in recipe.langs:
             rows += read_texts(builtin(settings.seeds, f"seeds.{lang}.jsonl"), ("text",))
     admitted = AdmittedInstructions(settings)
-    dropped = []
-    for instruction in (i for row in rows for i in _seeds(recipe, row)):
+    dropped = [without_text(STAGE, row) for row in rows if not row["text"]]
+    for instruction in (i for row in rows if row["text"] for i in _seeds(recipe, row)):
         if instruction.lang not in recipe.langs:
             reason = "other_language"
         elif instruction.template and not instruction.n:
@@ -52,16 +52,15 @@ def load(recipe: Recipe) -> Filtered[Instruction]:
         if reason:
             dropped.append(Drop.of(STAGE, instruction.id, reason, instruction.text))
     if not admitted.all:
-        raise UsageError(
-            f"{settings.own or settings.seeds}: no instruction in {' or '.join(recipe.langs)} in it"
-        )
+        source, langs = settings.own or settings.seeds, " or ".join(recipe.langs)
+        raise UsageError(f"{source}: no instruction in {langs}; {why_none(dropped)}")
     return Filtered(STAGE, admitted.all, dropped)
 
 
 def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
     """The instruction of a row; of a seed with a slot, one for each number drawn, or, where none
     is wanted, itself with the slot open."""
-    text = clean(row["text"])
+    text = row["text"]
     seed = Instruction(
         text,
         lang=language(row, text),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.base.inputs import read_rows
+from autoif.base.inputs import read_rows, why_none
 from autoif.base.records import Drop, Filtered, Verifier
 from autoif.constraints.types import marked_type
 from autoif.run.recipe import Recipe
@@ -37,7 +37,8 @@ def verifiers(recipe: Recipe) -> Filtered[Verifier]:
             continue
         dropped.append(Drop.of(STAGE, instruction.id, reason, instruction.text))
     if not kept:
-        raise UsageError(f"{source}: no verifier in {' or '.join(recipe.langs)} in it")
+        langs = " or ".join(recipe.langs)
+        raise UsageError(f"{source}: no verifier in {langs}; {why_none(dropped)}")
     return Filtered(STAGE, list(kept.values()), dropped)
 
 

@@ -6,15 +6,19 @@ import random
 from collections.abc import Mapping
 
 from autoif.base.errors import UsageError
-from autoif.base.inputs import builtin, language, read_texts
-from autoif.base.records import Instruction, Query, seed_from
+from autoif.base.inputs import builtin, language, read_texts, why_none, without_text
+from autoif.base.records import Drop, Filtered, Instruction, Query, seed_from
 from autoif.run.recipe import Recipe
 
 DENSE = 2.5  # a Chinese character says about as much as so many Latin ones
 
 
-def load(recipe: Recipe) -> dict[str, list[Query]]:
-    """By language, without duplicates, sorted by id so that the order of the file is no matter."""
+STAGE = "queries"
+
+
+def load(recipe: Recipe) -> Filtered[Query]:
+    """Each query once, sorted by id so that the order of the file is no matter, and why the other
+    rows are left out. Raises UsageError where a language of the recipe has none."""
     settings = recipe.queries
     rows = []
     if not settings.source.startswith("builtin"):
@@ -22,23 +26,44 @@ def load(recipe: Recipe) -> dict[str, list[Query]]:
     else:
         for lang in recipe.langs:
             rows += read_texts(builtin(settings.source, f"queries.{lang}.jsonl"), ("query",))
-    pools: dict[str, dict[str, Query]] = {str(lang): {} for lang in recipe.langs}
+    kept: dict[str, Query] = {}
+    dropped = []
     for row in rows:
-        text = row["text"].strip()
-        own = language(row, text)
+        text = row["text"]
         source = ", ".join(str(row[k]) for k in ("source", "licence", "license") if row.get(k))
-        query = Query(text, own, source)
-        length = len(text) * (DENSE if own == "zh" else 1)
-        if own in pools and settings.min_chars < length < settings.max_chars:
-            pools[own][query.id] = query
-    for wanted, queries in pools.items():
-        if not queries:
-            raise UsageError(
-                f"{settings.source}: no query in {wanted!r} of more than {settings.min_chars} and "
-                f"fewer than {settings.max_chars} characters (queries.min_chars, "
-                "queries.max_chars)"
+        query = Query(text, language(row, text), source)
+        length = len(text) * (DENSE if query.lang == "zh" else 1)
+        if not text:
+            dropped.append(without_text(STAGE, row))
+            continue
+        if query.lang not in recipe.langs:
+            reason = "other_language"
+        elif query.id in kept:
+            reason = "duplicate"
+        elif length <= settings.min_chars:
+            reason = "too_short"
+        elif length >= settings.max_chars:
+            reason = "too_long"
+        else:
+            kept[query.id] = query
+            continue
+        dropped.append(Drop.of(STAGE, query.id, reason, text))
+    loaded = Filtered(STAGE, [kept[name] for name in sorted(kept)], dropped)
+    pools = by_language(recipe, loaded)
+    for lang in recipe.langs:
+        if not pools[lang]:
+            bounds = (
+                f"queries.min_chars is {settings.min_chars}, "
+                f"queries.max_chars is {settings.max_chars}"
             )
-    return {lang: [by_id[i] for i in sorted(by_id)] for lang, by_id in pools.items()}
+            raise UsageError(
+                f"{settings.source}: no query in {lang!r}; {why_none(dropped, bounds)}"
+            )
+    return loaded
+
+
+def by_language(recipe: Recipe, loaded: Filtered[Query]) -> dict[str, list[Query]]:
+    return {lang: [q for q in loaded.kept if q.lang == lang] for lang in recipe.langs}
 
 
 def pair(

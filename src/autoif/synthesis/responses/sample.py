@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoif.base.errors import CallFailed
+from autoif.base.language import sentence
 from autoif.base.records import (
     Case,
     Drop,
@@ -100,11 +101,12 @@ class Prompt:
 
 
 def user_message(query: str, verifiers: Sequence[Verifier], soft: Sequence[str] = ()) -> Message:
-    """The query, then each instruction and a full stop: the prompt of every data row."""
-    texts = [t.rstrip(" .。") for t in (*(v.instruction.text for v in verifiers), *soft)]
-    if verifiers[0].instruction.lang == "zh":
-        return Message("user", query + "".join(f"{text}。" for text in texts))
-    return Message("user", " ".join([query, *(f"{text}." for text in texts)]).strip())
+    """The query, then each instruction as a sentence: the prompt of every data row."""
+    lang = verifiers[0].instruction.lang
+    texts = [sentence(t, lang) for t in (*(v.instruction.text for v in verifiers), *soft)]
+    if lang == "zh":
+        return Message("user", query + "".join(texts))
+    return Message("user", " ".join([query, *texts]).strip())
 
 
 @dataclass(frozen=True)
