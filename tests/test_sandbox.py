@@ -39,11 +39,7 @@ def test_one_outcome_per_text_in_order(sandbox: Sandbox) -> None:
         ("def evaluate(r):\n    return 1", Status.TRUE, "returned int"),
         ("def evaluate(r):\n    return x", Status.ERROR, "NameError: name 'x' is not defined"),
         ("x = 1", Status.ERROR, "NameError: no function named 'evaluate'"),
-        (
-            "import requests\n" + GOOD,
-            Status.ERROR,
-            "ModuleNotFoundError: requests is not on the allowlist",
-        ),
+        ("import requests\n" + GOOD, Status.ERROR, "ImportError: requests is not on the allowlist"),
         ("def evaluate(r):\n    while True: pass", Status.TIMEOUT, "CPU limit"),
         ("while True: pass", Status.TIMEOUT, "CPU limit"),
         ("def evaluate(r):\n    return bytes(1 << 30)", Status.MEMORY, "memory limit"),
@@ -208,7 +204,7 @@ def test_a_module_of_the_allowlist_that_is_missing_is_said_to_be(sandbox: Sandbo
     if not missing:
         pytest.skip("all modules for text are installed")
     (said,) = sandbox.evaluate(f"import {missing[0]}\n" + GOOD, ["abc"])
-    assert said == Outcome(Status.ERROR, f"ModuleNotFoundError: {missing[0]} is not installed")
+    assert said == Outcome(Status.ERROR, f"ImportError: {missing[0]} is not installed")
     assert (
         sandbox.evaluate(GUARDED.format(missing[0], "ImportError"), ["x"])[0].status is Status.TRUE
     )

@@ -17,6 +17,8 @@ from typing import Any
 from autoif.sandbox import allowlist, frames
 
 MODULE = "verifier"  # the name under which the source runs
+# To a function the module is missing. To a reader of messages it is not: it may well be installed.
+_Refused = type("ImportError", (ModuleNotFoundError,), {})
 
 
 class Silence(io.TextIOBase):
@@ -97,7 +99,7 @@ class Runner:
         """
         self.move(name)
         why = "not installed" if name in allowlist.TEXT_NAMES else "not on the allowlist"
-        raise ModuleNotFoundError(f"{name} is {why}", name=name)
+        raise _Refused(f"{name} is {why}", name=name)
 
     def move(self, name: str) -> None:
         """End here where a larger profile has this module: the function is run again there."""
