@@ -179,6 +179,15 @@ def test_a_guarded_import_that_is_refused_takes_its_other_way(
     assert sandbox.evaluate(source, ["x"], check_order=True) == [Outcome(Status.TRUE)]
 
 
+def test_a_module_that_is_looked_for_is_not_there(sandbox: Sandbox) -> None:
+    source = (
+        "import importlib.util\n"
+        "def evaluate(r):\n"
+        "    return importlib.util.find_spec('pyphen') is None\n"
+    )
+    assert sandbox.evaluate(source, ["x"]) == [Outcome(Status.TRUE)]
+
+
 @pytest.mark.parametrize(
     ("lines", "says"),
     [

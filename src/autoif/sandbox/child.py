@@ -17,8 +17,6 @@ from typing import Any
 from autoif.sandbox import allowlist, frames
 
 MODULE = "verifier"  # the name under which the source runs
-# To a function the module is missing. To a reader of messages it is not: it may well be installed.
-_Refused = type("ImportError", (ModuleNotFoundError,), {})
 
 
 class Silence(io.TextIOBase):
@@ -93,13 +91,9 @@ class Runner:
         return function  # type: ignore[no-any-return]
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """The last word on imports: what is not loaded is in a larger profile, or nowhere.
-
-        Raises what plain Python raises where a module is missing: a function may expect that.
-        """
+        """The last word on imports: what is not loaded is in a larger profile, or is missing, as in
+        plain Python; a function may have another way then."""
         self.move(name)
-        why = "not installed" if name in allowlist.TEXT_NAMES else "not on the allowlist"
-        raise _Refused(f"{name} is {why}", name=name)
 
     def move(self, name: str) -> None:
         """End here where a larger profile has this module: the function is run again there."""
@@ -165,6 +159,9 @@ class Runner:
 
     def error(self, error: BaseException) -> int:
         try:
+            if type(error) is ModuleNotFoundError and error.name:  # it may well be installed
+                why = "installed" if error.name in allowlist.TEXT_NAMES else "on the allowlist"
+                return self.message(f"ImportError: {error.name} is not {why}")
             return self.message(f"{type(error).__name__}: {error}")
         except BaseException:
             return self.message("an exception that cannot be shown")
