@@ -16,7 +16,7 @@ from autoif.diagnosis.core import PROGRAMS, facts_of, program
 from autoif.diagnosis.flags import clusters
 from autoif.diagnosis.probes import pool
 from autoif.diagnosis.reading import read
-from autoif.sandbox import CHECK_LIMITS, Sandbox
+from autoif.sandbox import CHECK_LIMITS, Limits, Sandbox
 from runs import autoif as command
 from runs import rows, write_rows
 
@@ -325,3 +325,33 @@ def test_planted_verifiers(tmp_path: Path, sandbox: Sandbox) -> None:
     assert len(bad) == len(good) == 60
     assert sum(bad) >= 0.95 * len(bad)
     assert sum(good) <= 0.03 * len(good)
+
+
+# ---- what cannot be read ------------------------------------------------------------------------
+
+BOMBS = {
+    "exhausts the parser": "x = " + "-" * 30_000 + "1\n",
+    "is long": "x = 1\n" * 10_000 + function("response.count('river') > 1"),
+    "is nested": "x = " + "[" * 90 + "]" * 90 + "\n" + function("response.count('river') > 1"),
+    "is no Python": "def evaluate(response:\n",
+    "is over 64 kB": "#" * 70_000 + "\n" + function("response.count('river') > 1"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=list(BOMBS))
+def test_a_bad_sibling_blinds_nobody(sandbox: Sandbox, bomb: str) -> None:
+    """The clock is seen by reading alone, behind whatever stands before it."""
+    clock = function("response.count('river') > 1 and time.time() > 0")
+    honest = function("response.lower().count('river') > 1")
+    alone = diagnose([clock, honest], RIVER, sandbox=sandbox)
+    beside = diagnose([bomb, bomb, bomb, clock, honest], RIVER, sandbox=sandbox)
+    assert "nondeterministic" in alone.checks[0].flags
+    assert [c.flags for c in beside.checks[-2:]] == [c.flags for c in alone.checks]
+
+
+def test_what_cannot_be_read_is_not_taken_for_sound() -> None:
+    """It runs well, and nobody knows what it is made of."""
+    clock = function("response.lower().count('river') > 1 and time.time() > 0")
+    with Sandbox(workers=1, limits=Limits(cpu_seconds=0.3)) as strict:
+        (check,) = diagnose([clock + "x = 1\n" * 10_500], RIVER, sandbox=strict).checks
+    assert check.flags

@@ -92,6 +92,19 @@ def test_state_between_calls_is_exposed(sandbox: Sandbox, source: str) -> None:
     assert said == Outcome(Status.TRUE)
 
 
+def test_a_text_that_spoils_a_transform_spoils_no_other(sandbox: Sandbox) -> None:
+    """It is the text that is to blame, whoever wrote the program: there are no strikes."""
+    source = (
+        "import os\n"
+        "def comply(text):\n"
+        "    if text == 'die': os._exit(0)\n"
+        "    while text == 'loop': pass\n"
+        "    return text\n"
+    )
+    done = sandbox.transform(source, ["die", "die", "a", "loop", "loop", "b", "die"])
+    assert [t.text for t in done] == ["", "", "a", "", "", "b", ""]
+
+
 def test_transform(sandbox: Sandbox) -> None:
     texts = [f"text {i} é" for i in range(150)]
     said = sandbox.transform("def comply(text):\n    return text.upper()", texts)
@@ -143,6 +156,67 @@ def test_modules_and_codecs_that_load_late(sandbox: Sandbox) -> None:
         "import dataclasses as d\n    return d.is_dataclass(d.make_dataclass('A', []))",
     ):
         assert sandbox.evaluate(f"def evaluate(r):\n    {body}", ["x"]) == [Outcome(Status.TRUE)]
+
+
+GUARDED = """
+try:
+    import {0}
+except {1}:
+    {0} = None
+
+def evaluate(response):
+    return {0} is None
+"""
+
+
+@pytest.mark.parametrize("error", ["ImportError", "ModuleNotFoundError"])
+@pytest.mark.parametrize("module", ["pyphen", "requests", "ctypes", "subprocess", "autoif"])
+def test_a_guarded_import_that_is_refused_takes_its_other_way(
+    sandbox: Sandbox, module: str, error: str
+) -> None:
+    """As in plain Python where the module is missing; also if our own code has loaded it."""
+    source = GUARDED.format(module, error)
+    assert sandbox.evaluate(source, ["x"], check_order=True) == [Outcome(Status.TRUE)]
+
+
+def test_a_module_that_is_looked_for_is_not_there(sandbox: Sandbox) -> None:
+    source = (
+        "import importlib.util\n"
+        "def evaluate(r):\n"
+        "    return importlib.util.find_spec('pyphen') is None\n"
+    )
+    assert sandbox.evaluate(source, ["x"]) == [Outcome(Status.TRUE)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("import html, pyphen", "pyphen is not on the allowlist"),
+        ("from pyphen import Pyphen", "pyphen is not on the allowlist"),
+        ("import ctypes.util", "ctypes is not on the allowlist"),
+        ("from ctypes.util import find_library", "ctypes is not on the allowlist"),
+        ("from autoif.sandbox import frames", "autoif is not on the allowlist"),
+        ("import json.nothing", "json.nothing is not on the allowlist"),
+        ("from . import words", "attempted relative import"),
+    ],
+)
+def test_an_import_that_nobody_guards_is_named(sandbox: Sandbox, lines: str, says: str) -> None:
+    within = "def evaluate(r):\n    " + lines + "\n    return True"
+    for source in (lines + "\n" + GOOD, within):
+        (said,) = sandbox.evaluate(source, ["abc"])
+        assert said.status is Status.ERROR
+        assert says in said.detail
+
+
+def test_a_module_of_the_allowlist_that_is_missing_is_said_to_be(sandbox: Sandbox) -> None:
+    missing = [m for m in TEXTUAL if importlib.util.find_spec(m) is None]
+    if not missing:
+        pytest.skip("all modules for text are installed")
+    (said,) = sandbox.evaluate(f"import {missing[0]}\n" + GOOD, ["abc"])
+    assert said == Outcome(Status.ERROR, f"ImportError: {missing[0]} is not installed")
+    assert (
+        sandbox.evaluate(GUARDED.format(missing[0], "ImportError"), ["x"])[0].status is Status.TRUE
+    )
 
 
 def test_large_texts_and_many_of_them(sandbox: Sandbox) -> None:

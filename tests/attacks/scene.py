@@ -174,7 +174,10 @@ class Scene:
         }
 
     def _attack(self, trial: Trial, attack: Attack) -> None:
-        source = attack.armed(str(self.victim), os.getpid())
+        for run in range(attack.runs):
+            self._run(trial, attack, attack.armed(str(self.victim), os.getpid(), run))
+
+    def _run(self, trial: Trial, attack: Attack, source: str) -> None:
         if attack.function == "comply":
             changed = self.sandbox.transform(source, list(attack.texts))
             outcomes = [Outcome(c.status, c.detail) for c in changed]

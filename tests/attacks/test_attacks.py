@@ -13,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from autoif.base.errors import SandboxUnavailable
-from autoif.sandbox import Sandbox
+from autoif.base.records import Outcome, Status
+from autoif.sandbox import Limits, Sandbox
 
 from .corpus import ATTACKS, Attack
-from .scene import LIMITS, Scene, descendants
+from .corpus.loops import THROUGH_PROFILES
+from .scene import BESIDE, LIMITS, Scene, descendants
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,19 @@ def test_corpus_covers_every_family() -> None:
     assert {attack.family for attack in ATTACKS} >= {
         "loop", "compile", "recursion", "memory", "bomb", "spawn", "kill", "signal", "file", "net",
         "syscall", "native", "stdio", "exit", "evil", "forge", "patch", "trick", "graph", "import",
-        "theft", "transform",
+        "residue", "theft", "transform",
     }  # fmt: skip
+
+
+def test_no_profile_begins_a_new_total_limit() -> None:
+    source, texts = THROUGH_PROFILES.source, ["x", "y"]
+    with Sandbox(workers=1, limits=Limits(wall_seconds=9, total_seconds=1)) as sandbox:
+        for beside in BESIDE.values():  # the start of a worker is not the function's time
+            sandbox.evaluate(beside + "def evaluate(r): return True", ["x"])
+        begun = time.monotonic()
+        outcomes = sandbox.evaluate(source, texts, check_order=True)
+        assert time.monotonic() - begun < 2
+    assert outcomes == [Outcome(Status.TIMEOUT, "total limit")] * 2
 
 
 def test_a_killed_host_leaves_nothing(scene: Scene) -> None:

@@ -173,13 +173,14 @@ async def examine(
 
 
 def facts_of(shapes: Sequence[Transformed], habits: Sequence[Transformed]) -> list[Facts]:
-    """What the two programs read in each source; nothing of what one could not read."""
+    """What the two programs read in each source, and whether both could."""
     facts = []
     for hashes, read_ in zip(shapes, habits, strict=True):
         shape = json.loads(hashes.text) if hashes.status is Status.TRUE else ()
         habit = json.loads(read_.text) if read_.status is Status.TRUE else {}
         samples = tuple(map(tuple, habit.pop("samples", ())))
-        facts.append(Facts(shape=shape, samples=samples, **habit))
+        readable = hashes.status is read_.status is Status.TRUE
+        facts.append(Facts(shape=shape, samples=samples, readable=readable, **habit))
     return facts
 
 

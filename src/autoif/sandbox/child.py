@@ -46,7 +46,7 @@ class Runner:
         self.profile = profile
         self.allowed = allowlist.ALLOWED[profile]
         self.opcodes = opcodes
-        self.job = frames.Job(0, 0, 0, 0, 0.0, 0.0, 0.0)
+        self.job = frames.Job(False, 0, 0, 0, 0.0, 0.0, 0.0)
         self.module = ModuleType(MODULE)
         sys.modules[MODULE] = self.module
         self.codes: dict[str, int] = {}
@@ -63,31 +63,26 @@ class Runner:
             results[first + start] = frames.MEMORY
             return
         except BaseException as error:
-            results[first : first + job.calls] = bytes([self.error(error)]) * job.calls
+            results[first : first + job.texts] = bytes([self.error(error)]) * job.texts
             return
-        payload, count = self.payload, job.texts
         results[0] = frames.READY
-        if job.flags & frames.TRANSFORM:
-            self.transform(function, islice(frames.unpack_texts(payload, job), start, None), start)
-            return
-        if start < count:
-            texts = islice(frames.unpack_texts(payload, job), start, None)
-            if not self.calls(function, texts, first + start):
-                return
-            start = count
-        if job.flags & frames.ORDER:
-            # Once more, backwards, in the same process and with other random numbers: what depends
-            # on anything but the text shows.
-            seed(1)
-            texts = islice(frames.unpack_texts(payload, job, backwards=True), start - count, None)
+        texts = islice(frames.unpack_texts(self.payload, job), start, None)
+        if job.transform:
+            self.transform(function, texts, start)
+        else:
             self.calls(function, texts, first + start)
 
     def load(self, job: frames.Job) -> Callable[[str], object]:
         name, source = frames.unpack_source(self.payload, job)
         code = compile(source, f"<{MODULE}>", "exec", dont_inherit=True)
         for imported in allowlist.imports(code, *self.opcodes):
-            if imported.partition(".")[0] not in self.allowed:
-                self.find_spec(imported)
+            if (top := imported.partition(".")[0]) not in self.allowed:
+                self.move(top)
+                # Else an import of what our own code has loaded would succeed.
+                for loaded in [m for m in sys.modules if m.partition(".")[0] == top]:
+                    del sys.modules[loaded]
+        # Other numbers among more texts, or fewer: what draws them by chance shows.
+        seed(job.texts)
         namespace: dict[str, Any] = self.module.__dict__
         exec(code, namespace)
         function = namespace.get(name)
@@ -96,18 +91,21 @@ class Runner:
         return function  # type: ignore[no-any-return]
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """The last word on imports: what is not loaded is in a larger profile, or nowhere."""
-        profile = allowlist.profile_of(name)
-        if profile is not None and profile != self.profile:
-            code = frames.NEEDS + allowlist.PROFILES.index(profile)
-            if code > frames.NEEDS + allowlist.PROFILES.index(self.profile):
-                first = frames.HEADER
-                self.results[first : first + self.job.calls] = bytes([code]) * self.job.calls
-                os._exit(0)
-        raise ImportError(f"{name or 'a relative import'} is not on the allowlist", name=name)
+        """The last word on imports: what is not loaded is in a larger profile, or is missing, as in
+        plain Python; a function may have another way then."""
+        self.move(name)
 
-    def calls(self, function: Callable[[str], object], texts: Iterator[str], at: int) -> bool:
-        """One byte per text from `at` on. False where a MemoryError ended it."""
+    def move(self, name: str) -> None:
+        """End here where a larger profile has this module: the function is run again there."""
+        profile = allowlist.profile_of(name)
+        index = allowlist.PROFILES.index
+        if profile is not None and index(profile) > index(self.profile):
+            first, count = frames.HEADER, self.job.texts
+            self.results[first : first + count] = bytes([frames.NEEDS + index(profile)]) * count
+            os._exit(0)
+
+    def calls(self, function: Callable[[str], object], texts: Iterator[str], at: int) -> None:
+        """One byte per text from `at` on, up to a MemoryError."""
         results = self.results
         try:
             for text in texts:
@@ -126,8 +124,6 @@ class Runner:
                 at += 1
         except MemoryError:
             results[at] = frames.MEMORY
-            return False
-        return True
 
     def other(self, value: object) -> int:
         kind = type(value)
@@ -163,6 +159,9 @@ class Runner:
 
     def error(self, error: BaseException) -> int:
         try:
+            if type(error) is ModuleNotFoundError and error.name:  # it may well be installed
+                why = "installed" if error.name in allowlist.TEXT_NAMES else "on the allowlist"
+                return self.message(f"ImportError: {error.name} is not {why}")
             return self.message(f"{type(error).__name__}: {error}")
         except BaseException:
             return self.message("an exception that cannot be shown")

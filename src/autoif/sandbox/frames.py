@@ -20,7 +20,9 @@ SLOTS, SLOT = 64, 256
 DETAIL = 200  # bytes of an error message, at most
 HEADER = 64  # of results; byte 0: the child's phase
 DETAILS = HEADER + CALLS
-RESULTS = DETAILS + SLOTS * SLOT
+PAGES = 64 << 10  # bytes; every region is a multiple of the largest page of any machine, because
+# what lies in the last page beyond a region's end is shared as well, and is never cleared
+RESULTS = -(-(DETAILS + SLOTS * SLOT) // PAGES) * PAGES
 TEXTS_OUT, TEXT_OUT = 64, 64 << 10
 OUTPUTS = TEXTS_OUT * TEXT_OUT
 SOURCE = 64 << 10  # bytes of source, at most
@@ -34,31 +36,29 @@ SKIP = 16  # added to the code of the last strike for calls that were not made
 NEEDS = 64  # + index of a profile: the function imports what only that profile has
 ERROR = 128  # + slot of the message
 
-ORDER, TRANSFORM = 1, 2  # flags
-
 
 class Job(NamedTuple):
-    """The fixed head of the payload; then name, source, text lengths (u32 each), all texts."""
+    """The fixed head of the payload; then name, source, text lengths (u32 each), all texts.
 
-    flags: int
+    A function can read it. So nothing here says why it is called, or how often it has been.
+    """
+
+    transform: bool
     texts: int  # how many
     memory: int  # bytes a child may take beyond what the zygote has
     strikes: int
     cpu: float  # seconds, per call
     wall: float  # seconds, per call
-    total: float  # seconds, for the whole job
+    total: float  # seconds, for the whole job; what is left of them comes in the REQUEST
     name: int = 0  # bytes; these three are filled in by `pack`
     source: int = 0
     blob: int = 0
 
-    @property
-    def calls(self) -> int:
-        return self.texts * 2 if self.flags & ORDER else self.texts
 
-
-_JOB = struct.Struct("=QQQQdddQQQ")
+_JOB = struct.Struct("=?7xQQQdddQQQ")
 HEAD = _JOB.size
-MESSAGE = struct.Struct("=Qi")  # to the zygote: job, 0; back: job, wait status of the last crash
+REQUEST = struct.Struct("=d")  # to the zygote: seconds for this job
+REPLY = struct.Struct("=i")  # from the zygote: wait status of the last crash
 
 
 def pack(job: Job, name: bytes, source: bytes, texts: Sequence[str]) -> list[bytes]:
@@ -81,7 +81,7 @@ def unpack_source(payload: memoryview, job: Job) -> tuple[str, str]:
     )
 
 
-def unpack_texts(payload: memoryview, job: Job, backwards: bool = False) -> Iterator[str]:
+def unpack_texts(payload: memoryview, job: Job) -> Iterator[str]:
     """The texts one after another: each is cut out when its turn comes, which spares the memory of
     thousands of them, and so the page faults."""
     at = HEAD + job.name + job.source
@@ -89,18 +89,11 @@ def unpack_texts(payload: memoryview, job: Job, backwards: bool = False) -> Iter
     end = at + 4 * job.texts
     lengths = payload[at:end].cast("I")
     blob = str(payload[end : end + job.blob], "utf-8", "surrogatepass")
-    if backwards:
-        stop = len(blob)
-        for length in reversed(lengths):
-            start = stop - length
-            yield blob[start:stop]
-            stop = start
-    else:
-        start = 0
-        for length in lengths:
-            stop = start + length
-            yield blob[start:stop]
-            start = stop
+    start = 0
+    for length in lengths:
+        stop = start + length
+        yield blob[start:stop]
+        start = stop
 
 
 def slot(results: memoryview, index: int) -> str:

@@ -145,6 +145,15 @@ def die_with_parent() -> None:
     _prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
+def renounce() -> None:
+    """For a process that has nothing left to do: every right that it can give away."""
+    drop_bounding_set()
+    become_nobody()
+    no_new_privileges()
+    drop_capabilities()
+    undumpable()
+
+
 def limit_zygote() -> bool:
     """No core files, no locked memory, few descriptors; the first to go when memory is short."""
     for which, most in (
@@ -229,7 +238,7 @@ def _lockdown(program: _Struct, limits: list[tuple[int, _Struct]]) -> Callable[[
     def child(parent: int) -> None:
         try:
             if syscall(close_range, 3, 0xFFFFFFFF, 0) != 0:
-                os.closerange(3, 64)
+                os.closerange(3, 64)  # the zygote has none above
             prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
             if getppid() != parent:
                 end(LOCKDOWN_FAILED)

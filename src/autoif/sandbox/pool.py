@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from autoif.base.errors import SandboxUnavailable
 from autoif.base.records import Outcome, Status
 from autoif.sandbox import frames, syscalls
 from autoif.sandbox.allowlist import PROFILES
-from autoif.sandbox.worker import NOT_RUN, ROOM, Lost, Worker
+from autoif.sandbox.worker import NOT_RUN, OUTCOMES, ROOM, Lost, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,10 @@ class Limits:
 
     cpu_seconds: of one call, on the child's own CPU clock (a busy machine does not shorten it).
     wall_seconds: of one call, looser; for what sleeps.
-    total_seconds: elapsed, for one function on one batch of texts.
+    total_seconds: elapsed, for one function on one batch of texts, however often it is run on it.
     memory_mb: beyond what the warm interpreter has. All workers at once may take workers x this.
-    strikes: after so many timeouts, crashes and MemoryErrors the rest is not run.
+    strikes: after so many timeouts, crashes and MemoryErrors the rest is not run; of a transform
+        all is, since there it is the text that is to blame.
 
     A function that only loops costs strikes x cpu_seconds; honest calls take well under 50 ms.
     """
@@ -43,6 +46,7 @@ class Limits:
     strikes: int = 2
 
 
+COPY = 1000  # characters, at most, of the text that `check_order` adds
 # Wherever a check is judged: synthesis, `verify`, `diagnose`. So a row can be proved again.
 CHECK_LIMITS = Limits()
 # The same for one call; a trainer does not wait as long for a batch.
@@ -74,14 +78,30 @@ def _batches(texts: Sequence[str], most: int) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _agreed(outcomes: list[Outcome]) -> list[Outcome]:
-    """One outcome per text out of those of two runs, the second backwards.
+class _Run(NamedTuple):
+    """One function on one batch."""
+
+    outcomes: list[Outcome]  # per text
+    raw: list[bytes]  # per text, of transforms
+    seconds: float  # left of the total limit
+
+    @property
+    def stopped(self) -> Outcome | None:
+        """The outcome of any further text, where the strikes or the total limit are used up."""
+        last = self.outcomes[-1]
+        return last if last == _TOTAL or last.detail.startswith(NOT_RUN) else None
+
+
+_TOTAL = OUTCOMES[frames.TOTAL]
+
+
+def _agreed(first: Sequence[Outcome], second: Sequence[Outcome]) -> list[Outcome]:
+    """One outcome per text out of those of two runs.
 
     What a busy machine may cause is no proof that a function is nondeterministic.
     """
-    half = len(outcomes) // 2
     agreed = []
-    for one, two in zip(outcomes[:half], reversed(outcomes[half:]), strict=True):
+    for one, two in zip(first, second, strict=True):
         if two.status.machine_dependent and not one.status.machine_dependent:
             agreed.append(two)
         elif one.status is two.status or one.status.machine_dependent:
@@ -138,20 +158,29 @@ class Sandbox:
     ) -> list[Outcome]:
         """One outcome per text of calling `function(text)`, in order.
 
-        check_order: call every text a second time, in reverse; where the two differ the function
-        depends on more than its text, which is an ERROR "nondeterministic".
+        check_order: call every text a second time, in a fresh process, in reverse and among more
+        texts; where the two differ the function depends on more than its text, which is an ERROR
+        "nondeterministic".
         """
-        flags, most = (frames.ORDER, frames.CALLS // 2) if check_order else (0, frames.CALLS)
         outcomes: list[Outcome] = []
-        struck: Outcome | None = None
-        for batch in _batches(texts, most):
-            if struck is not None:
-                outcomes += [struck] * len(batch)
+        stopped: Outcome | None = None
+        for batch in _batches(texts, frames.CALLS - 1):
+            if stopped is not None:
+                outcomes += [stopped] * len(batch)
                 continue
-            results, _ = self._job(flags, function, source, batch)
-            if results[-1].detail.startswith(NOT_RUN):
-                struck = results[-1]
-            outcomes += _agreed(results) if check_order else results
+            run = self._job(False, function, source, batch, self.limits.total_seconds)
+            results, stopped = run.outcomes, run.stopped
+            if check_order and stopped is not None:
+                results = _agreed(results, [stopped] * len(batch))
+            elif check_order:
+                # A copy before an odd number of texts or behind an even one: so each text's place
+                # and their number change from odd to even or back.
+                odd, copy = len(batch) % 2, batch[0][:COPY]
+                order = [copy] * odd + list(reversed(batch)) + [copy] * (1 - odd)
+                run = self._job(False, function, source, order, run.seconds)
+                stopped = run.stopped
+                results = _agreed(results, run.outcomes[odd : odd + len(batch)][::-1])
+            outcomes += results
         return outcomes
 
     def transform(
@@ -159,9 +188,14 @@ class Sandbox:
     ) -> list[Transformed]:
         """What `function(text)`, which returns a text of at most 64 kB, makes of each text."""
         transformed: list[Transformed] = []
+        stopped: Outcome | None = None
         for batch in _batches(texts, frames.TEXTS_OUT):
-            outcomes, raw = self._job(frames.TRANSFORM, function, source, batch)
-            transformed += map(_transformed, outcomes, raw)
+            if stopped is not None:
+                transformed += [_transformed(stopped, b"")] * len(batch)
+                continue
+            run = self._job(True, function, source, batch, self.limits.total_seconds)
+            stopped = run.stopped
+            transformed += map(_transformed, run.outcomes, run.raw)
         return transformed
 
     async def aevaluate(
@@ -196,16 +230,16 @@ class Sandbox:
     # ---- jobs ----------------------------------------------------------------------------------
 
     def _job(
-        self, flags: int, function: str, source: str, texts: Sequence[str]
-    ) -> tuple[list[Outcome], list[bytes]]:
-        """One function on one batch: an outcome per call and, of transforms, the bytes per text."""
+        self, transform: bool, function: str, source: str, texts: Sequence[str], seconds: float
+    ) -> _Run:
+        """Run one function on one batch, in whatever profiles, for so many seconds in all."""
         limits = self.limits
         name, code = (s.encode("utf-8", "surrogatepass") for s in (function, source))
         job = frames.Job(
-            flags=flags,
+            transform=transform,
             texts=len(texts),
             memory=limits.memory_mb << 20,
-            strikes=limits.strikes,
+            strikes=len(texts) if transform else limits.strikes,
             cpu=limits.cpu_seconds,
             wall=limits.wall_seconds,
             total=limits.total_seconds,
@@ -213,25 +247,30 @@ class Sandbox:
         refused = ""
         if len(name) + len(code) > frames.SOURCE:
             refused = f"source over {frames.SOURCE >> 10} kB"
-        elif len(texts) == 1 and len(texts[0].encode("utf-8", "surrogatepass")) > ROOM:
+        # One that is too long stands alone, or beside its copy.
+        elif len(texts) <= 2 and any(len(t.encode("utf-8", "surrogatepass")) > ROOM for t in texts):
             refused = f"text over {ROOM >> 20} MB"
         if refused:
-            return [Outcome(Status.ERROR, refused)] * job.calls, [b""] * job.texts
+            return _Run([Outcome(Status.ERROR, refused)] * job.texts, [b""] * job.texts, seconds)
         profile = self._profiles.get(code, PROFILES[0])
         lost = 0
-        while lost < 2:
+        while lost < 2 and seconds > 0:
             try:
                 with self._borrow(profile) as worker:
-                    crash = worker.run(job, name, code, texts)
+                    begun = time.monotonic()
+                    try:
+                        crash = worker.run(job, seconds, name, code, texts)
+                    finally:  # a wait for a worker does not count
+                        seconds -= time.monotonic() - begun
                     if wanted := worker.wanted_profile(code):
                         profile = wanted
                         self._remember(code, wanted)
                         continue
-                    return worker.read(job, crash)
+                    return _Run(*worker.read(job, crash), seconds)
             except Lost:
                 lost += 1
-        gone = Outcome(Status.CRASH, "the sandbox process was lost twice")
-        return [gone] * job.calls, [b""] * job.texts
+        gone = Outcome(Status.CRASH, "the sandbox process was lost twice") if lost == 2 else _TOTAL
+        return _Run([gone] * job.texts, [b""] * job.texts, seconds)
 
     def _remember(self, source: bytes, profile: str) -> None:
         with self._lock:

@@ -75,7 +75,6 @@ class Worker:
 
     def __init__(self, profile: str) -> None:
         self.profile = profile
-        self.jobs = 0
         self.used = 0
         try:
             self.maps, files = zip(*map(_shared, _REGIONS), strict=True)
@@ -130,8 +129,11 @@ class Worker:
             f"the sandbox cannot hold here: {message.get('error')}; `autoif doctor` says what to do"
         )
 
-    def run(self, job: frames.Job, name: bytes, source: bytes, texts: Sequence[str]) -> int:
-        """Run one job; results and outputs then stand in shared memory. The last crash's status.
+    def run(
+        self, job: frames.Job, seconds: float, name: bytes, source: bytes, texts: Sequence[str]
+    ) -> int:
+        """Run one job, for so long; results and outputs then stand in shared memory. The last
+        crash's status.
 
         Raises Lost where the zygote does not answer in time.
         """
@@ -141,23 +143,21 @@ class Worker:
         for buffer in buffers:
             payload[at : at + len(buffer)] = buffer
             at += len(buffer)
-        if at < self.used:  # nothing of the job before
+        # Nothing of the job before: all that a child can write is cleared, whatever the job was.
+        if at < self.used:
             payload[at : self.used] = bytes(self.used - at)
         self.used = at
         self.results[:] = _BLANK
-        self.jobs += 1
+        self.outputs.madvise(mmap.MADV_REMOVE)
         try:
-            self.control.settimeout(job.total + job.wall + GRACE_SECONDS)
-            self.control.send(frames.MESSAGE.pack(self.jobs, 0))
-            message = self.control.recv(frames.MESSAGE.size)
+            self.control.settimeout(seconds + job.wall + GRACE_SECONDS)
+            self.control.send(frames.REQUEST.pack(seconds))
+            message = self.control.recv(frames.REPLY.size)
         except OSError as error:
             raise Lost from error
-        if len(message) != frames.MESSAGE.size:
+        if len(message) != frames.REPLY.size:
             raise Lost
-        number, crash = frames.MESSAGE.unpack(message)
-        if number != self.jobs:
-            raise Lost
-        return int(crash)
+        return int(frames.REPLY.unpack(message)[0])
 
     def wanted_profile(self, source: bytes) -> str | None:
         """The larger profile that the last job's child asks for, if it does and has a ground to."""
@@ -171,7 +171,7 @@ class Worker:
 
     def read(self, job: frames.Job, crash: int) -> tuple[list[Outcome], list[bytes]]:
         """What the last job left: an outcome per call and, of transforms, the bytes per text."""
-        codes = self.results[frames.HEADER : frames.HEADER + job.calls]
+        codes = self.results[frames.HEADER : frames.HEADER + job.texts]
         table = OUTCOMES
         if max(codes) >= frames.CRASH:
             table = OUTCOMES.copy()
@@ -184,13 +184,12 @@ class Worker:
                     table[code] = Outcome(Status.ERROR, frames.slot(results, index))
             results.release()
         outputs = []
-        if job.flags & frames.TRANSFORM:
+        if job.transform:
             for i, code in enumerate(codes):
                 at = i * frames.TEXT_OUT
                 size = int.from_bytes(self.outputs[at : at + 4], "little")
                 size = min(size, frames.TEXT_OUT - 4) if code == frames.TRUE else 0
                 outputs.append(self.outputs[at + 4 : at + 4 + size])
-            self.outputs.madvise(mmap.MADV_REMOVE)  # nothing of this for the next
         return [table[code] for code in codes], outputs
 
     def close(self) -> None:

@@ -29,16 +29,20 @@ class Zygote:
         self.profile: str = options["profile"]
         self.path: list[str] = options["path"]
         self.opcodes: tuple[int, int] = tuple(options["opcodes"])
-        self.control: int = options["control"]
+        control, payload, results, outputs = inherited = [
+            options[k] for k in ("control", "payload", "results", "outputs")
+        ]
+        self.control = os.dup(control)
         self.parent = _pidfd(options["parent"])
-        payload, results, outputs = (options[k] for k in ("payload", "results", "outputs"))
-        # The maps live for ever; the descriptors under them are closed here and in every child.
         self.payload = memoryview(
             mmap.mmap(payload, frames.PAYLOAD, mmap.MAP_SHARED, mmap.PROT_READ)
         )
         self.map = mmap.mmap(results, frames.RESULTS, mmap.MAP_SHARED)
         self.results = memoryview(self.map)
         self.outputs = memoryview(mmap.mmap(outputs, frames.OUTPUTS, mmap.MAP_SHARED))
+        # What we keep has the lowest numbers there are; the parent's may be of any size.
+        for descriptor in inherited:
+            os.close(descriptor)
         self.layers: dict[str, bool | str] = {}
         self.poller = select.poll()
 
@@ -75,9 +79,10 @@ class Zygote:
     def warm(self) -> None:
         """Run a function of our own here, so that the interpreter learns its way only once."""
         results, outputs = memoryview(bytearray(frames.RESULTS)), memoryview(bytearray(1))
-        job = frames.Job(frames.ORDER, len(_WARM_TEXTS), 0, 1, 1.0, 1.0, 1.0)
+        texts = _WARM_TEXTS * 2
+        job = frames.Job(False, len(texts), 0, 1, 1.0, 1.0, 1.0)
         for source in _WARM * 12:
-            payload = memoryview(b"".join(frames.pack(job, b"evaluate", source, _WARM_TEXTS)))
+            payload = memoryview(b"".join(frames.pack(job, b"evaluate", source, texts)))
             runner = child.Runner(payload, results, outputs, self.profile, self.opcodes)
             runner(frames.unpack_job(payload), 0)
             results[:] = bytes(frames.RESULTS)
@@ -88,7 +93,6 @@ class Zygote:
             self.payload, self.results, self.outputs, self.profile, self.opcodes
         )
         sys.meta_path.append(self.runner)
-        child.seed(0)
         gc.collect()
         jail.trim()
         gc.freeze()
@@ -126,14 +130,14 @@ class Zygote:
 
     def serve(self) -> None:
         """Answer until the parent goes away."""
-        size = frames.MESSAGE.size
+        size = frames.REQUEST.size
         while True:
             self.poll(None)
             message = os.read(self.control, size)
             if len(message) != size:
                 os._exit(0)
-            number, _ = frames.MESSAGE.unpack(message)
-            os.write(self.control, frames.MESSAGE.pack(number, self.job()))
+            (seconds,) = frames.REQUEST.unpack(message)
+            os.write(self.control, frames.REPLY.pack(self.job(seconds)))
 
     def poll(self, timeout_ms: float | None) -> None:
         """Wait for a message. Ends this process, and so its child, with the parent."""
@@ -141,7 +145,7 @@ class Zygote:
         if self.parent in ready or ready.get(self.control, 0) & (select.POLLHUP | select.POLLERR):
             os._exit(0)
 
-    def job(self) -> int:
+    def job(self, seconds: float) -> int:
         """Run the job in the payload to its end; the wait status of its last crash, or 0.
 
         A child ends when all calls are made, after a MemoryError, or when it dies; each such end
@@ -149,8 +153,8 @@ class Zygote:
         """
         job = frames.unpack_job(self.payload)
         results, find = self.results, self.map.find
-        first, end = frames.HEADER, frames.HEADER + job.calls
-        deadline = time.monotonic() + job.total
+        first, end = frames.HEADER, frames.HEADER + job.texts
+        deadline = time.monotonic() + seconds
         me = os.getpid()
         self.lockdown.limit(job.memory, job.total)
         lockdown = self.lockdown.child
@@ -322,7 +326,8 @@ def _become_init() -> None:
     """
     pid = os.fork()
     if pid:
-        os.closerange(3, 64)
+        os.closerange(3, 1 << 20)
+        jail.renounce()
         os.waitpid(pid, 0)
         os._exit(0)
     # Armed only here, where the parent has one thread: the signal comes when the parent's *thread*

@@ -14,6 +14,7 @@ from . import (
     output,
     packages,
     processes,
+    residue,
     theft,
     transforms,
 )
@@ -33,6 +34,7 @@ ATTACKS: tuple[Attack, ...] = tuple(
         objects,
         graphs,
         packages,
+        residue,
         theft,
         transforms,
     )

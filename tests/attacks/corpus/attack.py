@@ -21,6 +21,8 @@ class Attack:
     source: the code; `@VICTIM@` and `@HOST@` stand for a file and a process id of the host.
     never: verdicts that would mean it got through. An attacker may forge his own verdict (that is
         `return True` by other means), so for most any verdict will do.
+    runs: in so many jobs, for what one leaves to the next. `@RUN@` stands for which: so each is
+        another function.
     function: `evaluate` is run by Sandbox.evaluate, `comply` by Sandbox.transform.
     """
 
@@ -30,9 +32,11 @@ class Attack:
     never: frozenset[Status] = ANYTHING
     function: str = "evaluate"
     texts: tuple[str, ...] = TEXTS
+    runs: int = 1
 
-    def armed(self, victim: str, host: int) -> str:
-        return self.source.replace("@VICTIM@", victim).replace("@HOST@", str(host))
+    def armed(self, victim: str, host: int, run: int = 0) -> str:
+        source = self.source.replace("@VICTIM@", victim).replace("@HOST@", str(host))
+        return source.replace("@RUN@", str(run))
 
 
 # Most attacks need a module that no allowlist would grant. These are the usual ways round one.
@@ -132,6 +136,9 @@ _SYSCALLS = {  # name: (x86-64, aarch64)
     "bpf": (321, 280),
     "capset": (126, 91),
     "chroot": (161, 51),
+    "clock_getres": (229, 114),
+    "clock_gettime": (228, 113),
+    "clock_nanosleep": (230, 115),
     "clone": (56, 220),
     "clone3": (435, 435),
     "close_range": (436, 436),
@@ -144,6 +151,9 @@ _SYSCALLS = {  # name: (x86-64, aarch64)
     "fanotify_init": (300, 262),
     "fcntl": (72, 25),
     "ftruncate": (77, 46),
+    "futex": (202, 98),
+    "getpid": (39, 172),
+    "gettid": (186, 178),
     "inotify_init1": (294, 26),
     "io_setup": (206, 0),
     "io_uring_setup": (425, 425),
@@ -176,6 +186,7 @@ _SYSCALLS = {  # name: (x86-64, aarch64)
     "process_vm_writev": (311, 271),
     "ptrace": (101, 117),
     "remap_file_pages": (216, 234),
+    "rseq": (334, 293),
     "rt_sigaction": (13, 134),
     "rt_sigqueueinfo": (129, 138),
     "sched_setaffinity": (203, 122),

@@ -128,6 +128,54 @@ ATTACKS = [
         return granted({nr("mprotect")}, place, 4096, 7)
         """,
     ),
+    reach(
+        "syscall",
+        "clocks-of-others",
+        f"""
+        # The CPU clock of any process needs no right, and tells when it works.
+        clocks = [(~pid << 3) | kind for pid in range(1, 99) for kind in (0, 2, 3, 6)]
+        calls = {nr("clock_gettime"), nr("clock_getres"), nr("clock_nanosleep")}
+        room = grab("ctypes").create_string_buffer(64)
+        return any(granted(call, clock, room, room, room) for call in calls for clock in clocks)
+        """,
+    ),
+    reach(
+        "syscall",
+        "futex-operations",
+        f"""
+        # All but wait and wake: locks that know their owner, requeue, wake-and-modify.
+        word = grab("ctypes").create_string_buffer(64)
+        odd = [op for op in range(2, 128) if op not in (9, 10)]
+        return any(granted({nr("futex")}, word, op | flags, 0, 0, word, 0)
+                   for op in odd for flags in (0, 128, 256, 384))
+        """,
+    ),
+    reach(
+        "syscall",
+        "futex-owned-by-others",
+        f"""
+        # FUTEX_LOCK_PI on a word that names another task as its owner.
+        word = grab("ctypes").create_string_buffer(8)
+        for owner in range(1, 99):
+            word.value = owner.to_bytes(2, "little")
+            if granted({nr("futex")}, word, 6 | 128, 0, word):
+                return True
+        return False
+        """,
+    ),
+    reach(
+        "syscall",
+        "mremap-flags",
+        f"""
+        page, _ = syscall({nr("mmap")}, 0, 8192, 3, 0x22, -1, 0)
+        return any(granted({nr("mremap")}, page, 4096, 4096, flags, page + 4096)
+                   for flags in range(2, 16))
+        """,
+    ),
+    call("rseq", "grab('ctypes').create_string_buffer(64), 32, 0, 0"),
+    call("sigaltstack", "0, 0"),
+    call("getpid"),
+    call("gettid"),
     reach("syscall", "negative", "return granted(-1)"),
     reach(
         "syscall", "beyond-the-table", "return any(granted(number) for number in range(470, 1100))"

