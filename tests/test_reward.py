@@ -132,15 +132,16 @@ def test_what_is_slow_gives_no_reward_and_takes_none() -> None:
 def test_calls_of_one_sample_from_threads_and_loops_take_nothing_from_one_another() -> None:
     """Two of five loop: every check on its own, and one check on these texts alone."""
     some = "def evaluate(response):\n    while 'loop' in response:\n        pass\n    return True"
-    settings = reward.RewardSettings(deadline=1.0)
-    asked = [
+    settings = reward.RewardSettings(deadline=2.0)
+    asked: list[tuple[str, list[dict[str, Any]]]] = [
         (f"loop {n}" if n % 5 == 0 else f"text {n}",
          students.verifiers(f"{ENDLESS}  # {n}" if n % 5 == 1 else some))
         for n in range(40)
     ]  # fmt: skip
 
-    async def of_loop(part: list[Any]) -> list[float | None]:
-        return list(await asyncio.gather(*(reward.ascore(*one, settings=settings) for one in part)))
+    async def of_loop(part: list[tuple[str, list[dict[str, Any]]]]) -> list[float | None]:
+        calls = (reward.ascore(text, row, settings) for text, row in part)
+        return list(await asyncio.gather(*calls))
 
     with ThreadPoolExecutor(12) as threads:
         loops = [threads.submit(asyncio.run, of_loop(asked[n:20:2])) for n in (0, 1)]

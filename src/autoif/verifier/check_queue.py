@@ -20,14 +20,13 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from autoif.base.records import Outcome, Status
-from autoif.sandbox import REWARD_LIMITS, Limits, Sandbox
-from autoif.sandbox.frames import CPU as CPU_CODE
+from autoif.sandbox import REWARD_LIMITS, Limits, Sandbox, frames
 from autoif.sandbox.worker import NOT_RUN, OUTCOMES
 
 # Honest calls take well under that. Strikes have no end, so that a text on which a check loops
 # takes no verdict from the texts that came with it.
-FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=0.5, total_seconds=1.0, strikes=1 << 30)
-CPU = OUTCOMES[CPU_CODE].detail
+FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=1.0, total_seconds=2.0, strikes=1 << 30)
+CPU, TOTAL = OUTCOMES[frames.CPU].detail, OUTCOMES[frames.TOTAL].detail
 MOST_STRIKES = 8  # of a check in the fast lane, with no verdict between
 REMEMBERED = 4096  # sources with strikes
 
@@ -39,6 +38,7 @@ class _Request:
     """The texts that one caller wants judged by one check."""
 
     missing: set[str]
+    cut: set[str] = field(default_factory=set)  # of these, those that the fast lane cut off
     outcomes: Outcomes = field(default_factory=dict)
     future: Future[Outcomes] = field(default_factory=Future)
     expires: float = inf  # on the monotonic clock; infinite while no worker has taken it
@@ -157,34 +157,41 @@ class CheckQueue:
                 taken[text] = living
             for request in living:
                 request.expires = min(request.expires, now + self.deadline)
-        return source, taken
+        # What was cut off comes last: it might use up the strikes of what was only late.
+        order = sorted(taken, key=lambda text: any(text in r.cut for r in taken[text]))
+        return source, {text: taken[text] for text in order}
 
     def _judged(
         self, lane: _Lane, source: str, waiting: Waiting, outcomes: Mapping[str, Outcome]
     ) -> None:
         """What concluded is answered; what the fast lane cut off waits again."""
-        late = {text for text, o in outcomes.items() if o.status is Status.TIMEOUT}
-        unrun = {text for text in late if outcomes[text].detail.startswith(NOT_RUN)}
+        late = [text for text, o in outcomes.items() if o.status is Status.TIMEOUT]
+        # Its turn had not come, or the time of the batch ran out just then.
+        unrun = [t for t in late if outcomes[t].detail.startswith((NOT_RUN, TOTAL))]
+        cut = [text for text in late if text not in unrun]
         if len(late) == len(outcomes):
-            self._strike(source, [outcomes[text].detail for text in late - unrun])
+            # More for what takes time without taking CPU.
+            of_cpu = sum(outcomes[text].detail == CPU for text in cut)
+            self._strike(source, of_cpu or MOST_STRIKES // 4)
         elif lane is self._fast or not late:
             self._strikes.pop(source, None)
         if lane is self._slow:
-            late = set()
+            late = []
         else:
+            for text in cut:
+                for request in waiting[text]:
+                    request.cut.add(text)
             again = self._slow if self._is_slow(source) else self._fast
-            self._add(self._slow, source, {text: waiting[text] for text in late - unrun})
+            self._add(self._slow, source, {text: waiting[text] for text in cut})
             self._add(again, source, {text: waiting[text] for text in unrun})
-        for text in outcomes.keys() - late:
+        for text in outcomes.keys() - set(late):
             for request in waiting[text]:
                 request.settle(text, outcomes[text])
 
     def _is_slow(self, source: str) -> bool:
         return self._strikes.get(source, 0) >= MOST_STRIKES
 
-    def _strike(self, source: str, details: list[str]) -> None:
-        """One for each text; more for what takes time without taking CPU."""
-        strikes = sum(1 if detail == CPU else MOST_STRIKES // 2 for detail in details)
+    def _strike(self, source: str, strikes: int) -> None:
         self._strikes[source] = self._strikes.get(source, 0) + strikes
         if len(self._strikes) > REMEMBERED:
             del self._strikes[next(iter(self._strikes))]
