@@ -155,7 +155,8 @@ def _verify(args: argparse.Namespace) -> int:
     elif not args.quiet:
         note(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
         if args.rows:
-            same = ", ".join(f"{rows:,} with {n}" for n, rows in sorted(counts.levels.items()))
+            levels = sorted((+counts.levels).items())
+            same = ", ".join(f"{rows:,} with {n}" for n, rows in levels)
             note(f"rows whose verdicts were reproduced, by number of constraints: {same or 0}")
         if counts.unclaimed:
             note(
