@@ -25,7 +25,8 @@ TABLES = {"run/recipe.py"}  # a table of keys and one of presets, to be looked u
 FLOORS: list[tuple[str, ...]] = [
     ("base",),
     ("store", "sandbox", "constraints"),
-    ("models", "verifier"),
+    ("models",),
+    ("verifier",),
     ("diagnosis",),
     ("run",),
     ("synthesis", "clean", "train", "evals", "report"),

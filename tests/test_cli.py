@@ -343,11 +343,14 @@ def test_verify_gives_the_rows_that_the_design_names(tmp_path: Path, capsys: Cap
     responses = write_rows(tmp_path / "r.jsonl", [{"id": "v", "responses": ["a", "b", ""]}])
     args = ["verify", "--verifiers", str(verifiers), "--responses", str(responses)]
     out = tmp_path / "out.jsonl"
-    assert main([*args, "--out", str(out), "--quiet"]) == 0
+    why = "ERROR: ZeroDivisionError: division by zero"
+    assert main([*args, "--out", str(out)]) == 0
+    assert f"no verdict, 1 times: {why}\n" in capsys.readouterr().err
+    assert told(capsys, *args, "--out", out)["reasons"] == {why: 1}
     wanted = [
-        {"fraction": 1.0, "outcomes": ["TRUE", "TRUE"]},
-        {"fraction": 0.5, "outcomes": ["FALSE", "TRUE"]},
-        {"fraction": 0.0, "outcomes": ["FALSE", "ERROR"]},
+        {"fraction": 1.0, "outcomes": ["TRUE", "TRUE"], "reasons": ["", ""]},
+        {"fraction": 0.5, "outcomes": ["FALSE", "TRUE"], "reasons": ["", ""]},
+        {"fraction": 0.0, "outcomes": ["FALSE", "ERROR"], "reasons": ["", why]},
     ]
     assert rows(out) == [{"id": "v", "verdicts": wanted}]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -279,6 +280,21 @@ def test_the_command(tmp_path: Path) -> None:
     assert all("accept_all" in r["flags"] for r in found)
     assert found[0]["checks"][0]["accepts"] == 1.0
     assert "accept_all 2" in done.err
+
+
+def test_a_function_that_fails_says_why() -> None:
+    checks = [
+        "def evaluate(r):\n    return re.search('a', r)",
+        "def evaluate(r:\n",
+        function("True"),
+    ]
+    found = diagnose(checks)
+    name, syntax, none = (check.reason for check in found.checks)
+    assert name == "ERROR: NameError: name 're' is not defined"
+    assert syntax.startswith("ERROR: SyntaxError: ")
+    assert syntax.endswith(f"; this is Python {platform.python_version()}")
+    assert none == ""
+    assert "fails" in found.checks[0].flags
 
 
 @pytest.mark.parametrize(

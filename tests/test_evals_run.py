@@ -25,6 +25,7 @@ from autoif.evals.harness import HARNESS, evaluate_in_harness, from_harness
 from autoif.evals.humaneval import program
 from autoif.models.scripted import ScriptedBackend
 from autoif.sandbox import Limits, Sandbox
+from autoif.sandbox.frames import HEADER, TRUE
 
 PROMPTS: list[dict[str, Any]] = [
     {
@@ -433,7 +434,46 @@ def test_all_humaneval_references_pass(data_dir: Path) -> None:
 def test_humaneval_body_ends_where_other_code_begins() -> None:
     source = program("def f(x):\n", "    return x\n\nprint(f(1))\n", "def check(c): ...", "f")
     assert "print" not in source
-    assert source.endswith("return True\n")
+
+
+def test_humaneval_is_not_passed_by_what_looks_equal_or_leaves_early(tmp_path: Path) -> None:
+    prompt = "def f(x):\n"
+    task = {
+        "task_id": "t", "prompt": prompt, "entry_point": "f",
+        "test": "def check(candidate):\n    assert candidate(1) == [1, {'a': True}]\n"
+        "    assert candidate(0) is None\n",
+    }  # fmt: skip
+    passing = (
+        "    return [x, {'a': bool(x)}] if x else None",
+        "    import collections, numpy\n"
+        "    if not x: return None\n"
+        "    return [numpy.int64(x), collections.defaultdict(int, a=numpy.bool_(True))]",
+    )
+    # The verdict of this very call, as what is hostile would write it, and away.
+    byte = (
+        "    import os, sys\n    frame = sys._getframe()\n"
+        "    while frame:\n"
+        "        results = getattr(frame.f_locals.get('self'), 'results', None)\n"
+        "        if results is not None:\n"
+        f"            results[{HEADER}] = {TRUE}\n"
+        "            os._exit(0)\n"
+        "        frame = frame.f_back"
+    )
+    equal = "        __eq__ = lambda self, other: True\n    return E()"
+    failing = (
+        f"    class E:\n{equal}",
+        f"    class E(int):\n{equal}",
+        f"    class E(list):\n{equal}",
+        "    raise SystemExit(0)",
+        "    __import__('os')._exit(0)",
+        byte,
+    )
+    rows = [{"key": "t", "response": body} for body in passing + failing]
+    data = tmp_path / "tasks.jsonl"
+    data.write_text(json.dumps(task))
+    scores = evaluate("humaneval", responses=rows, data=data)
+    assert scores.verdicts[0]["passed"] == [True] * len(passing) + [False] * len(failing)
+    assert scores.verdicts[0]["detail"][-1] == "ERROR: it ended before its tests"
 
 
 # ---- elsewhere ---------------------------------------------------------------------------------

@@ -35,8 +35,8 @@ def row(query: str, response: str, family: str = "length", instruction: str = "B
             {"role": "user", "content": f"{query} {instruction}"},
             {"role": "assistant", "content": response},
         ],
-        "query": query,
-        "instruction": instruction,
+        "query_text": query,
+        "instruction_text": instruction,
         "family": family,
         "benchmark_type": "",
         "instruction_ids": [content_id(instruction)],
@@ -249,8 +249,8 @@ def test_a_run_counts_what_its_last_step_took(tmp_path: Path) -> None:
 def test_queries_keep_their_source_in_every_file(smoke: Path) -> None:
     made = autoif.Result(smoke)
     for found in (made.sft_rows(), made.dpo_rows(), made.rlvr_rows()):
-        assert all(r["source"] == ("autoif, Apache-2.0" if r["query"] else "") for r in found)
-    assert any(r["query"] for r in made.dpo_rows())
+        assert all(r["source"] == ("autoif, Apache-2.0" if r["query_text"] else "") for r in found)
+    assert any(r["query_text"] for r in made.dpo_rows())
 
 
 def test_a_wrong_file_is_heard_of_before_anything_is_asked(tmp_path: Path) -> None:

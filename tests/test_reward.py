@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
+import os
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
@@ -56,8 +60,34 @@ def test_what_no_check_concluded_on_is_no_reward() -> None:
     assert rewards([], []) == []
 
 
+NO_COMMA = "def evaluate(response):\n    return ',' not in response"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "\n\t\u3000", "<|im_end|>", " <|im_end|>\n<|endoftext|>", "</s>", "<\uff5cend\uff5c>",
+     "<think>no commas, then</think>\n", "no commas, then</think>", "<think>no end of it"],
+)  # fmt: skip
+def test_an_empty_answer_earns_nothing(text: str) -> None:
+    row = students.verifiers(NO_COMMA)
+    assert rewards([text, students.assistant(text)], [row] * 2) == [0.0, 0.0]
+    assert rewards([text], [row], partial=False) == [0.0]
+    assert reward.score(text, row) == 0.0
+    assert reward.holds(text, row) == [False]
+    assert reward.score(text, []) is None
+
+
+def test_reasoning_and_end_tokens_are_no_part_of_the_answer() -> None:
+    row = students.verifiers(NO_COMMA)
+    thought = "<think>One, two.</think>\nThree."
+    assert rewards([thought], [row]) == [1.0]
+    assert rewards([thought], [row], keep_reasoning=True) == [0.0]
+    ends = students.verifiers("def evaluate(response):\n    return response.endswith('.')")
+    assert rewards(["Three.<|im_end|>\n", "Three <|im_end|>."], [ends] * 2) == [1.0, 1.0]
+
+
 def test_what_was_not_said_is_no_reward_and_parts_are_joined() -> None:
-    no_comma = students.verifiers("def evaluate(response):\n    return ',' not in response")
+    no_comma = students.verifiers(NO_COMMA)
     silent: list[Any] = [None, [], [{"role": "assistant", "content": None}]]
     assert rewards(silent, [no_comma] * 3) == [None] * 3
     parts = [{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"text": ", b"}]}]
@@ -71,6 +101,15 @@ def test_rows_without_verifiers_get_none_and_missing_rows_are_an_error() -> None
         rewards(["yes", "yes"], [row])
 
 
+@pytest.mark.parametrize("least", [0, -1, True, "0.5", float("nan")])
+def test_a_row_cannot_lower_its_bar_to_nothing(least: Any) -> None:
+    row = [{"checks": [YES], "min_fraction": least}]
+    with pytest.raises(UsageError, match="above 0 and up to 1"):
+        rewards(["no"], [row])
+    with pytest.raises(UsageError, match="row 1: verifiers are a list"):
+        rewards(["no"], ["[]"])
+
+
 def test_a_verifier_accepts_from_its_least_fraction_on() -> None:
     half = [{"checks": [YES, LONG], "min_fraction": 0.5}]
     whole = [{"checks": [YES, LONG], "min_fraction": 1.0}]
@@ -78,16 +117,132 @@ def test_a_verifier_accepts_from_its_least_fraction_on() -> None:
     assert rewards(["yes"], [[{"checks": [YES, LONG], "min_fraction": None}]]) == [1.0]
 
 
-def test_the_deadline_holds_whatever_a_function_does() -> None:
-    rows = [students.verifiers(YES)] + [
-        students.verifiers(ENDLESS + f"  # {n}") for n in range(40)
-    ]  # each would use its own half second, twice
-    begun = time.perf_counter()
-    found = rewards(["yes"] * 41, rows, deadline=2.0)
-    assert time.perf_counter() - begun < 4
-    assert found[0] == 1.0
-    assert found[1:] == [None] * 40
-    assert rewards(["yes"], [students.verifiers(YES)], deadline=2.0) == [1.0]  # and goes on
+SLEEPS = "import time\ndef evaluate(response):\n    time.sleep(99)\n    return True"
+
+
+def test_what_is_slow_gives_no_reward_and_takes_none() -> None:
+    """Checks that loop, sleep or fail stand before the honest ones, more than there are workers."""
+    slow = [f"{source}  # {n}" for n in range(4) for source in (ENDLESS, SLEEPS)]
+    rows = [students.verifiers(source) for source in (*slow, YES, YES)]
+    rewarded = rewards(["yes"] * 9 + ["no"], rows, deadline=1.0)
+    assert rewarded == [None] * 8 + [1.0, 0.0]
+    assert rewards(["yes"] * 9 + ["no"], rows, deadline=1.0) == rewarded  # known to be slow
+
+
+def test_calls_of_one_sample_from_threads_and_loops_take_nothing_from_one_another() -> None:
+    """Two of five loop: every check on its own, and one check on these texts alone."""
+    some = "def evaluate(response):\n    while 'loop' in response:\n        pass\n    return True"
+    settings = reward.RewardSettings(deadline=2.0)
+    asked: list[tuple[str, list[dict[str, Any]]]] = [
+        (f"loop {n}" if n % 5 == 0 else f"text {n}",
+         students.verifiers(f"{ENDLESS}  # {n}" if n % 5 == 1 else some))
+        for n in range(40)
+    ]  # fmt: skip
+
+    async def of_loop(part: list[tuple[str, list[dict[str, Any]]]]) -> list[float | None]:
+        calls = (reward.ascore(text, row, settings) for text, row in part)
+        return list(await asyncio.gather(*calls))
+
+    with ThreadPoolExecutor(12) as threads:
+        loops = [threads.submit(asyncio.run, of_loop(asked[n:20:2])) for n in (0, 1)]
+        single = [threads.submit(reward.score, *one, settings) for one in asked[20:]]
+        done = [f.result() for f in single]
+        even, odd = (loop.result() for loop in loops)
+    rewarded = [r for pair in zip(even, odd, strict=True) for r in pair] + done
+    assert rewarded == [None if n % 5 < 2 else 1.0 for n in range(40)]
+
+
+def test_calls_that_arrive_together_are_judged_as_a_batch() -> None:
+    """The function counts how often its process has called it."""
+    counts = "N = []\ndef evaluate(response):\n    N.append(1)\n    return len(N) > 1"
+
+    async def at_once() -> list[float | None]:
+        calls = (reward.ascore(f"text {n}", students.verifiers(counts)) for n in range(100))
+        return list(await asyncio.gather(*calls))
+
+    assert asyncio.run(at_once()).count(0.0) < 20
+
+
+def test_a_text_on_which_memory_ends_takes_nothing_from_the_others() -> None:
+    check = (
+        "def evaluate(response):\n    return len(bytearray(1 << 40 if 'x' in response else 1)) == 1"
+    )
+    texts = ["x1", "x2", "x3", "a", "b"]
+    assert rewards(texts, [students.verifiers(check)] * 5) == [None] * 3 + [1.0] * 2
+
+
+def test_a_call_that_is_given_up_leaves_the_others_their_rewards() -> None:
+    async def abandon() -> float | None:
+        slow = asyncio.create_task(reward.ascore("yes", students.verifiers(ENDLESS)))
+        await asyncio.sleep(0)
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+        return await reward.ascore("yes", students.verifiers(YES))
+
+    assert asyncio.run(abandon()) == 1.0
+
+
+def test_which_constraint_fails() -> None:
+    row = students.verifiers(YES, LONG, RAISES)
+    assert reward.holds(students.assistant("yes"), row) == [True, False, None]
+    assert asyncio.run(reward.aholds("yes", row)) == [True, False, None]
+    strict = reward.RewardSettings(partial=False)
+    assert (reward.score("yes", row), reward.score("yes", row, strict)) == (None, 0.0)
+
+
+def test_a_reward_can_be_sent_to_another_process() -> None:
+    function = pickle.loads(pickle.dumps(reward.reward_function(partial=False)))
+    assert inspect.iscoroutinefunction(function)
+    assert function.__name__ == "verifier_reward"
+    both = students.verifiers(YES, LONG)
+    assert asyncio.run(function(prompts=[""], completions=["yes"], verifiers=[both])) == [0.0]
+
+
+FORKS = """
+import os, signal, sys, threading, time
+from autoif.base.records import Check
+from autoif.verifier import reward, verify
+SOURCE = "def evaluate(response):\\n    return True"
+ROW = [{"checks": [SOURCE]}]
+def judge():
+    assert reward.score("x", ROW) == 1.0
+    assert verify.verify([Check(SOURCE)], ["x"])[0].fraction == 1.0
+threads = [threading.Thread(target=judge) for _ in range(2)]
+[thread.start() for thread in threads]
+children = []
+for _ in range(4):
+    if (pid := os.fork()) == 0:
+        signal.alarm(60)
+        judge()
+        os._exit(0)
+    children.append(pid)
+    time.sleep(0.05)
+sys.exit(any([os.waitpid(pid, 0)[1] for pid in children]))
+"""
+
+
+def test_a_process_forked_while_a_sandbox_starts_judges_on_its_own() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS], capture_output=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+
+
+@pytest.mark.parametrize("name", ["AUTOIF_REWARD_WORKERS", "AUTOIF_REWARD_DEADLINE"])
+def test_settings_of_the_environment(name: str) -> None:
+    """Both are read when the first reward is asked for."""
+    code = (
+        "from autoif.verifier.reward import score\n"
+        "source = 'def evaluate(response):\\n    while True: pass'\n"
+        "print(score('yes', [{'checks': [source]}]))"
+    )
+    for value, answer in (("1", "None"), ("many", f"{name}=many: it has to be a number above 0")):
+        environment = os.environ | {"AUTOIF_REWARD_DEADLINE": "1", name: value}
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+        )
+        assert answer in ran.stdout + ran.stderr
 
 
 def test_the_signature_is_what_trl_calls() -> None:
@@ -107,7 +262,7 @@ def test_the_signature_is_what_trl_calls() -> None:
         )
     )
     assert done == [1.0]
-    assert logged.keys() == {"verifier/seconds", "verifier/unscored"}
+    assert logged.keys() == {"verifier/seconds", "verifier/unscored", "verifier/empty"}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -188,6 +343,43 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
     assert len(found.rows) == 3
     assert found.dropped == {"verifier does not compile": 3, "empty": 1}
     assert found.account() == "3 rows, 1 left out (empty), 3 left out (verifier does not compile)"
+
+
+ANSWER = students.assistant("a b c")
+SEVERAL = students.user("Hello.") + students.assistant("Hi.") + students.user("Say a b c.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Say a b c.", "chosen": students.user("Say a b c.") + ANSWER},
+        {"prompt": students.user("Say a b c."), "chosen": ANSWER[0]},
+        {"prompt": [{"role": "system", "content": "s"}, *students.user("Say a b c.")],
+         "chosen": students.user("Say a b c. ") + ANSWER},
+        {"prompt": SEVERAL, "chosen": SEVERAL + ANSWER},
+    ],
+)  # fmt: skip
+def test_a_preference_holds_its_prompt_once(tmp_path: Path, row: dict[str, Any]) -> None:
+    file = students.write(tmp_path / "dpo.jsonl", [row | {"rejected": "d"}])
+    (found,) = data.load("dpo", [str(file)]).rows
+    assert found["chosen"] == ANSWER
+    assert found["prompt"][-1]["content"] == "Say a b c."
+
+
+def test_a_preference_that_is_another_conversation_is_refused(tmp_path: Path) -> None:
+    row = {"prompt": "a", "chosen": students.user("b") + students.assistant("c"), "rejected": "d"}
+    with pytest.raises(UsageError, match=r'rows.jsonl:1: "chosen" is a conversation that does not'):
+        data.load("dpo", [str(students.write(tmp_path / "rows.jsonl", [row]))])
+    whole = {"prompt": "Say a b.", "chosen": "Say a b. Yes: a b.", "rejected": "Say a b. No."}
+    with pytest.raises(UsageError, match=r"1 left out \(both replies begin with the prompt\)"):
+        data.load("dpo", [str(students.write(tmp_path / "rows.jsonl", [whole]))])
+
+
+def test_rows_with_a_low_bar_are_counted(tmp_path: Path) -> None:
+    rows = students.rlvr_rows(2, YES)
+    rows[0]["verifiers"][0]["min_fraction"] = 0.2
+    found = data.load("grpo", [str(students.write(tmp_path / "rlvr.jsonl", rows))])
+    assert found.account() == "2 rows, 1 that ask for less than half of a verifier's checks"
 
 
 def test_a_run_directory_gives_the_file_of_the_method(tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def test_cases_by_either_name_with_labels_or_words_for_them(
     assert parse_verifier(row(cases=[case]), "f:1").cases == (Case("a", True, "user"),)
 
 
-@pytest.mark.parametrize("value", [True, "0.5", -0.1, 1.5, float("nan"), [1]])
-def test_a_min_fraction_is_a_number_from_0_to_1(value: object) -> None:
-    with pytest.raises(UsageError, match='f:1: "min_fraction" has to be a number from 0 to 1'):
+@pytest.mark.parametrize("value", [True, "0.5", 0, 0.0, -0.1, 1.5, float("nan"), [1]])
+def test_a_min_fraction_is_a_number_above_0_and_up_to_1(value: object) -> None:
+    with pytest.raises(UsageError, match='f:1: "min_fraction" has to be a number above 0'):
         parse_verifier(row(min_fraction=value), "f:1")
     assert parse_verifier(row(min_fraction=1), "f:1").min_fraction == 1.0
 

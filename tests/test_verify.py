@@ -131,16 +131,18 @@ def test_files_joined_by_id_in_the_order_of_the_responses(tmp_path: Path, sandbo
     counts = verify_files(verifiers, responses, out.append, sandbox=sandbox)
     said = [json.loads(line) for line in out]
     assert [row["id"] for row in said] == [row["id"] for row in rows]
+    missing = "ERROR: NameError: name 'missing' is not defined"
     assert said[0] == {
         "id": "a",
         "verdicts": [
-            {"fraction": 0.5, "outcomes": ["TRUE", "ERROR"]},
-            {"fraction": 0.0, "outcomes": ["FALSE", "ERROR"]},
+            {"fraction": 0.5, "outcomes": ["TRUE", "ERROR"], "reasons": ["", missing]},
+            {"fraction": 0.0, "outcomes": ["FALSE", "ERROR"], "reasons": ["", missing]},
         ],
     }
-    assert said[1]["verdicts"][1] == {"fraction": 1.0, "outcomes": ["TRUE"]}
+    assert said[1]["verdicts"][1] == {"fraction": 1.0, "outcomes": ["TRUE"], "reasons": [""]}
     assert (counts.rows, counts.texts, counts.unscored) == (40, 80, 0)
     assert sum(counts.outcomes.values()) == 20 * 2 * 2 + 20 * 2
+    assert counts.reasons == {missing: 40}
 
 
 @pytest.mark.parametrize(
@@ -230,8 +232,101 @@ def test_rows_are_derived_again_from_the_code_they_carry(tmp_path: Path, sandbox
     )
     out: list[bytes] = []
     counts = verify_rows(rows, out.append, sandbox=sandbox)
-    assert [json.loads(line)["agrees"] for line in out] == [True, False, True, False, True]
-    assert (counts.rows, counts.agreed, counts.disagreed) == (5, 5, 2)
-    assert json.loads(out[0])["texts"]["response"][0] == {"fraction": 1.0, "outcomes": ["TRUE"]}
+    assert [json.loads(line)["agrees"] for line in out] == [True, False, True, False, None]
+    assert (counts.rows, counts.agreed, counts.disagreed, counts.unclaimed) == (5, 4, 2, 1)
+    first = {"fraction": 1.0, "outcomes": ["TRUE"], "reasons": [""]}
+    assert json.loads(out[0])["texts"]["response"][0] == first
     with pytest.raises(UsageError, match=r"bad\.jsonl:1: "):
         verify_rows(lines(tmp_path / "bad.jsonl", {"messages": []}), sandbox=sandbox)
+
+
+def agreement(tmp_path: Path, sandbox: Sandbox, row: dict[str, Any], *checks: Check) -> bool | None:
+    carried = [{"checks": [c.source], "min_fraction": 1.0} for c in checks or (SHORT,)]
+    out: list[bytes] = []
+    verify_rows(
+        lines(tmp_path / "f.jsonl", row | {"verifiers": carried}), out.append, sandbox=sandbox
+    )
+    agrees: bool | None = json.loads(out[0])["agrees"]
+    return agrees
+
+
+LONG = [{"role": "assistant", "content": "much too long"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "agrees"),
+    [
+        ({"prompt": "q", "completion": "abc"}, True),
+        ({"prompt": "q", "completion": LONG}, False),
+        ({"prompt": "q", "completion": LONG, "label": True}, False),
+        ({"prompt": "q", "completion": LONG, "label": False}, True),
+        ({"prompt": "q", "completion": "abc", "label": False}, False),
+        (
+            {"prompt": "q", "chosen": {"role": "assistant", "content": "abc"}, "rejected": LONG},
+            True,
+        ),
+        ({"prompt": "q", "chosen": LONG, "rejected": "abcdefg"}, False),
+        ({"messages": [{"role": "user", "content": "q"}, *LONG]}, False),
+        ({"messages": [{"role": "assistant", "content": "abc"}], "completion": LONG}, False),
+        ({"prompt": "q", "completion": " "}, False),  # nothing was said, so nothing is followed
+        ({"prompt": "q", "pass_rate": 0.5, "level": 1, "id": "a"}, None),
+    ],
+)
+def test_whatever_response_a_row_has_is_looked_at(
+    tmp_path: Path, sandbox: Sandbox, row: dict[str, Any], agrees: bool | None
+) -> None:
+    assert agreement(tmp_path, sandbox, row) is agrees
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "completion": "abc"},
+        {"prompt": "q", "completion": "abc", "label": False},
+        {"prompt": "q", "chosen": "abc", "rejected": "abcdefg"},
+        {"prompt": "q"},
+    ],
+)
+def test_a_check_that_concludes_nothing_agrees_with_nothing(
+    tmp_path: Path, sandbox: Sandbox, row: dict[str, Any]
+) -> None:
+    assert agreement(tmp_path, sandbox, row, BROKEN) is False
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"prompt": "q", "answer": "Seven."}, "nothing would be checked of the column 'answer'"),
+        ({"prompt": "q", "responses": ["Seven."]}, "of the column 'responses'; responses are read"),
+        ({"question": "q"}, "none of the columns messages, completion, chosen, rejected is there"),
+        ({"prompt": "q", "chosen": "a"}, '"chosen" and "rejected" need each other'),
+        ({"prompt": "q", "completion": "a", "label": "yes"}, '"label" has to be true or false'),
+        ({"prompt": "q", "completion": None}, "a text or a list of messages is wanted"),
+        (
+            {"messages": [{"role": "user", "content": "q"}]},
+            "the last message is not the assistant's",
+        ),
+    ],
+)
+def test_a_shape_that_is_not_understood_is_refused(
+    tmp_path: Path, sandbox: Sandbox, row: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=r"f\.jsonl:1: ") as error:
+        agreement(tmp_path, sandbox, row)
+    assert says in str(error.value)
+
+
+def test_a_bar_below_half_is_counted_and_none_is_refused(tmp_path: Path, sandbox: Sandbox) -> None:
+    def row(least: object) -> dict[str, Any]:
+        checks = [SHORT.source, "def evaluate(response):\n    return False", BROKEN.source]
+        return {
+            "prompt": "q",
+            "completion": "a",
+            "verifiers": [{"checks": checks, "min_fraction": least}],
+        }
+
+    counts = verify_rows(lines(tmp_path / "f.jsonl", row(0.3), row(0.5)), sandbox=sandbox)
+    assert (counts.agreed, counts.disagreed, counts.lenient) == (1, 1, 1)
+    for least in (0, -1, True):
+        with pytest.raises(UsageError, match=r"f\.jsonl:1: .*above 0 and up to 1"):
+            verify_rows(lines(tmp_path / "f.jsonl", row(least)), sandbox=sandbox)

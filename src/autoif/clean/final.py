@@ -201,12 +201,12 @@ def _write(
 
 def _parts(row: Row) -> list[str]:
     """What two rows have to agree in to be one: query, instruction, and what comes after them."""
-    return [row["query"], row["instruction"], *(m["content"] for m in _messages(row)[1:])]
+    return [row["query_text"], row["instruction_text"], *(m["content"] for m in _messages(row)[1:])]
 
 
 def _texts(row: Row) -> list[str]:
     """What must not come from a benchmark: the query alone, and each message."""
-    return [row["query"], *(m["content"] for m in _messages(row))]
+    return [row["query_text"], *(m["content"] for m in _messages(row))]
 
 
 def _messages(row: Row) -> list[dict[str, str]]:

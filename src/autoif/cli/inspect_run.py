@@ -12,6 +12,7 @@ from rich.console import Console
 from autoif.base.errors import RunFailed, UsageError
 from autoif.cli.common import command, note, output, output_options, say, say_json, summary_apart
 
+REASONS = 5  # shown of what kept functions from a verdict; all are in --json
 COUNTS = "print the counts as JSON; needs --out"
 
 
@@ -140,16 +141,30 @@ def _verify(args: argparse.Namespace) -> int:
             "rows": counts.rows,
             "texts": counts.texts,
             "unscored": counts.unscored,
+            "reasons": dict(counts.reasons.most_common()),
         }
         if args.rows:
             levels = {str(level): rows for level, rows in sorted(counts.levels.items())}
-            summary |= {"disagreed": counts.disagreed, "reproduced_by_level": levels}
+            summary |= {
+                "disagreed": counts.disagreed,
+                "reproduced_by_level": levels,
+                "without_a_response": counts.unclaimed,
+                "min_fraction_below_half": counts.lenient,
+            }
         say_json(summary)
     elif not args.quiet:
         note(f"{counts.rows:,} rows, {counts.texts:,} texts, {counts.unscored:,} unscored")
         if args.rows:
-            same = ", ".join(f"{rows:,} with {n}" for n, rows in sorted(counts.levels.items()))
+            same = ", ".join(f"{rows:,} with {n}" for n, rows in sorted((+counts.levels).items()))
             note(f"rows whose verdicts were reproduced, by number of constraints: {same or 0}")
+        if counts.unclaimed:
+            note(
+                f"{counts.unclaimed:,} rows have a prompt and no response: their checks can be run"
+            )
+        if counts.lenient:
+            note(f"{counts.lenient:,} rows ask for less than half of the checks of a verifier")
+        for why, n in counts.reasons.most_common(REASONS):
+            note(f"no verdict, {n:,} times: {why}")
     if args.rows and counts.disagreed:
         raise RunFailed(
             f"{counts.disagreed:,} texts of {args.rows} do not get the verdicts that "

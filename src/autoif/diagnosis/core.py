@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,6 +34,7 @@ from autoif.diagnosis.plain import plain
 from autoif.diagnosis.probes import Probes, plan
 from autoif.diagnosis.reading import Reading, read
 from autoif.sandbox import CHECK_LIMITS, Sandbox, Transformed
+from autoif.verifier.verify import reason
 
 PROGRAMS = ("shape", "habits")
 AGAIN = 3  # runs in a fresh child each
@@ -41,12 +43,14 @@ AGAIN = 3  # runs in a fresh child each
 @dataclass(frozen=True, slots=True)
 class CheckDiagnosis:
     """One function. accepts: share of the pool's replies, of those on which it concluded, or None.
-    ms: milliseconds for an ordinary reply, where measured. cluster: equal for near-copies."""
+    ms: milliseconds for an ordinary reply, where measured. cluster: equal for near-copies. reason:
+    what most often kept it from a verdict, or ""."""
 
     flags: tuple[str, ...]
     accepts: float | None
     ms: float | None
     cluster: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,7 @@ def conclude(trials: Sequence[Trial], texts: Probes) -> Diagnosis:
     if unbalanced_cases(texts):
         raised.add("unbalanced_cases")
     checks = tuple(
-        CheckDiagnosis(flags, _rounded(t.share(texts.pool)), _rounded(t.ms), n)
+        CheckDiagnosis(flags, _rounded(t.share(texts.pool)), _rounded(t.ms), n, _reason(t.outcomes))
         for flags, t, n in zip(by_check, trials, cluster, strict=True)
     )
     scores = {
@@ -238,6 +242,11 @@ def conclude(trials: Sequence[Trial], texts: Probes) -> Diagnosis:
     }
     flags = tuple(f for f in FLAGS if f in raised)
     return Diagnosis(flags, checks, scores, len(set(cluster)))
+
+
+def _reason(outcomes: Sequence[Outcome]) -> str:
+    reasons = Counter(why for outcome in outcomes if (why := reason(outcome)))
+    return reasons.most_common(1)[0][0] if reasons else ""
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,13 +1,15 @@
 """HumanEval: complete a Python function; it passes where the reference tests do. pass@k.
 
 Chen et al. (2021). Candidates are hostile code: they run in the sandbox only, each with its tests
-in a namespace of its own, with more time and memory than a checking function gets.
+in a namespace of its own, with more time and memory than a checking function gets. The tests run in
+the candidate's own process, so they catch what is wrong and not what cheats on purpose.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
@@ -23,7 +25,34 @@ ASK = (
     "Complete this Python function. Answer with the whole function, its imports included, in one "
     "Python code block.\n\n```python\n{prompt}```"
 )
-_BLOCK = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+_BLOCK = re.compile(r"```[ \t]*+(?:python|py)?[ \t]*+\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+# Results are compared as values of Python's own types, so that no object decides what it equals.
+_HARNESS = """
+def comply(text):
+    def plain(value):
+        kind = type(value)
+        family = [k for k in (list, tuple, set, frozenset, dict, str, bytes) if k in kind.__mro__]
+        if value is None or kind in (bool, int, float, complex, str, bytes):
+            return value
+        if dict in family:
+            return {plain(k): plain(v) for k, v in dict.items(value)}
+        if family and family[0] not in (str, bytes):
+            return family[0](map(plain, family[0].__iter__(value)))
+        if family:
+            return family[0].__getitem__(value, slice(None))
+        if hasattr(kind, "__index__"):
+            return plain(kind.__index__(value))
+        if hasattr(kind, "__complex__") and complex in kind.__mro__:
+            return complex.__complex__(value)
+        if hasattr(kind, "__float__"):
+            return plain(kind.__float__(value))
+        if kind.__name__ in ("bool", "bool_"):  # numpy's
+            return kind.__bool__(value) is True
+        raise TypeError("the result is no plain value: " + kind.__name__)
+
+    check(lambda *args, **kwargs: plain(ENTRY_POINT(*args, **kwargs)))
+    return text
+"""
 _AFTER_BODY = re.compile(r"^(?=\S)(?!#)", re.MULTILINE)
 
 
@@ -67,12 +96,15 @@ class HumanEval(Benchmark):
 
 
 def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
-    """One module: the candidate, the reference tests, and `evaluate`, which runs them.
+    """One module: the candidate, the reference tests, and `comply`, which runs them on the
+    candidate's results as plain data and at its end gives back the text that it was given.
 
     An answer with a whole function is taken as it is, after what the prompt has before it; one
     without is the body, up to the first line that is outside of it.
     """
-    defines = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(entry_point)}\b", re.MULTILINE)
+    defines = re.compile(
+        rf"^[ \t]*+(?:async[ \t]++)?def[ \t]+{re.escape(entry_point)}\b", re.MULTILINE
+    )
     blocks = _BLOCK.findall(answer)
     code = next((b for b in blocks if defines.search(b)), blocks[0] if blocks else answer)
     if defines.search(code):
@@ -81,8 +113,7 @@ def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
     else:
         outside = _AFTER_BODY.search(code)
         candidate = prompt + (code[: outside.start()] if outside and outside.start() else code)
-    run = f"def evaluate(response):\n    check({entry_point})\n    return True\n"
-    return f"{candidate}\n\n{test}\n\n{run}"
+    return f"{candidate}\n\n{test}\n\n{_HARNESS.replace('ENTRY_POINT', entry_point)}"
 
 
 async def _row(item: Item, answers: Answers, sandbox: Sandbox) -> Row:
@@ -101,8 +132,11 @@ async def _outcome(item: Item, answer: str | None, sandbox: Sandbox) -> Outcome:
         return Outcome(Status.FALSE, "no answer")
     data = item.data
     source = program(data["prompt"], answer, data["test"], data["entry_point"])
-    (outcome,) = await sandbox.aevaluate(source, [""])
-    return outcome
+    marker = secrets.token_hex(16)  # comes back from where the tests have ended
+    (end,) = await sandbox.atransform(source, [marker])
+    if end.status is Status.TRUE and end.text != marker:
+        return Outcome(Status.ERROR, "it ended before its tests")
+    return Outcome(end.status, end.detail)
 
 
 def _pass_at(k: int, passed: Sequence[bool]) -> tuple[float, float]:

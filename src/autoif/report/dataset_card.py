@@ -26,6 +26,48 @@ FIGURES = {  # of benchmarks/results/fidelity.json
     "coverage": "coverage",
 }
 Row = dict[str, Any]
+Type = str | list[Any]  # of one element: a type, or the columns of an object
+
+# The columns of the data files, in their order. `datasets` otherwise guesses types from the first
+# 10 MB and stops where `soft` or `quality`, empty so far, is filled for the first time.
+_MESSAGES: Type = [{"role": "string", "content": "string"}]
+_VERIFIERS: Type = [{"instruction": "string", "checks": ["string"], "min_fraction": "float64"}]
+_LINEAGE: dict[str, Type] = {
+    "level": "int64",
+    "turns": "int64",
+    "soft": [{"instruction": "string", "score": "float64"}],
+    "composition": "string",
+    "verifier_ids": ["string"],
+    "instruction_ids": ["string"],
+    **dict.fromkeys(("lang", "family", "origin", "benchmark_type", "source"), "string"),
+}
+_ASKED: dict[str, Type] = {"query_text": "string", "instruction_text": "string"}
+COLUMNS: dict[str, dict[str, Type]] = {
+    "sft": {
+        "id": "string",
+        "messages": _MESSAGES,
+        **_ASKED,
+        "quality": "float64",
+        "verifiers": _VERIFIERS,
+        **_LINEAGE,
+    },
+    "dpo": {
+        "id": "string",
+        **dict.fromkeys(("prompt", "chosen", "rejected"), _MESSAGES),
+        "kind": "string",
+        **_ASKED,
+        "verifiers": _VERIFIERS,
+        **_LINEAGE,
+    },
+    "rlvr": {
+        "id": "string",
+        "prompt": _MESSAGES,
+        **_ASKED,
+        "verifiers": _VERIFIERS,
+        "pass_rate": "float64",
+        **_LINEAGE,
+    },
+}
 
 
 def render(recipe: Recipe, report: Row, data: Path, fidelity: str) -> str:
@@ -55,6 +97,8 @@ configs:
   data_files: dpo.jsonl
 - config_name: rlvr
   data_files: rlvr.jsonl
+dataset_info:
+{_types()}
 ---
 # Instruction-following data, verified by execution
 {partial}
@@ -118,6 +162,27 @@ def _composed(recipe: Recipe) -> str:
     return said
 
 
+def _types() -> str:
+    """`COLUMNS` in the hub's YAML."""
+    lines: list[str] = []
+
+    def add(columns: Mapping[str, Type], indent: str) -> None:
+        for name, kind in columns.items():
+            lines.append(f"{indent}- name: {name}")
+            if isinstance(kind, str):
+                lines.append(f"{indent}  dtype: {kind}")
+            elif isinstance(kind[0], str):
+                lines.append(f"{indent}  list: {kind[0]}")
+            else:
+                lines.append(f"{indent}  list:")
+                add(kind[0], f"{indent}  ")
+
+    for name, columns in COLUMNS.items():
+        lines += [f"- config_name: {name}", "  features:"]
+        add(columns, "  ")
+    return "\n".join(lines)
+
+
 def _rows(data: Path, name: str) -> Iterator[Row]:
     return (row for _, row in jsonl.read(data / f"{name}.jsonl"))
 
@@ -151,8 +216,8 @@ def _lengths(data: Path) -> str:
         "response": Counter(),
     }
     for row in _rows(data, "sft"):
-        found["query"][len(words(row["query"]))] += 1
-        found["instruction"][len(words(row["instruction"]))] += 1
+        found["query"][len(words(row["query_text"]))] += 1
+        found["instruction"][len(words(row["instruction_text"]))] += 1
         found["response"][len(words(row["messages"][-1]["content"]))] += 1
     rows = [
         (name, *(_quantile(counts, q) for q in (0.05, 0.5, 0.95))) for name, counts in found.items()

@@ -49,8 +49,9 @@ class Limits:
 COPY = 1000  # characters, at most, of the text that `check_order` adds
 # Wherever a check is judged: synthesis, `verify`, `diagnose`. So a row can be proved again.
 CHECK_LIMITS = Limits()
-# The same for one call; a trainer does not wait as long for a batch.
-REWARD_LIMITS = Limits(total_seconds=20.0)
+# The same for one call; a trainer does not wait as long for a batch, and one check must not hold up
+# the others.
+REWARD_LIMITS = Limits(total_seconds=5.0)
 
 
 @dataclass(frozen=True, slots=True)

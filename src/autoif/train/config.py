@@ -104,7 +104,9 @@ class GRPO(Section):
     reward: Literal["partial", "all"] = Field(
         "partial", description="partial: the share of constraints that hold; all: 1 or 0"
     )
-    deadline: float = Field(20.0, gt=0, description="seconds that a step waits for its rewards")
+    deadline: float = Field(
+        20.0, gt=0, description="seconds for a check that is slow; then it gives no reward"
+    )
     vllm: Literal["", "colocate", "server"] = Field(
         "", description="sample with vLLM, in these processes or on a `trl vllm-serve` server"
     )

@@ -18,7 +18,7 @@ from autoif.base.inputs import read_rows
 from autoif.base.records import content_id, dump_line
 from autoif.sandbox import Sandbox
 from autoif.train.config import Method
-from autoif.verifier.schema import parse_verifiers
+from autoif.verifier.schema import MIN_FRACTION, parse_verifiers
 from autoif.verifier.verify import shared_sandbox
 
 Row = dict[str, Any]
@@ -42,6 +42,14 @@ class Rows:
     sources: list[str] = field(default_factory=list)
 
     @property
+    def lenient(self) -> int:
+        """Rows that ask for less than half of a verifier's checks."""
+        return sum(
+            any(v["min_fraction"] < MIN_FRACTION for v in row.get("verifiers", ()))
+            for row in self.rows
+        )
+
+    @property
     def fingerprint(self) -> str:
         return hashlib.sha256(b"".join(map(dump_line, self.rows))).hexdigest()[:16]
 
@@ -54,6 +62,8 @@ class Rows:
 
     def account(self) -> str:
         dropped = [f"{n:,} left out ({why})" for why, n in sorted(self.dropped.items())]
+        if lenient := self.lenient:
+            dropped.append(f"{lenient:,} that ask for less than half of a verifier's checks")
         return ", ".join([f"{len(self.rows):,} rows", *dropped])
 
 
@@ -104,12 +114,13 @@ def _shape(method: Method, row: Mapping[str, Any], where: object) -> Row | str:
         return {"prompt": prompt, "completion": answer} if _full(messages) else "empty"
     prompt = _messages(row["prompt"], "user", where)
     if method == "dpo":
-        chosen = _messages(row["chosen"], "assistant", where)
-        rejected = _messages(row["rejected"], "assistant", where)
+        chosen, rejected = (_reply(row, name, prompt, where) for name in ("chosen", "rejected"))
         if not _full(prompt) or not _full(chosen) or not _full(rejected):
             return "empty"
         if chosen == rejected:
             return "chosen is rejected"
+        if _doubled(row):
+            return "both replies begin with the prompt"
         return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     verifiers = [
         {"checks": [c.source for c in v.checks], "min_fraction": v.min_fraction}
@@ -122,10 +133,41 @@ def _shape(method: Method, row: Mapping[str, Any], where: object) -> Row | str:
     return {"id": str(row_id), "prompt": prompt, "verifiers": verifiers}
 
 
+def _reply(row: Mapping[str, Any], name: str, prompt: list[Row], where: object) -> list[Row]:
+    """The messages that answer the prompt. A whole conversation loses the prompt's messages, which
+    TRL would otherwise put before it once more."""
+    messages = _messages(row[name], "assistant", where)
+    for n in range(min(len(prompt), len(messages) - 1), 0, -1):
+        if _same(messages[:n], prompt[-n:]):
+            messages = messages[n:]
+            break
+    if any(message["role"] in ("system", "user") for message in messages):
+        raise UsageError(
+            f'{where}: "{name}" is a conversation that does not begin as "prompt" does; it has '
+            "to be the answer alone, or the prompt and the answer"
+        )
+    return messages
+
+
+def _same(one: Sequence[Row], other: Sequence[Row]) -> bool:
+    return [(m["role"], m["content"].strip()) for m in one] == [
+        (m["role"], m["content"].strip()) for m in other
+    ]
+
+
+def _doubled(row: Mapping[str, Any]) -> bool:
+    """Whether both replies, as plain texts, begin with the prompt: it would be read twice."""
+    texts = [row[name] for name in ("prompt", "chosen", "rejected")]
+    if not all(isinstance(text, str) for text in texts) or len(texts[0].split()) < 3:
+        return False  # two replies may well begin with the same word or two
+    return all(text.lstrip().startswith(texts[0].strip()) for text in texts[1:])
+
+
 def _messages(value: Any, role: str, where: object) -> list[Row]:
-    """A list of messages; a text is one message of that role."""
+    """A list of messages; a text is one message of that role, and one message may stand alone."""
     if isinstance(value, str):
         return [{"role": role, "content": value}]
+    value = [value] if isinstance(value, dict) else value
     if not isinstance(value, list) or not all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
         for m in value

@@ -1,43 +1,84 @@
-"""Verifiers as a reward, in the signature that TRL calls: one float or None per completion.
+"""Verifiers as a reward: for a batch in the signature that TRL calls, or for one text.
 
     trl grpo --reward_funcs autoif.verifier.reward.verifier_reward ...
+    autoif.verifier.reward.score("YES", row["verifiers"])
 
-The rows carry their verifiers' code in the column `verifiers`, as `autoif synth` writes them. None
-is what no check concluded on, or what was not ready at the deadline: it is no reward, and TRL
-leaves it out of the group; it is never 0. Needs neither torch nor TRL.
+Rows carry their verifiers' code in the column `verifiers`, as `autoif synth` writes them. None is
+what no check concluded on: it is no reward, and TRL leaves it out of the group; it is never 0. An
+empty answer follows nothing: it is 0. Needs neither torch nor TRL.
+
+Whatever calls this, from threads, event loops or one sample at a time, is judged together.
+AUTOIF_REWARD_WORKERS: checks at once, default one per core. AUTOIF_REWARD_DEADLINE: seconds for a
+slow check, default 20.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import math
+import os
+import re
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
-from autoif.base.records import Check
-from autoif.sandbox import REWARD_LIMITS, Sandbox
-from autoif.verifier.schema import parse_verifier
-from autoif.verifier.verify import accepts, averify
+from autoif.base.errors import UsageError
+from autoif.base.records import Verdict
+from autoif.models.reasoning import strip_thinking
+from autoif.verifier.check_queue import CheckQueue, Outcomes
+from autoif.verifier.schema import VerifierRow, parse_verifier
+from autoif.verifier.verify import accepts
 
 DEADLINE = 20.0
 Verifiers = Sequence[Mapping[str, Any]]  # rows {"checks": [source, ...], "min_fraction": float}
+Row = Sequence[VerifierRow]
+_END_TOKEN = re.compile(r"(?:<[|\uff5c][^<>\s]*[|\uff5c]>|</?(?:s|eos|pad|end_of_turn)>)\Z")
+Held = list[bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSettings:
+    """partial: the share of the constraints that hold, else 1 where all do. deadline: seconds for
+    a slow check; None: AUTOIF_REWARD_DEADLINE. keep_reasoning: judge what a model thought before
+    its answer as part of it."""
+
+    partial: bool = True
+    deadline: float | None = None
+    keep_reasoning: bool = False
 
 
 async def verifier_reward(
     prompts: Sequence[Any],
     completions: Sequence[Any],
     verifiers: Sequence[Verifiers],
+    *,
+    reward_settings: RewardSettings = RewardSettings(),
     **columns: Any,
 ) -> list[float | None]:
     """The share of a row's constraints that its completion meets, between 0 and 1.
 
-    A completion is a text or a list of messages, of which the last counts. Returns within 20
-    seconds. For other settings: `reward_function`.
+    A completion is a text or a list of messages, of which the last counts. For other settings:
+    `reward_function`. Raises UsageError for a row that is no list of verifiers.
     """
-    return await _reward(completions, verifiers, columns, partial=True, deadline=DEADLINE)
+    start = time.perf_counter()
+    if len(completions) != len(verifiers):
+        raise ValueError(
+            f"{len(completions)} completions and {len(verifiers)} rows of verifiers: the column "
+            "`verifiers` has one for each completion"
+        )
+    texts = [_answer(completion, reward_settings) for completion in completions]
+    rows = [_parsed(row, f"row {n}") for n, row in enumerate(verifiers, 1)]
+    held = await _aholds(texts, rows, reward_settings)
+    rewards = [_reward(row, reward_settings.partial) for row in held]
+    if (log := columns.get("log_metric")) is not None:
+        log("verifier/seconds", time.perf_counter() - start)
+        log("verifier/unscored", sum(r is None for r in rewards) / max(1, len(rewards)))
+        log("verifier/empty", sum(text == "" for text in texts) / max(1, len(texts)))
+    return rewards
 
 
 async def strict_verifier_reward(
@@ -47,87 +88,59 @@ async def strict_verifier_reward(
     **columns: Any,
 ) -> list[float | None]:
     """1 where all of a row's constraints are met, else 0."""
-    return await _reward(completions, verifiers, columns, partial=False, deadline=DEADLINE)
+    return await verifier_reward(
+        prompts, completions, verifiers, **columns, reward_settings=RewardSettings(partial=False)
+    )
 
 
-def reward_function(*, partial: bool = True, deadline: float = DEADLINE) -> Callable[..., Any]:
-    """`verifier_reward` (or, with partial=False, `strict_verifier_reward`) with this deadline in
-    seconds."""
-
-    async def verifier_reward(
-        prompts: Sequence[Any],
-        completions: Sequence[Any],
-        verifiers: Sequence[Verifiers],
-        **columns: Any,
-    ) -> list[float | None]:
-        return await _reward(completions, verifiers, columns, partial=partial, deadline=deadline)
-
-    return verifier_reward
+def reward_function(
+    *, partial: bool = True, deadline: float | None = None, keep_reasoning: bool = False
+) -> Callable[..., Any]:
+    """`verifier_reward` with these settings (see `RewardSettings`). It can be pickled."""
+    settings = RewardSettings(partial, deadline, keep_reasoning)
+    function = functools.partial(verifier_reward, reward_settings=settings)
+    return functools.update_wrapper(function, verifier_reward)
 
 
-async def _reward(
-    completions: Sequence[Any],
-    verifiers: Sequence[Verifiers],
-    columns: Mapping[str, Any],
-    *,
-    partial: bool,
-    deadline: float,
-) -> list[float | None]:
-    start = time.perf_counter()
-    if len(completions) != len(verifiers):
-        raise ValueError(
-            f"{len(completions)} completions and {len(verifiers)} rows of verifiers: the column "
-            "`verifiers` has one for each completion"
-        )
-    texts = [text_of(completion) for completion in completions]
-    pairs = zip(texts, verifiers, strict=True)
-    judged = [row or () if text is not None else () for text, row in pairs]
-    held = await holds([text or "" for text in texts], judged, deadline)
-    rewards = [_partial(row) if partial else _all(row) for row in held]
-    if (log := columns.get("log_metric")) is not None:
-        log("verifier/seconds", time.perf_counter() - start)
-        log("verifier/unscored", sum(r is None for r in rewards) / max(1, len(rewards)))
-    return rewards
+# ---- one text ----------------------------------------------------------------------------------
 
 
-async def holds(
-    texts: Sequence[str], verifiers: Sequence[Verifiers], deadline: float
-) -> list[list[bool | None]]:
-    """For each text, whether each of its row's verifiers accepts it: by a fraction of at least its
-    `min_fraction`; None where no check concluded or the deadline (seconds) came first.
+def score(
+    completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
+) -> float | None:
+    """The reward of one completion, a text or a list of messages. Blocks; safe to call from many
+    threads. Raises UsageError for `verifiers` that are none."""
+    return _reward(holds(completion, verifiers, settings), settings.partial)
 
-    Texts of one verifier, such as those of a GRPO group, are judged together.
-    """
-    groups: dict[tuple[Check, ...], list[tuple[int, int]]] = defaultdict(list)
-    parsed = [[parse_verifier(v, f"row {n}") for v in row] for n, row in enumerate(verifiers, 1)]
-    for row, several in enumerate(parsed):
-        for place, verifier in enumerate(several):
-            groups[verifier.checks].append((row, place))
-    held: list[list[bool | None]] = [[None] * len(several) for several in verifiers]
-    sandbox = _sandbox(deadline)
 
-    async def judge(checks: tuple[Check, ...], places: list[tuple[int, int]]) -> None:
-        distinct = list(dict.fromkeys(texts[row] for row, _ in places))
-        verdicts = dict(zip(distinct, await averify(checks, distinct, sandbox), strict=True))
-        for row, place in places:
-            verdict = verdicts[texts[row]]
-            if verdict.fraction is not None:
-                held[row][place] = accepts([verdict], [parsed[row][place].min_fraction])
+async def ascore(
+    completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
+) -> float | None:
+    """`score` without blocking the loop."""
+    return _reward(await aholds(completion, verifiers, settings), settings.partial)
 
-    tasks = [asyncio.create_task(judge(*group)) for group in groups.items()]
-    if tasks:
-        done, late = await asyncio.wait(tasks, timeout=deadline)
-        for task in late:  # what has not begun never will; what runs ends by the sandbox's limits
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        for task in done:
-            task.result()  # a sandbox that cannot work here is an error, not a reward
-    return held
+
+def holds(
+    completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
+) -> Held:
+    """Whether the completion meets each of the constraints; None where that stayed open."""
+    texts, rows = [_answer(completion, settings)], [_parsed(verifiers, "verifiers")]
+    futures = _queue(settings.deadline).ask(_asked(texts, rows))
+    outcomes = {source: future.result() for source, future in futures.items()}
+    return _held(texts[0], rows[0], outcomes)
+
+
+async def aholds(
+    completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
+) -> Held:
+    """`holds` without blocking the loop."""
+    texts, rows = [_answer(completion, settings)], [_parsed(verifiers, "verifiers")]
+    return (await _aholds(texts, rows, settings))[0]
 
 
 def text_of(completion: Any) -> str | None:
     """The text of a completion in either of TRL's formats, a text or messages; of a message of
-    several parts, those that are texts. None where nothing was said."""
+    several parts, those that are texts. None where there is no text, as in a call of a tool."""
     if isinstance(completion, list):
         completion = completion[-1].get("content") if completion else None
     if isinstance(completion, list):
@@ -135,28 +148,111 @@ def text_of(completion: Any) -> str | None:
     return None if completion is None else str(completion)
 
 
-def _partial(row: Sequence[bool | None]) -> float | None:
-    if not row or None in row:
+# ---- the parts ---------------------------------------------------------------------------------
+
+
+def _answer(completion: Any, settings: RewardSettings) -> str | None:
+    """What is judged: without the reasoning, and without the tokens that end a turn. Empty where
+    that leaves only space."""
+    text = text_of(completion)
+    if text is None:
         return None
-    return sum(map(bool, row)) / len(row)
+    if not settings.keep_reasoning:
+        text = strip_thinking(text)
+    text = without_end_tokens(text)
+    return text if text.strip() else ""
 
 
-def _all(row: Sequence[bool | None]) -> float | None:
-    if False in row:
+def without_end_tokens(text: str) -> str:
+    """Without the control tokens at its end, which some trainers decode with the text: they are
+    known by their looks, as no tokenizer is at hand."""
+    kept = text.rstrip()
+    while last := _END_TOKEN.search(kept, max(0, len(kept) - 40)):
+        text = kept[: last.start()]
+        kept = text.rstrip()
+    return text
+
+
+def _parsed(row: Verifiers | None, where: str) -> Row:
+    if row is not None and not isinstance(row, (list, tuple)):
+        raise UsageError(f'{where}: verifiers are a list of {{"checks": [source, ...]}}')
+    return [parse_verifier(verifier, where) for verifier in row or ()]
+
+
+def _asked(texts: Sequence[str | None], rows: Sequence[Row]) -> dict[str, dict[str, None]]:
+    """The distinct texts for each source. Nothing is asked of an empty text."""
+    asked: dict[str, dict[str, None]] = defaultdict(dict)
+    for text, row in zip(texts, rows, strict=True):
+        if text:
+            for verifier in row:
+                for check in verifier.checks:
+                    asked[check.source][text] = None
+    return asked
+
+
+async def _aholds(
+    texts: Sequence[str | None], rows: Sequence[Row], settings: RewardSettings
+) -> list[Held]:
+    futures = _queue(settings.deadline).ask(_asked(texts, rows))
+    answers = await asyncio.gather(*map(asyncio.wrap_future, futures.values()))
+    outcomes = dict(zip(futures, answers, strict=True))
+    return [_held(text, row, outcomes) for text, row in zip(texts, rows, strict=True)]
+
+
+def _held(text: str | None, row: Row, outcomes: Mapping[str, Outcomes]) -> Held:
+    if not text:  # an empty text meets nothing; where there is none, nothing can be said
+        return [None if text is None else False] * len(row)
+    held: Held = []
+    for verifier in row:
+        said = [outcomes[check.source][text] for check in verifier.checks]
+        verdict = Verdict.of([outcome for outcome in said if outcome is not None])
+        opened = None in said or verdict.fraction is None
+        held.append(None if opened else accepts([verdict], [verifier.min_fraction]))
+    return held
+
+
+def _reward(held: Held, partial: bool) -> float | None:
+    if not partial and False in held:
         return 0.0
-    return None if not row or None in row else 1.0
+    if not held or None in held:
+        return None
+    return sum(map(bool, held)) / len(held)
 
 
-_sandboxes: dict[float, Sandbox] = {}
+# ---- one queue for each deadline of a process ----------------------------------------------------
+
+_queues: dict[float, CheckQueue] = {}
 _lock = threading.Lock()
 
 
-def _sandbox(deadline: float) -> Sandbox:
-    """One for all calls of this process with this deadline; no function outlives it."""
+def _queue(deadline: float | None) -> CheckQueue:
+    if deadline is None:
+        deadline = _environment("AUTOIF_REWARD_DEADLINE", DEADLINE)
     with _lock:
-        sandbox = _sandboxes.get(deadline)
-        if sandbox is None or sandbox.closed:
-            total = min(REWARD_LIMITS.total_seconds, deadline)
-            limits = replace(REWARD_LIMITS, total_seconds=total)
-            sandbox = _sandboxes[deadline] = Sandbox(limits=limits)
-        return sandbox
+        if deadline not in _queues:
+            workers = _environment("AUTOIF_REWARD_WORKERS", len(os.sched_getaffinity(0)))
+            _queues[deadline] = CheckQueue(math.ceil(workers), deadline)
+        return _queues[deadline]
+
+
+def _environment(name: str, default: float) -> float:
+    value = os.environ.get(name) or str(default)
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0
+    if not 0 < number < math.inf:
+        raise UsageError(f"{name}={value}: it has to be a number above 0")
+    return number
+
+
+def _after_fork() -> None:
+    """A forked process has neither the threads of these queues nor a claim on their sandboxes; and
+    the lock may have been held."""
+    global _lock
+    _lock = threading.Lock()
+    _queues.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -27,8 +27,8 @@ _LABELS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0
 
 @dataclass(frozen=True, slots=True)
 class VerifierRow:
-    """min_fraction: the least share of the checks, 0 to 1, that have to accept a text. lang: as the
-    row says, or ""; the instruction's own is then read off its characters. accuracy,
+    """min_fraction: the least share of the checks, above 0 and up to 1, that have to accept a text.
+    lang: as the row says, or ""; the instruction's own is then read off its characters. accuracy,
     back_translations: one for each check, or none."""
 
     checks: tuple[Check, ...]
@@ -97,8 +97,10 @@ def _min_fraction(row: Mapping[str, Any], where: object) -> float:
     value = row.get("min_fraction")
     if value is None:
         return MIN_FRACTION
-    if not is_number(value) or not 0 <= value <= 1:
-        raise UsageError(f'{where}: "min_fraction" has to be a number from 0 to 1, not {value!r}')
+    if not is_number(value) or not 0 < value <= 1:
+        raise UsageError(
+            f'{where}: "min_fraction" has to be a number above 0 and up to 1, not {value!r}'
+        )
     return float(value)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import platform
 import re
 import threading
 from collections import Counter, deque
@@ -16,11 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import orjson
 
-from autoif.base.errors import UsageError
+from autoif.base.errors import UsageError, one_line
 from autoif.base.inputs import read_rows, row_id
 from autoif.base.jsonl import Row
 from autoif.base.records import (
@@ -35,10 +37,22 @@ from autoif.base.records import (
 )
 from autoif.sandbox import Sandbox
 from autoif.store.base import OutcomeStore
-from autoif.verifier.schema import parse_verifier, parse_verifiers
+from autoif.verifier.schema import MIN_FRACTION, parse_verifier, parse_verifiers
 
 Write = Callable[[bytes], object]
 Job = tuple[str, list[tuple[Check, ...]], list[str]]  # name, per verifier its checks, texts
+
+# Columns that hold a response, and what the text is called in verdicts.
+RESPONSES = {
+    "messages": "response", "completion": "completion", "chosen": "chosen", "rejected": "rejected"
+}  # fmt: skip
+# Those of a row that is a prompt alone; in any other there might be a response.
+PROMPT_COLUMNS = {
+    "id", "prompt", "query_text", "instruction_text", "query", "instruction", "verifiers", "soft",
+    "composition", "verifier_ids", "instruction_ids", "lang", "family", "origin", "benchmark_type",
+    "source",
+}  # fmt: skip
+REASONS = 1000  # different ones that are counted: an exception may hold the text it was raised on
 
 # What a function reads there is another tomorrow, or in the next process.
 _MOMENTARY = re.compile(r"\b(?:time|datetime|calendar|date|uuid|secrets|urandom|id)\b")
@@ -97,6 +111,17 @@ def accepts(verdicts: Sequence[Verdict], least: Sequence[float]) -> bool:
     )
 
 
+def reason(outcome: Outcome) -> str:
+    """Why a function concluded nothing, fit to be shown: "ERROR: NameError: name 're' is not
+    defined". Empty where it did conclude."""
+    if outcome.status.concluded:
+        return ""
+    detail = outcome.detail
+    if detail.startswith(("SyntaxError", "IndentationError", "TabError")):
+        detail += f"; this is Python {platform.python_version()}"
+    return one_line(f"{outcome.status.value}: {detail}" if detail else outcome.status.value)
+
+
 def momentary(source: str) -> bool:
     """Whether it may say something else another time: it seems to read the clock, or chance."""
     return bool(_MOMENTARY.search(source))
@@ -131,20 +156,34 @@ def shared_sandbox() -> Sandbox:
         return _shared
 
 
+def _after_fork() -> None:
+    """The lock may have been held, and the sandbox is the parent's."""
+    global _shared, _shared_lock
+    _shared, _shared_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # importable everywhere, if only to be refused
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 # ---- files -------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class VerifyCounts:
-    """What a file of verdicts came to. `outcomes` counts checks x texts by status."""
+    """What a file of verdicts came to. `outcomes` counts checks x texts by status, `reasons` those
+    without a conclusion by what kept them from one."""
 
     rows: int = 0
     texts: int = 0
     unscored: int = 0  # texts on which no check concluded
     agreed: int = 0  # verify_rows: texts that are what their row claims
     disagreed: int = 0
+    unclaimed: int = 0  # verify_rows: rows without a response, whose checks can be run
+    lenient: int = 0  # rows that ask for less than half of a verifier's checks
     levels: Counter[int] = field(default_factory=Counter)  # verify_rows: rows that agree, by level
     outcomes: dict[str, int] = field(default_factory=lambda: {s.value: 0 for s in Status})
+    reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
@@ -152,6 +191,9 @@ class VerifyCounts:
             self.unscored += verdict.fraction is None
             for outcome in verdict.outcomes:
                 self.outcomes[outcome.status.value] += 1
+                if why := reason(outcome):
+                    kept = why in self.reasons or len(self.reasons) < REASONS
+                    self.reasons[why if kept else "another reason"] += 1
 
 
 def verify_files(
@@ -188,52 +230,65 @@ def verify_files(
 def verify_rows(
     rows: Path, out: Write | IO[bytes] | None = None, *, sandbox: Sandbox | None = None
 ) -> VerifyCounts:
-    """Derive again every verdict of an sft, dpo or rlvr file from the code its rows carry.
+    """Derive again every verdict of an sft, dpo, kto or rlvr file from the code its rows carry.
 
-    A row agrees where each of its verifiers accepts the assistant's message (sft) or `chosen`, by a
-    fraction of at least its `min_fraction`, and where of a dpo row not all of them accept
-    `rejected`. An rlvr row has no response; its checks must only be runnable, so they are run on
-    the empty text. A row that names a `level` has to carry as many verifiers. `out` gets rows
-    `{"line", "agrees", "level", "texts": {name: [verdict, ...]}}`, a verdict for each verifier.
+    A row agrees where each of its verifiers accepts the assistant's message (`messages`),
+    `completion`, `response` or `chosen`, by a fraction of at least its `min_fraction`, and where
+    not all of them accept `rejected`, or the response of a row whose `label` is false. An empty
+    response is never accepted. A row that names a `level` has to carry as many verifiers.
 
-    Raises UsageError naming file and line for a row that is none of the three, whose last message
-    is not the assistant's, or that has not as many `turns` as it says.
+    An rlvr row has a `prompt` and no response, so it claims nothing and cannot agree: its checks
+    are run on the empty text, and it disagrees where one of its verifiers concludes nothing.
+
+    `out` gets rows `{"line", "agrees", "level", "texts": {name: [verdict, ...]}}`, a verdict for
+    each verifier; `agrees` is null for a row without a response.
+
+    Raises UsageError naming file and line for a row of another shape, one whose last message is not
+    the assistant's, or one that has not as many `turns` as it says.
     """
     write = None if out is None else out if callable(out) else out.write
     counts = VerifyCounts()
-    wanted: deque[tuple[int, object, list[str], list[float]]] = deque()
+    wanted: deque[tuple[int, object, dict[str, _Claim], list[float]]] = deque()
 
     def jobs() -> Iterator[Job]:
         for place, row in read_rows(rows):
             verifiers = parse_verifiers(row, place)
             if not verifiers:
                 raise UsageError(f'{place}: column "verifiers" is empty: there is no code to run')
-            texts, least = _claims(row, place), [v.min_fraction for v in verifiers]
-            wanted.append((place.number, row.get("level", len(least)), list(texts), least))
+            claims, least = _claims(row, place), [v.min_fraction for v in verifiers]
+            wanted.append((place.number, row.get("level", len(least)), claims, least))
             if (turns := row.get("turns")) is not None and turns != _turns(row):
                 raise UsageError(f"{place}: it says {turns} turns and has {_turns(row)}")
-            yield str(place), [v.checks for v in verifiers], list(texts.values())
+            texts = [claim.text for claim in claims.values()] or [""]
+            yield str(place), [v.checks for v in verifiers], texts
 
     for _, by_verifier in _in_order(sandbox or shared_sandbox(), jobs()):
-        line, level, names, least = wanted.popleft()
+        line, level, claims, least = wanted.popleft()
         counts.rows += 1
-        agrees = True
-        for i, name in enumerate(names):
-            column = [verdicts[i] for verdicts in by_verifier]
+        counts.lenient += min(least) < MIN_FRACTION
+        columns = list(zip(*by_verifier, strict=True))  # for each text a verdict of each verifier
+        for column in columns:
             counts.add(column)
             counts.texts += 1 - len(column)  # it is one text, however many verdicts
-            accepted = accepts(column, least)
-            if name == "prompt":
-                right = all(v.fraction is not None for v in column)
-            else:
-                right = accepted if name != "rejected" else not accepted
-            right = right and level == len(least)
-            counts.agreed += right
-            counts.disagreed += not right
-            agrees = agrees and right
-        counts.levels[len(least)] += agrees
+        right = [
+            _confirms(claim, column, least)
+            for claim, column in zip(claims.values(), columns, strict=False)
+        ]
+        agrees: bool | None = all(right) and level == len(least)
+        if not claims and level == len(least) and all(v.fraction is not None for v in columns[0]):
+            agrees = None
+            counts.unclaimed += 1
+        elif not claims:
+            agrees = False
+            counts.disagreed += 1
+        else:
+            correct = sum(right) if level == len(least) else 0
+            counts.agreed += correct
+            counts.disagreed += len(right) - correct
+        counts.levels[len(least)] += bool(agrees)
         if write is not None:
-            texts = {n: [_plain(v[i]) for v in by_verifier] for i, n in enumerate(names)}
+            names = list(claims) or ["prompt"]
+            texts = {n: list(map(_plain, column)) for n, column in zip(names, columns, strict=True)}
             write(dump_line({"line": line, "agrees": agrees, "level": level, "texts": texts}))
     if not counts.rows:
         raise UsageError(f"{rows} is empty: it should hold rows of data")
@@ -264,6 +319,7 @@ def _plain(verdict: Verdict) -> dict[str, object]:
     return {
         "fraction": verdict.fraction,
         "outcomes": [o.status.value for o in verdict.outcomes],
+        "reasons": [reason(o) for o in verdict.outcomes],
     }
 
 
@@ -287,15 +343,53 @@ def _checks(verifiers: Path) -> dict[str, tuple[Check, ...]]:
     return checks
 
 
-def _claims(row: Row, place: object) -> dict[str, str]:
-    """The texts whose verdicts a row claims: response, or chosen and rejected, or none."""
-    if "messages" in row:
-        return {"response": _last(row["messages"], place)}
-    if "chosen" in row:
-        return {name: _last(row.get(name), place) for name in ("chosen", "rejected")}
-    if "prompt" in row:
-        return {"prompt": ""}
-    raise UsageError(f'{place}: neither "messages" nor "chosen" nor "prompt" is there')
+class _Claim(NamedTuple):
+    """A text of a row, and whether the row's verifiers are to accept it."""
+
+    text: str
+    accepted: bool
+
+
+def _claims(row: Row, place: object) -> dict[str, _Claim]:
+    """All that a row says of texts, by the name of the text. Empty for a prompt alone; a shape
+    that is not understood is refused, as nothing may agree that was not looked at."""
+    label = row.get("label", True)
+    if "completion" in row and not isinstance(label, bool):
+        raise UsageError(f'{place}: "label" has to be true or false')
+    claims = {
+        name: _Claim(_last(row[column], place), label is not False and column != "rejected")
+        for column, name in RESPONSES.items()
+        if column in row
+    }
+    if ("chosen" in row) != ("rejected" in row):
+        raise UsageError(f'{place}: "chosen" and "rejected" need each other')
+    if not claims:
+        columns = ", ".join(RESPONSES)
+        if "prompt" not in row:
+            raise UsageError(f"{place}: none of the columns {columns} is there, and no prompt")
+        if unread := [c for c in row if c not in PROMPT_COLUMNS and _holds_text(row[c])]:
+            raise UsageError(
+                f"{place}: nothing would be checked of the column {unread[0]!r}; responses are "
+                f"read from {columns}"
+            )
+    return claims
+
+
+def _holds_text(value: object) -> bool:
+    return isinstance(value, (str, list, dict)) and bool(value)
+
+
+def _confirms(claim: _Claim, column: Sequence[Verdict], least: Sequence[float]) -> bool:
+    """Whether the verdicts on a text, one of each verifier, are what its row says. What no
+    check concluded on confirms nothing."""
+    if not claim.text.strip():
+        return not claim.accepted
+    if claim.accepted:
+        return accepts(column, least)
+    return any(
+        v.fraction is not None and v.fraction < minimum
+        for v, minimum in zip(column, least, strict=True)
+    )
 
 
 def _turns(row: Row) -> int:
@@ -306,7 +400,9 @@ def _turns(row: Row) -> int:
 
 
 def _last(value: object, where: object) -> str:
-    """The text of a string, or of the last of a list of messages, which has to be the model's."""
+    """The text of a string, of a message, or of the last of a list of messages, which has to be
+    the model's."""
+    value = [value] if isinstance(value, dict) else value
     if isinstance(value, list) and value and isinstance(value[-1], dict):
         if value[-1].get("role", "assistant") != "assistant":
             raise UsageError(f"{where}: the last message is not the assistant's")

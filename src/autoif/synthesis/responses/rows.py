@@ -2,6 +2,8 @@
 
 `min_fraction` is the smallest share of checks with which a response passes, so that whoever
 re-runs the checks of a row compares with `>=` whatever the recipe's threshold was.
+
+No column is called `query` or `instruction`: there are trainers that take those for the prompt.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ def sft_row(sample: Sample, task: Task) -> Row:
     return {
         "id": sample.id,
         "messages": to_json(messages),
-        "query": sample.query,
-        "instruction": task.demanded,
+        "query_text": sample.query,
+        "instruction_text": task.demanded,
         "quality": sample.quality,
         "verifiers": _verifiers(task),
         **_lineage(task, sample.messages, sample.soft),
@@ -45,8 +47,8 @@ def dpo_row(pair: Pair, query: Query, task: Task, soft: Sequence[Soft] = ()) -> 
     """`query`: empty where the pair answers none. `soft`: the scores of the chosen response."""
     return {
         **pair_row(pair),
-        "query": query.text,
-        "instruction": task.demanded,
+        "query_text": query.text,
+        "instruction_text": task.demanded,
         "verifiers": _verifiers(task),
         **_lineage(task, pair.prompt, soft),
         "source": query.source,
@@ -62,8 +64,8 @@ def rlvr_row(prompt: Prompt, task: Task, soft: Sequence[Soft] = ()) -> Row:
     return {
         "id": content_id("rlvr", ids, [m.content for m in prompt.messages]),
         "prompt": to_json(prompt.messages),
-        "query": prompt.query.text,
-        "instruction": task.demanded,
+        "query_text": prompt.query.text,
+        "instruction_text": task.demanded,
         "verifiers": _verifiers(task),
         "pass_rate": round(passed / max(1, len(sampled)), 4),
         **_lineage(task, prompt.messages, soft),

@@ -1,0 +1,197 @@
+"""Checks and texts of many callers, judged in batches.
+
+Trainers ask for the reward of one sample at a time, hundreds at once, from threads and from event
+loops. A text waits here until a worker is free, and the worker takes all texts that wait for the
+same check.
+
+There are two lanes, each with workers of its own. Every check begins in the fast lane, where a call
+has 0.05 s of CPU: honest checks end there and wait little for one that loops. What is cut off goes
+to the slow lane, where it has the limits of a reward. Only there does the deadline count, from when
+a worker first took the text, not while it waited.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from autoif.base.records import Outcome, Status
+from autoif.sandbox import REWARD_LIMITS, Limits, Sandbox, frames
+from autoif.sandbox.worker import NOT_RUN, OUTCOMES
+
+# Honest calls take well under that. Strikes have no end, so that a text on which a check loops
+# takes no verdict from the texts that came with it.
+FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=1.0, total_seconds=2.0, strikes=1 << 30)
+CPU, TOTAL = OUTCOMES[frames.CPU].detail, OUTCOMES[frames.TOTAL].detail
+MOST_STRIKES = 8  # of a check in the fast lane, with no verdict between
+REMEMBERED = 4096  # sources with strikes
+
+Outcomes = dict[str, Outcome | None]  # by text; None: not judged by the deadline
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """The texts that one caller wants judged by one check."""
+
+    missing: set[str]
+    cut: set[str] = field(default_factory=set)  # of these, those that the fast lane cut off
+    outcomes: Outcomes = field(default_factory=dict)
+    future: Future[Outcomes] = field(default_factory=Future)
+    expires: float = inf  # on the monotonic clock; infinite while no worker has taken it
+
+    def waits(self, text: str) -> bool:
+        return text in self.missing and not self.future.done()
+
+    def settle(self, text: str, outcome: Outcome | None) -> None:
+        if not self.waits(text):
+            return
+        self.missing.discard(text)
+        self.outcomes[text] = outcome
+        if not self.missing and self.future.set_running_or_notify_cancel():
+            self.future.set_result(self.outcomes)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done() and self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
+
+Waiting = dict[str, list[_Request]]  # by text: who waits for it
+
+
+class _Lane:
+    def __init__(self, lock: threading.Lock, limits: Limits, workers: int) -> None:
+        self.limits = limits
+        self.workers = workers
+        self.waiting: dict[str, Waiting] = {}  # by source, in the order of arrival
+        self.filled = threading.Condition(lock)
+        self.threads = 0
+        self._sandbox: Sandbox | None = None
+        self._starting = threading.Lock()
+
+    def sandbox(self) -> Sandbox:
+        with self._starting:
+            if self._sandbox is None:
+                self._sandbox = Sandbox(self.workers, self.limits)
+            return self._sandbox
+
+
+class CheckQueue:
+    """Judges for all callers of a process. Safe to use from threads and from any asyncio loop.
+
+    workers: checks at once in each lane. deadline: seconds. Threads and processes start when they
+    are needed.
+    """
+
+    def __init__(self, workers: int, deadline: float) -> None:
+        self.deadline = deadline
+        total = min(REWARD_LIMITS.total_seconds, deadline / 4)
+        self._lock = threading.Lock()
+        self._fast = _Lane(self._lock, FAST_LIMITS, workers)
+        self._slow = _Lane(self._lock, replace(REWARD_LIMITS, total_seconds=total), workers)
+        # By source, texts on which it was cut off since it last concluded. With many of them it
+        # goes to the slow lane at once, and comes the later there.
+        self._strikes: dict[str, int] = {}
+
+    def ask(self, texts: Mapping[str, Collection[str]]) -> dict[str, Future[Outcomes]]:
+        """texts: by the source of a check. A future raises SandboxUnavailable where this machine
+        cannot contain hostile code."""
+        requests = {source: _Request(set(asked)) for source, asked in texts.items()}
+        with self._lock:
+            for source, request in requests.items():
+                lane = self._fast
+                if self._is_slow(source):
+                    lane, request.expires = self._slow, time.monotonic() + self.deadline
+                self._add(lane, source, {text: [request] for text in texts[source]})
+        return {source: request.future for source, request in requests.items()}
+
+    def _add(self, lane: _Lane, source: str, more: Waiting) -> None:
+        if not more:
+            return
+        waiting = lane.waiting.setdefault(source, {})
+        for text, requests in more.items():
+            waiting.setdefault(text, []).extend(requests)
+        if lane.threads < lane.workers:
+            lane.threads += 1
+            threading.Thread(target=self._work, args=(lane,), daemon=True).start()
+        lane.filled.notify()
+
+    # ---- a worker ------------------------------------------------------------------------------
+
+    def _work(self, lane: _Lane) -> None:
+        while True:
+            with self._lock:
+                while not lane.waiting:
+                    lane.filled.wait()
+                source, waiting = self._take(lane)
+            if not waiting:
+                continue
+            texts = list(waiting)
+            try:
+                outcomes = dict(zip(texts, lane.sandbox().evaluate(source, texts), strict=True))
+            except BaseException as error:
+                with self._lock:
+                    for request in {r for requests in waiting.values() for r in requests}:
+                        request.fail(error)
+            else:
+                with self._lock:
+                    self._judged(lane, source, waiting, outcomes)
+
+    def _take(self, lane: _Lane) -> tuple[str, Waiting]:
+        """The next source, and its texts without those that nobody waits for any more."""
+        now = time.monotonic()
+        source = next(iter(lane.waiting))
+        if lane is self._slow:  # those that a worker might not be done with in time are not begun
+            for of_source in lane.waiting.values():
+                for text, requests in of_source.items():
+                    for request in requests:
+                        if request.expires < now + lane.limits.total_seconds:
+                            request.settle(text, None)
+            source = min(lane.waiting, key=lambda waits: self._strikes.get(waits, 0))
+        taken: Waiting = {}
+        for text, requests in lane.waiting.pop(source).items():
+            if living := [r for r in requests if r.waits(text)]:
+                taken[text] = living
+            for request in living:
+                request.expires = min(request.expires, now + self.deadline)
+        # What was cut off comes last: it might use up the strikes of what was only late.
+        order = sorted(taken, key=lambda text: any(text in r.cut for r in taken[text]))
+        return source, {text: taken[text] for text in order}
+
+    def _judged(
+        self, lane: _Lane, source: str, waiting: Waiting, outcomes: Mapping[str, Outcome]
+    ) -> None:
+        """What concluded is answered; what the fast lane cut off waits again."""
+        late = [text for text, o in outcomes.items() if o.status is Status.TIMEOUT]
+        # Its turn had not come, or the time of the batch ran out just then.
+        unrun = [t for t in late if outcomes[t].detail.startswith((NOT_RUN, TOTAL))]
+        cut = [text for text in late if text not in unrun]
+        if len(late) == len(outcomes):
+            # More for what takes time without taking CPU.
+            of_cpu = sum(outcomes[text].detail == CPU for text in cut)
+            self._strike(source, of_cpu or MOST_STRIKES // 4)
+        elif lane is self._fast or not late:
+            self._strikes.pop(source, None)
+        if lane is self._slow:
+            late = []
+        else:
+            for text in cut:
+                for request in waiting[text]:
+                    request.cut.add(text)
+            again = self._slow if self._is_slow(source) else self._fast
+            self._add(self._slow, source, {text: waiting[text] for text in cut})
+            self._add(again, source, {text: waiting[text] for text in unrun})
+        for text in outcomes.keys() - set(late):
+            for request in waiting[text]:
+                request.settle(text, outcomes[text])
+
+    def _is_slow(self, source: str) -> bool:
+        return self._strikes.get(source, 0) >= MOST_STRIKES
+
+    def _strike(self, source: str, strikes: int) -> None:
+        self._strikes[source] = self._strikes.get(source, 0) + strikes
+        if len(self._strikes) > REMEMBERED:
+            del self._strikes[next(iter(self._strikes))]
