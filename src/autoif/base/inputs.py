@@ -142,7 +142,7 @@ def _hub(source: str, column: str) -> Iterator[Row]:
     except ImportError:
         raise UsageError(f'{source}: reading datasets needs `pip install "autoif[hub]"`') from None
     try:
-        rows = datasets.load_dataset(name, split=split or "train")
+        rows = datasets.load_dataset(name, split=split or "train", trust_remote_code=False)
     except Exception as error:  # the library raises a dozen kinds; each means: not to be had
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{source}: cannot be loaded: {reason}") from None
