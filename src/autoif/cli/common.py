@@ -71,7 +71,9 @@ def output(path: str | None, *inputs: str | Path | None) -> Iterator[IO[bytes]]:
     for source in inputs:
         if source and Path(source).exists() and target.exists() and target.samefile(source):
             raise UsageError(f"--out {path} is the file that is read; choose another name")
-    if target.exists() and not target.is_file():  # a device, a pipe
+    own = str(target.parent.resolve())
+    device = own == "/dev" or own.startswith("/proc/")  # stdout, which may be a file
+    if target.exists() and (device or not target.is_file()):
         with open_device(target) as out:
             yield out
         return

@@ -176,7 +176,7 @@ class _Source:
 
 def base_of(where: str) -> str:
     """The model below a directory of adapters, as the directory names it; "" for others. Raises
-    UsageError where it names none."""
+    ModelUnavailable where it names none."""
     file = Path(where) / "adapter_config.json"
     if not file.is_file():
         return ""
