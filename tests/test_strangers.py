@@ -22,6 +22,7 @@ from rich.console import Console
 from autoif.base.errors import SetupError, UsageError, one_line
 from autoif.base.printable import log, markdown, markdown_code, printable, printable_json
 from autoif.base.records import Message, Reply, Request, Usage
+from autoif.cli import main
 from autoif.report import dataset_card, terminal
 from autoif.run.directory import ARTEFACTS, RunDir
 from autoif.run.progress import Progress
@@ -319,6 +320,8 @@ def strange(smoke_copy: Path) -> Path:
         stage["dropped"] = hostile_keys(stage["dropped"])
     report |= {"state": "done" + HOSTILE, "error": HOSTILE, "phase": HOSTILE}
     file.write_text(json.dumps(report))
+    recipe = Recipe.load("smoke", None, {"instructions": {"seeds": HOSTILE}})
+    (smoke_copy / "recipe.toml").write_text(recipe.toml())
     (smoke_copy / "calls.sqlite").unlink()
     asyncio.run(_store(smoke_copy / "calls.sqlite", HOSTILE))
     return smoke_copy
@@ -331,7 +334,7 @@ def ids(run: Path) -> list[str]:
 
 
 def test_no_command_shows_what_a_terminal_would_obey(
-    strange: Path, tmp_path: Path, here: Here
+    strange: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_rows(tmp_path / "own.jsonl", [{"id": HOSTILE, "text": HOSTILE}])
     checks = ["def evaluate(response):\n raise ValueError(response)"]
@@ -354,17 +357,14 @@ def test_no_command_shows_what_a_terminal_would_obey(
         ["eval", "gsm8k", "--data", bench, "--responses", answers, "--out", tmp_path / "e"],
         ["compare", tmp_path / "e", tmp_path / "e"], ["compare", strange, strange],
         ["synth", "--preset", "smoke", "--out", strange],
-        ["synth", "--preset", "smoke", "--model", scripted, "--dry-run"],
         ["synth", "--preset", "smoke", "--set", f"seed={HOSTILE}", "--dry-run"],
         ["recipe", "--set", f"models.default={scripted}"],
     ]  # fmt: skip
     seen = ""
     for command in commands:
-        import time
-
-        t0 = time.time()
-        done = here(*command)
-        print(f"{time.time() - t0:.2f} {str(command)[:60]!r}", file=open("/tmp/w/h5_times", "a"))
+        capsys.readouterr()
+        main([str(word) for word in command])
+        done = capsys.readouterr()
         assert not leaks(done.out + done.err), command
         seen += done.out + done.err
         if "--json" in command:
@@ -379,8 +379,15 @@ def test_a_recipe_that_is_printed_can_still_be_read(here: Here) -> None:
     assert tomllib.loads(done.out)["instructions"]["seeds"] == value
 
 
-@pytest.mark.parametrize("change", [{"stages": 1}, {"stages": [{"name": "x"}]}, {"seconds": "1"},
-                                    {"calls": {"asked": HOSTILE, "replayed": 0}}])  # fmt: skip
+OTHER: list[dict[str, Any]] = [
+    {"stages": 1},
+    {"stages": [{"name": "x"}]},
+    {"seconds": "1"},
+    {"calls": {"asked": HOSTILE, "replayed": 0}},
+]
+
+
+@pytest.mark.parametrize("change", OTHER)
 def test_a_report_of_another_shape_is_one_line(
     change: dict[str, Any], smoke_copy: Path, here: Here
 ) -> None:
