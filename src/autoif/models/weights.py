@@ -292,11 +292,7 @@ def _download(weights: Weights, partial: Path, report: _Report) -> None:
 
 def _obtain(source: _Source, weights: Weights, partial: Path, report: _Report) -> None:
     resumed = _size(partial) > 0
-    try:
-        source(weights, partial, report)
-    finally:
-        if _size(partial) > weights.size:
-            files.remove(partial)
+    source(weights, partial, report)
     if _sha256(partial) == weights.sha256:
         return
     files.remove(partial)
@@ -338,6 +334,7 @@ def _from_hub(weights: Weights, partial: Path, report: _Report) -> None:
             done += len(chunk)
             report(min(done, weights.size))
     if done > weights.size:
+        files.remove(partial)
         raise _SourceFailed(f"its file is longer than {weights.size} bytes")
     if done < weights.size:
         raise _SourceFailed(f"broke off after {done} of {weights.size} bytes")
