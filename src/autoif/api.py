@@ -11,13 +11,13 @@ Everything raises `autoif.AutoIFError`: one line that says what is wrong and wha
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import RunFailed, UsageError, did_you_mean
 from autoif.base.loop import run_blocking
+from autoif.base.printable import log
 from autoif.base.toml import merge
 from autoif.engine.local import Run, Stopped
 from autoif.models import Backend
@@ -25,8 +25,6 @@ from autoif.models.budget import Budget
 from autoif.run.directory import RunDir
 from autoif.run.reader import Result as Result
 from autoif.run.recipe import PRESETS, Recipe
-
-_log = logging.getLogger("autoif")
 
 
 def synth(
@@ -37,7 +35,7 @@ def synth(
     calls: str | Path | None = None,
     budget: str = "",
     backends: Mapping[str, Backend] | None = None,
-    on_notice: Callable[[str], None] = _log.info,
+    on_notice: Callable[[str], None] = log,
     **settings: Any,
 ) -> Result:
     """Makes data in the directory `out`; called again with the same arguments, it resumes.

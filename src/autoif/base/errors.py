@@ -21,11 +21,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from autoif.base.printable import printable
+
 
 class AutoIFError(Exception):
     """Base of all. `str(error)` is one line, fit to be shown to a user."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(AutoIFError):
@@ -78,8 +83,8 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 def one_line(message: object, key: str = "") -> str:
     """What a library, a server or an exception said, fit to stand in a message: one line, short,
-    without the key."""
+    printable, without the key."""
     line = " ".join(str(message).split())
     if not line and isinstance(message, BaseException):
         return type(message).__name__
-    return (line.replace(key, "***") if key else line)[:300]
+    return printable(line.replace(key, "***") if key else line)[:300]

@@ -349,7 +349,9 @@ def _hub(source: str, column: str) -> Iterator[Row]:
     except ImportError:
         raise UsageError(f'{source}: reading datasets needs `pip install "autoif[hub]"`') from None
     try:
-        rows: Iterable[Row] = datasets.load_dataset(name, split=split or "train")
+        rows: Iterable[Row] = datasets.load_dataset(
+            name, split=split or "train", trust_remote_code=False
+        )
     except Exception as error:  # the library raises a dozen kinds; each means: not to be had
         raise UsageError(f"{source}: cannot be loaded: {one_line(error)}") from None
     for row in rows:

@@ -4,54 +4,77 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 import orjson
 from rich.console import Console
 
 from autoif.base.errors import UsageError, did_you_mean
-from autoif.base.files import replacing
+from autoif.base.files import open_device, replacing
+from autoif.base.printable import printable, printable_json
 
-err = Console(stderr=True, highlight=False)
+
+def console(*, stderr: bool = False) -> Console:
+    """For what `report/terminal.py` makes. Text is shown as it is: no markup, no emoji codes."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+err = console(stderr=True)
 
 
 def fail(line: str) -> None:
     """The one line that says what is wrong, on stderr."""
-    sys.stderr.write(f"autoif: {' '.join(line.split())}\n")
+    sys.stderr.write(f"autoif: {printable(' '.join(line.split()))}\n")
 
 
 def note(line: str) -> None:
     """A line beside the result, on stderr, in one piece however long."""
-    err.print(line, markup=False, soft_wrap=True)
+    err.print(printable(line), soft_wrap=True)
 
 
 def say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def say_json(value: Any) -> None:
-    say(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    sys.stdout.write(f"{printable_json(text)}\n")
+
+
+class _JsonLines(io.RawIOBase):
+    """Stdout for rows of JSON, one or more whole ones a write."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, rows: Any) -> int:
+        sys.stdout.buffer.write(printable_json(bytes(rows).decode()).encode())
+        return len(rows)
 
 
 @contextmanager
 def output(path: str | None, *inputs: str | Path | None) -> Iterator[IO[bytes]]:
-    """The file to write, or stdout. It gets its name when it is whole; an input is never it."""
+    """The file to write JSON lines to, or stdout. It gets its name when it is whole; an input is
+    never it."""
     if path is None:
-        yield sys.stdout.buffer
+        yield cast(IO[bytes], _JsonLines())
         sys.stdout.buffer.flush()
         return
     target = Path(path)
     for source in inputs:
         if source and Path(source).exists() and target.exists() and target.samefile(source):
             raise UsageError(f"--out {path} is the file that is read; choose another name")
-    if target.exists() and not target.is_file():  # a device, a pipe
-        with target.open("wb") as out:
+    own = str(target.parent.resolve())
+    device = own == "/dev" or own.startswith("/proc/")  # stdout, which may be a file
+    if target.exists() and (device or not target.is_file()):
+        with open_device(target) as out:
             yield out
         return
     with replacing(target) as out:
@@ -88,7 +111,7 @@ class Parser(argparse.ArgumentParser):
         wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if wrong:
             message += did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
-        super().error(message)
+        super().error(printable(message))
 
 
 def examples(*lines: str) -> dict[str, Any]:

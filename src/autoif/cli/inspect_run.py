@@ -7,10 +7,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from autoif.base.errors import RunFailed, UsageError
-from autoif.cli.common import command, note, output, output_options, say, say_json, summary_apart
+from autoif.base.printable import printable
+from autoif.cli.common import (
+    command,
+    console,
+    note,
+    output,
+    output_options,
+    say,
+    say_json,
+    summary_apart,
+)
 
 REASONS = 5  # shown of what kept functions from a verdict; all are in --json
 COUNTS = "print the counts as JSON; needs --out"
@@ -98,13 +106,13 @@ def _status(args: argparse.Namespace) -> int:
     if args.json:
         say_json(report)
         return 0
-    console = Console(highlight=False)
+    show = console().print
     recipe = run.recipe()
     preset = f", preset {recipe.profile}" if recipe else ""
     why = f": {report['error']}" if "error" in report else ""
-    console.print(f"{args.dir}: {report['state']}{preset}{why}", markup=False, soft_wrap=True)
-    console.print(terminal.funnel(report))
-    console.print(terminal.totals(report))
+    show(printable(f"{args.dir}: {report['state']}{preset}{why}"), soft_wrap=True)
+    show(terminal.funnel(report))
+    show(terminal.totals(report))
     return 0
 
 
@@ -118,7 +126,7 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         say_json(to_json(told))
     else:
-        Console(highlight=False).print(terminal.story(told), soft_wrap=True)
+        console().print(terminal.story(told), soft_wrap=True)
     return 0
 
 

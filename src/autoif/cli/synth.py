@@ -11,13 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from autoif.base import jsonl
 from autoif.base.errors import RunFailed
 from autoif.base.loop import asyncio_run
+from autoif.base.printable import printable
 from autoif.cli.common import (
     command,
+    console,
     err,
     fail,
     note,
@@ -166,16 +166,15 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     if args.json:
         say_json(report)
     elif not args.quiet:
-        console = Console(highlight=False)
-        console.print(terminal.funnel(report))
-        console.print(terminal.totals(report))
-        console.print(terminal.samples(_first_rows(out.artefact("data/sft"), 3)))
+        show = console().print
+        show(terminal.funnel(report))
+        show(terminal.totals(report))
+        show(terminal.samples(_first_rows(out.artefact("data/sft"), 3)))
         if not failed:
             counts = {n: _lines(out.artefact(f"data/{n}")) for n in ("sft", "dpo", "rlvr")}
-            console.print(
+            show(
                 f"{counts['sft']} samples, {counts['dpo']} preference pairs and {counts['rlvr']} "
-                f"RLVR prompts in {out.path}/data",
-                markup=False,
+                f"RLVR prompts in {printable(str(out.path))}/data"
             )
     if failed:
         raise failed

@@ -21,6 +21,7 @@ from typing import Any
 
 from autoif.base import jsonl
 from autoif.base.errors import RunFailed
+from autoif.base.files import write_whole
 from autoif.base.loop import run_blocking
 from autoif.base.records import Reply, Request, Usage, dump_line, seed_from
 from autoif.engine.late_files import late_files
@@ -269,7 +270,7 @@ def _of_ours(recipe: Recipe, folder: Path, tried: int) -> Recipe:
         for text, n, lang in texts
     ]
     file = folder / "trial.jsonl"
-    file.write_bytes(b"".join(map(dump_line, rows)))
+    write_whole(file, b"".join(map(dump_line, rows)))
     values = recipe.model_dump(mode="json")
     key = "own" if recipe.instructions.own else "seeds"
     values["instructions"] |= {key: str(file), "limit": 0, "numbers": 0, "benchmarks": "keep"}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import AutoIFError, CallPending, RunFailed
+from autoif.base.files import remove
 from autoif.base.records import Filtered, Usage, Verifier
 from autoif.base.version import __version__
 from autoif.clean.final import refine
@@ -204,7 +205,7 @@ class Run:
             "versions": {"autoif": __version__, "python": platform.python_version()},
             "sandbox": dict(context.sandbox.layers),
         }
-        (self.out.path / "progress.json").unlink(missing_ok=True)
+        remove(self.out.path / "progress.json")
         write_json(self.out.path / "manifest.json", manifest)
         if not self.progress.funnel.counts["samples"].kept:
             raise RunFailed(

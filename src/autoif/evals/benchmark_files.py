@@ -131,7 +131,10 @@ def _from_hub(hub: _Hub) -> Iterable[Mapping[str, Any]]:
     def load() -> list[dict[str, Any]]:
         import datasets  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-        return list(map(dict, datasets.load_dataset(hub.dataset, hub.config, split=hub.split)))
+        rows = datasets.load_dataset(
+            hub.dataset, hub.config, split=hub.split, trust_remote_code=False
+        )
+        return list(map(dict, rows))
 
     return _loaded(hub.dataset, load)
 

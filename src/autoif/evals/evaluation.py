@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import CallFailed, UsageError, did_you_mean
+from autoif.base.files import make_folder, replacing, write_whole
 from autoif.base.loop import blocking
+from autoif.base.printable import log
 from autoif.base.records import Message, Request, dump_line
 from autoif.evals.benchmark_files import join, load_rows, read_file
 from autoif.evals.followbench import FollowBench
@@ -41,7 +42,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     "gsm8k": GSM8K(),
     "humaneval": HumanEval(),
 }
-_log = logging.getLogger("autoif")
 SAMPLING_TEMPERATURE = 0.8  # of several samples per prompt, as pass@k is usually measured
 
 
@@ -61,7 +61,7 @@ async def aevaluate(
     max_tokens: int | None = None,
     limit: int | None = None,
     sandbox: Sandbox | None = None,
-    on_notice: Callable[[str], None] = _log.info,
+    on_notice: Callable[[str], None] = log,
 ) -> Scores:
     """Scores a file of responses (or rows of one), or asks a model and scores what it says.
 
@@ -192,15 +192,15 @@ def compare(a: Path, b: Path) -> Comparison:
 
 def save(scores: Scores, out: Path) -> None:
     """Writes scores.json and verdicts.jsonl."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "verdicts.jsonl").open("wb") as file:
+    make_folder(out)
+    with replacing(out / "verdicts.jsonl") as file:
         file.writelines(map(dump_line, scores.verdicts))
     text = json.dumps(scores.to_json(), indent=2, ensure_ascii=False)
-    (out / "scores.json").write_text(text + "\n", "utf-8")
+    write_whole(out / "scores.json", f"{text}\n".encode())
 
 
 def _save_responses(items: Sequence[Item], collected: JoinedAnswers, out: Path) -> None:
-    with (out / "responses.jsonl").open("wb") as file:
+    with replacing(out / "responses.jsonl") as file:
         for item in items:
             for answer in collected.answers[item.key]:
                 row = {"key": item.label, "prompt": item.request, "response": answer}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import SetupError, UsageError, one_line
+from autoif.base.files import make_folder, write_whole
 from autoif.base.records import Score
 from autoif.evals.scores import Scores
 
@@ -40,7 +41,7 @@ def evaluate_in_harness(
     try:
         results: dict[str, Any] = lm_eval.simple_evaluate(
             model="hf",
-            model_args={"pretrained": name},
+            model_args={"pretrained": name, "trust_remote_code": False},
             tasks=[task],
             num_fewshot=shots,
             limit=limit,
@@ -51,9 +52,9 @@ def evaluate_in_harness(
         raise SetupError(f"{benchmark}: lm-evaluation-harness failed: {one_line(wrong)}") from None
     scores = from_harness(benchmark, task, results)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         text = json.dumps(scores.to_json(), indent=2, ensure_ascii=False)
-        (out / "scores.json").write_text(text + "\n", "utf-8")
+        write_whole(out / "scores.json", f"{text}\n".encode())
     return scores
 
 

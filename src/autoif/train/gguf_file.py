@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import UsageError
+from autoif.base.files import in_place_of
 
 ARCHITECTURES = ("llama", "qwen2")
 
@@ -31,42 +32,42 @@ def write_gguf(model: Path, origin: Path, out: Path) -> Path:
     names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, family.upper()), layers)
     shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in reader.tensors}
 
-    partial = out.with_name(out.name + ".partial")
-    writer = gguf.GGUFWriter(partial, arch=family)
-    for field in reader.fields.values():
-        if field.name.startswith("GGUF.") or field.name == "general.architecture":
-            continue
-        if field.name == "general.file_type":
-            writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
-            continue
-        kind, *inner = field.types
-        writer.add_key_value(field.name, field.contents(), kind, inner[-1] if inner else None)
+    with in_place_of(out) as partial:
+        writer = gguf.GGUFWriter(partial, arch=family)
+        for field in reader.fields.values():
+            if field.name.startswith("GGUF.") or field.name == "general.architecture":
+                continue
+            if field.name == "general.file_type":
+                writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+                continue
+            kind, *inner = field.types
+            writer.add_key_value(field.name, field.contents(), kind, inner[-1] if inner else None)
 
-    written = set()
-    for file in sorted(model.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for key in tensors.keys():  # noqa: SIM118 - not a mapping
-                name = names.get_name(key, try_suffixes=(".weight", ".bias"))
-                weights = tensors.get_tensor(key).float().numpy()
-                if name == "output.weight" and name not in shapes:
-                    continue  # tied to the embeddings
-                if shapes.get(name) != weights.shape:
-                    raise UsageError(f"{model}: its {key} does not fit {origin}")
-                if family == "llama" and key.endswith(("q_proj.weight", "k_proj.weight")):
-                    weights = _interleaved(weights, heads if "q_proj" in key else kv_heads)
-                if weights.ndim == 1:
-                    writer.add_tensor(name, weights)
-                else:
-                    kind = gguf.GGMLQuantizationType.Q8_0
-                    writer.add_tensor(name, gguf.quants.quantize(weights, kind), raw_dtype=kind)
-                written.add(name)
-    if missing := sorted(shapes.keys() - written):
-        raise UsageError(f"{model}: no weights for {missing[0]} of {origin}")
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return partial.replace(out)
+        written = set()
+        for file in sorted(model.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                for key in tensors.keys():  # noqa: SIM118 - not a mapping
+                    name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+                    weights = tensors.get_tensor(key).float().numpy()
+                    if name == "output.weight" and name not in shapes:
+                        continue  # tied to the embeddings
+                    if shapes.get(name) != weights.shape:
+                        raise UsageError(f"{model}: its {key} does not fit {origin}")
+                    if family == "llama" and key.endswith(("q_proj.weight", "k_proj.weight")):
+                        weights = _interleaved(weights, heads if "q_proj" in key else kv_heads)
+                    if weights.ndim == 1:
+                        writer.add_tensor(name, weights)
+                    else:
+                        kind = gguf.GGMLQuantizationType.Q8_0
+                        writer.add_tensor(name, gguf.quants.quantize(weights, kind), raw_dtype=kind)
+                    written.add(name)
+        if missing := sorted(shapes.keys() - written):
+            raise UsageError(f"{model}: no weights for {missing[0]} of {origin}")
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return out
 
 
 def _interleaved(weights: Any, heads: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoif.base.printable import markdown, markdown_code
 from autoif.base.version import __version__
 from autoif.train.config import TrainConfig
 from autoif.train.dataset import Rows
@@ -30,9 +31,9 @@ def card(config: TrainConfig, rows: Rows, history: History) -> str:
         "tags: [autoif, instruction-following]",
         "---",
         "",
-        f"# {base}, {config.method}",
+        f"# {markdown(base)}, {config.method}",
         "",
-        f"Made by AutoIF {__version__} from `{base}`: {_WHAT[config.method]}.",
+        f"Made by AutoIF {__version__} from {markdown_code(base)}: {_WHAT[config.method]}.",
         "",
         f"- data: {rows.account()}; sha256 of the rows begins {rows.fingerprint}",
         f"- preset: {config.preset}; seed: {config.seed}; "

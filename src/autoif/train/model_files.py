@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import SetupError, UsageError, one_line
+from autoif.base.files import in_place_of, make_folder, remove_temporaries, write_whole
 from autoif.models import weights
+from autoif.models.transformers.backend import base_of
 
 LINEAGE = "autoif.json"
 BLOCKS = 64  # of a file, that its fingerprint reads
@@ -84,7 +85,7 @@ def load_tokenizer(where: str, chat_template: str = "") -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except Exception as error:  # of many libraries' kinds
         raise UsageError(f"{where}: its tokenizer cannot be loaded: {one_line(error)}") from None
     if chat_template:
@@ -117,14 +118,13 @@ def load_model(where: str, *, packed: bool = False) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    adapter = Path(where) / "adapter_config.json"
+    base = base_of(where)
+    more = {"attn_implementation": "flash_attention_2"} if packed else {}
     try:
-        base = where
-        if adapter.is_file():
-            base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
-        more = {"attn_implementation": "flash_attention_2"} if packed else {}
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **more)
-        if adapter.is_file():
+        model = AutoModelForCausalLM.from_pretrained(
+            base or where, dtype=torch.float32, trust_remote_code=False, **more
+        )
+        if base:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, where).merge_and_unload()
@@ -139,14 +139,13 @@ def context_of(model: Any) -> int | None:
 
 
 def save_plain(model: Any, tokenizer: Any, folder: Path, about: dict[str, Any]) -> None:
-    """A directory that loads anywhere; it appears whole or not at all."""
-    scratch = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    model.save_pretrained(scratch)
-    tokenizer.save_pretrained(scratch)
-    (scratch / LINEAGE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.replace(folder)
+    """A directory that loads anywhere; it appears whole or not at all. No other process may be
+    making it."""
+    remove_temporaries(folder)
+    with in_place_of(folder) as scratch:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        write_whole(scratch / LINEAGE, f"{json.dumps(about, indent=2)}\n".encode())
 
 
 def _unpacked(gguf: Path) -> Path:
@@ -154,7 +153,7 @@ def _unpacked(gguf: Path) -> Path:
     stat = gguf.stat()
     mark = hashlib.sha256(f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
     folder = weights.cache_dir() / f"{gguf.stem}-hf-{mark.hexdigest()[:8]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with weights.locked(folder, lambda: None):
         if not folder.is_dir():
             _unpack(gguf, folder)
@@ -165,10 +164,11 @@ def _unpack(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where, name = str(gguf.parent), gguf.name
+    where = str(gguf.parent)
+    options = {"gguf_file": gguf.name, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
-        model = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(where, **options)
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options)
     except Exception as error:  # of many libraries' kinds
         raise UsageError(f"{gguf}: cannot be read as a model: {one_line(error)}") from None
     # It counts as quantised, which TRL will not train and transformers will not save.

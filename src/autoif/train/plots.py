@@ -9,6 +9,7 @@ from typing import Any
 
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
+from autoif.base.files import in_place_of
 
 History = list[dict[str, Any]]
 # File name -> the metrics it shows, those that there are.
@@ -69,5 +70,6 @@ def draw(history: Sequence[Mapping[str, Any]], x: str, keys: Sequence[str], path
         axis.grid(alpha=0.3)
     axes[-1, 0].set_xlabel(x)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with in_place_of(path) as temporary:
+        figure.savefig(temporary, dpi=110, format=path.suffix[1:])
     pyplot.close(figure)

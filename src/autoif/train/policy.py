@@ -24,6 +24,7 @@ from pathlib import Path
 import orjson
 
 from autoif.base.errors import SetupError, one_line
+from autoif.base.files import new_file
 from autoif.models import Backend
 from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
@@ -97,7 +98,7 @@ def _served(
     words = [w.replace("{model}", str(model)).replace("{port}", str(port)) for w in command]
     url = f"http://127.0.0.1:{port}/v1"
     log_file = model.parent / "server.log"
-    with log_file.open("wb") as log:
+    with new_file(log_file) as log:
         try:
             server = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

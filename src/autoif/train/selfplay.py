@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import CallFailed, RunFailed, SetupError, UsageError
+from autoif.base.files import appending, make_folder, replacing, write_whole
 from autoif.base.loop import asyncio_run
 from autoif.base.records import Check, Message, Request, Sample, dump_line, seed_from, to_json
 from autoif.models import Chat
@@ -69,7 +70,7 @@ def train(
     notice(f"{data.account()}: {len(rows)} to play with, {len(heldout)} held out")
     start = run.out / "round-0" / "model"
     if not start.is_dir():
-        start.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(start.parent)
         tokenizer = model_files.load_tokenizer(run.where, config.chat_template)
         about = {"origin": run.origin, "base": config.model, "method": "start"}
         model_files.save_plain(model_files.load_model(run.where), tokenizer, start, about)
@@ -98,7 +99,8 @@ def train(
     notice(f"round {best['round']} is the best: {100 * best['pass_rate']:.1f}% of the held out")
     if best["round"] == 0:
         text = model_card.card(config, data, [])
-        (start / "README.md").write_text(f"{text}\nNo round was better: its weights.\n", "utf-8")
+        text += "\nNo round was better: its weights.\n"
+        write_whole(start / "README.md", text.encode())
     run.model.symlink_to(f"round-{best['round']}/model")
     return run.model
 
@@ -140,8 +142,8 @@ class _Rounds:
             for pair in query_pairs(samples, per_prompt, seed)
         ]
         folder = self.out / f"round-{number}"
-        folder.mkdir(exist_ok=True)
-        with (folder / "dpo.jsonl").open("wb") as file:
+        make_folder(folder)
+        with replacing(folder / "dpo.jsonl") as file:
             file.writelines(dump_line({**pair_row(p), "verifiers": v}) for p, v in pairs)
         samples = [sample for of_row in answers for sample in of_row]
         kept = sum(s.kept for s in samples)
@@ -178,7 +180,7 @@ class _Rounds:
             "kl": 0.0 if number == 0 else kl(model, start, samples[:KL_ROWS]),
             **scores,
         }
-        with file.open("ab") as out:
+        with appending(file) as out:
             out.write(dump_line(row))
         self.notice(f"round {number}: {100 * row['pass_rate']:.1f}% of the held out hold")
         return row

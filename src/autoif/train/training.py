@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import RunFailed, SetupError, UsageError
-from autoif.base.files import alone
+from autoif.base.files import alone, appending, make_folder, refuse_links, remove, write_whole
 from autoif.base.records import dump_line
+from autoif.models.transformers.backend import base_of
 from autoif.train import dataset as dataset
 from autoif.train import model_card as model_card
 from autoif.train import model_files, plots
@@ -36,6 +37,17 @@ from autoif.train.dataset import Row, Rows
 from autoif.train.guards import Diverged, Guard
 
 Notice = Callable[[str], None]
+# What is written here, by us or by the libraries, which follow links. `model` may be one, of ours.
+OURS = (
+    "calls.sqlite*",
+    "checkpoints",
+    "adapter",
+    "trained",
+    "round-*",
+    "*.json*",
+    "config.toml",
+    "run.lock",
+)
 
 
 class TrainingRun:
@@ -53,6 +65,8 @@ class TrainingRun:
         self.model = self.out / "model"
         self.where, self.origin = model_files.find(config.model)
         self._claim()
+        if base := base_of(self.where):
+            notice(f"{config.model} holds adapters alone; the model below them is {base}")
 
     def done(self) -> bool:
         """Whether the model is there. Raises UsageError where it was made of another model or of
@@ -63,7 +77,9 @@ class TrainingRun:
         return True
 
     def _claim(self) -> None:
-        """The directory is of this configuration, or new."""
+        """The directory is of this configuration, or new. Raises UsageError; SetupError where a
+        name in it is a link."""
+        refuse_links(self.out, OURS, "choose another `out`")
         file = self.out / "config.toml"
         if file.exists():
             differing = self.config.differs(TrainConfig.load(self.config.method, file))
@@ -72,8 +88,8 @@ class TrainingRun:
                     f"{self.out} is of another configuration ({'; '.join(differing[:4])}): choose "
                     "another `out`, or change them back"
                 )
-        self.out.mkdir(parents=True, exist_ok=True)
-        file.write_text(self.config.toml(), "utf-8")
+        make_folder(self.out)
+        write_whole(file, self.config.toml().encode())
 
     def rows(self) -> Rows:
         """The rows of `data`. Raises UsageError where the directory is of others, or of another
@@ -88,7 +104,7 @@ class TrainingRun:
         try:
             known = json.loads(file.read_text("utf-8"))
         except FileNotFoundError:
-            file.write_text(json.dumps(mine) + "\n", "utf-8")
+            write_whole(file, f"{json.dumps(mine)}\n".encode())
             return rows
         if known["model"] != mine["model"]:
             raise UsageError(
@@ -221,16 +237,17 @@ class TrainingRun:
         if not trainer.is_world_process_zero():
             return
         for empty in (raw, self.out / "checkpoints", *self.out.glob("checkpoints/*")):
-            (empty / "README.md").unlink(missing_ok=True)  # a card that nobody filled in
+            remove(empty / "README.md")  # a card that nobody filled in
         if adapted:
             model_files.save_plain(model_files.load_model(str(raw)), tokenizer, self.model, about)
         else:
-            (raw / model_files.LINEAGE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-            (raw / "training_args.bin").unlink(missing_ok=True)
+            write_whole(raw / model_files.LINEAGE, f"{json.dumps(about, indent=2)}\n".encode())
+            remove(raw / "training_args.bin")
             raw.replace(self.model)
         history = plots.read(self.out / "metrics.jsonl")
         plots.steps(history, self.out)
-        (self.model / "README.md").write_text(model_card.card(self.config, rows, history), "utf-8")
+        card = model_card.card(self.config, rows, history)
+        write_whole(self.model / "README.md", card.encode())
 
 
 def _need_tracker(name: str) -> None:
@@ -310,7 +327,7 @@ def _recorder(path: Path, guard: Guard) -> Any:
             self.before = kept[-1] if kept else {}  # seconds and tokens go on from there
             self.start = time.perf_counter() - self.before.get("seconds", 0.0)
             if state.is_world_process_zero:
-                path.write_bytes(b"".join(map(dump_line, kept)))
+                write_whole(path, b"".join(map(dump_line, kept)))
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             figures = {k: float(v) for k, v in logs.items() if isinstance(v, (int, float))}
@@ -324,7 +341,7 @@ def _recorder(path: Path, guard: Guard) -> Any:
                 seconds = round(time.perf_counter() - self.start, 3)
                 row = {"step": state.global_step, **figures, "seconds": seconds}
                 row = {k: v if math.isfinite(v) else None for k, v in row.items()}
-                with path.open("ab") as file:
+                with appending(path) as file:
                     file.write(dump_line(row))
             guard.hear(state.global_step, figures)
 

@@ -17,12 +17,14 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openvino_genai as engine
 
+from autoif.base.files import in_place_of, remove, remove_temporaries
 from autoif.base.language import clean_text
 from autoif.models.openvino.grammar import grammar
 from autoif.models.openvino.prefix_queue import BLOCK, PrefixQueue
@@ -163,7 +165,7 @@ def _load(settings: dict[str, Any], emit: Emit) -> Any:
     try:
         with locked(folder, lambda: None):
             if folder.exists() and folder.stat().st_mtime < gguf.stat().st_mtime:
-                shutil.rmtree(folder)  # of an older file of this name
+                remove(folder)  # of an older file of this name
             if not folder.exists():
                 emit(
                     {"notice": f"preparing {gguf.name} for this machine, once: about half a minute"}
@@ -171,7 +173,8 @@ def _load(settings: dict[str, Any], emit: Emit) -> Any:
                 _convert(gguf, folder)
         return engine.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
     except (OSError, RuntimeError) as error:
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one is made anew next time
+        with suppress(OSError):
+            remove(folder)  # a damaged one is made anew next time
         reason = " ".join(str(error).split())[:120]
         emit({"notice": f"loading {gguf.name} as it is, without a prepared copy ({reason})"})
         return engine.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)
@@ -181,17 +184,17 @@ def _convert(gguf: Path, folder: Path) -> None:
     """Write the model and its tokenizer in the engine's own format. All of it, or no folder."""
     if shutil.disk_usage(folder.parent).free < 1.5 * gguf.stat().st_size:
         raise OSError(f"the disk of {folder.parent} is nearly full")
-    scratch = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    link = scratch / gguf.name  # the engine writes beside what it reads
-    link.symlink_to(gguf)
-    engine.Tokenizer(str(link), enable_save_ov_model=True)
+    remove_temporaries(folder)
     scheduler = engine.SchedulerConfig()
     scheduler.num_kv_blocks = 1
-    engine.ContinuousBatchingPipeline(str(link), scheduler, "CPU", {"enable_save_ov_model": True})
-    link.unlink()
-    scratch.replace(folder)
+    with in_place_of(folder) as scratch:
+        scratch.mkdir()
+        link = scratch / gguf.name  # the engine writes beside what it reads
+        link.symlink_to(gguf)
+        engine.Tokenizer(str(link), enable_save_ov_model=True)
+        save = {"enable_save_ov_model": True}
+        engine.ContinuousBatchingPipeline(str(link), scheduler, "CPU", save)
+        remove(link)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -99,7 +100,11 @@ class HFBackend:
         """Answer until nobody waits. An error here fails every call that waits."""
         try:
             if self._model is None:
-                self._notice(f"loading {self._source.label}")
+                base = self._source.base
+                self._notice(
+                    f"loading {self._source.label}"
+                    + (f", adapters alone; the model below them is {base}" if base else "")
+                )
                 self._model = await asyncio.to_thread(self._load)
             while True:
                 await asyncio.sleep(BATCH_WINDOW)
@@ -166,6 +171,19 @@ class _Source:
     label: str
     revision: str
     options: dict[str, str] = field(default_factory=dict)
+    base: str = ""  # of adapters: the model below them
+
+
+def base_of(where: str) -> str:
+    """The model below a directory of adapters, as the directory names it; "" for others. Raises
+    ModelUnavailable where it names none."""
+    file = Path(where) / "adapter_config.json"
+    if not file.is_file():
+        return ""
+    try:
+        return str(json.loads(file.read_bytes())["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelUnavailable(f"{file}: names no base_model_name_or_path") from None
 
 
 def _find(name: str) -> _Source:
@@ -176,7 +194,8 @@ def _find(name: str) -> _Source:
         return _on_hub(name)
     if any((path / f"{kind}.json").is_file() for kind in ("config", "adapter_config")):
         files = [file for file in path.iterdir() if file.is_file() and file.suffix in _DECIDES]
-        return _Source(str(path), path.resolve().name, _fingerprint(files))
+        base = base_of(str(path))
+        return _Source(str(path), path.resolve().name, _fingerprint(files), base=base)
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return _find(str(ggufs[0]))

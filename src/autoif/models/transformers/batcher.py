@@ -41,8 +41,10 @@ class Model:
         on_gpu = self._device.startswith("cuda")
         dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
         try:
-            tokenizer = AutoTokenizer.from_pretrained(where, **options)
-            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **options)
+            # Code of a model's own is never run, and nobody is asked whether it may be.
+            chosen = {**options, "trust_remote_code": False}
+            tokenizer = AutoTokenizer.from_pretrained(where, **chosen)
+            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **chosen)
         except Exception as error:  # of many libraries' kinds: files, formats, what is missing
             raise ModelUnavailable(f"cannot be loaded: {one_line(error)}") from None
         ends = model.generation_config.eos_token_id

@@ -27,8 +27,10 @@ class CrossEncoder:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
-            self._model: Any = AutoModelForSequenceClassification.from_pretrained(model).eval()
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            self._model: Any = AutoModelForSequenceClassification.from_pretrained(
+                model, trust_remote_code=False
+            ).eval()
         except Exception as error:  # of many libraries' kinds: files, formats, what is missing
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ModelUnavailable(f"NLI model {model}: cannot be loaded: {reason}") from None
