@@ -32,11 +32,75 @@ FUNCTION = 'def evaluate(response):\n    return "#" in response'
         f"```\n{FUNCTION}",
         f"Sure!\n\n{FUNCTION}\n\nThis function looks for a hash.",
         json.dumps({"func": FUNCTION, "cases": []}),
-        f"```python\ndef helper():\n    pass\n```\nand\n```python\n{FUNCTION}\n```",
+        f"````markdown\nThe function:\n\n```python\n{FUNCTION}\n```\n````",
+        f"~~~python\n{FUNCTION}\n~~~",
+        f"```python\n{FUNCTION}```",
+        "1. Here:\n\n   ```python\n   " + FUNCTION.replace("\n", "\n   ") + "\n   ```\n2. Done.",
+        "Here:\n\n    " + FUNCTION.replace("\n", "\n    ") + "\n\nThat is all.",
+        f"```python\n{FUNCTION}\n```".replace("\n", "\r\n"),
+        f"A fence is ```.\n\n```python\n{FUNCTION}\n```\nIt isn't more.",
+        f"```python\nprint(1)\n\n```python\n{FUNCTION}\n```\nThe first was not closed.",
+        f"```python\ndef evaluate(response):\n    return 1\n```\nNo:\n```python\n{FUNCTION}\n```",
+        f"```python\n{FUNCTION}\n```\nUse it so:\n```python\nprint(evaluate('#'))\n```",
+        f"{FUNCTION}\n\n## How it works\nif you use it, note this:\nit's exact.",
+        "```json\n" + json.dumps({"code": [{"python": FUNCTION}]}) + "\n```",
+        "As JSON: " + json.dumps({"func": f"```python\n{FUNCTION}\n```"}),
+        '{"func": "' + FUNCTION.replace('"', '\\"') + '"}',  # line breaks as they are
     ],
 )
 def test_code_is_found_wherever_it_stands(answer: str) -> None:
     assert parse_code(answer, "evaluate") == FUNCTION
+
+
+FENCES = [
+    "def evaluate(response):\n    return '```' in response",
+    'def evaluate(response):\n    return response.count("```") >= 2  # counts ``` fences',
+    "import re\n\ndef evaluate(response):\n    return bool(re.search('```.*?```', response))",
+    'def evaluate(response):\n    """As in:\n    ```\n    x\n    ```\n    """\n    return True',
+    "M = '''\n```\nisn't \"prose\"\n```\n'''\n\ndef evaluate(response):\n    return M in response",
+    "def evaluate(response):\n    # don't stop at\n    # ```\n    return '\\'```' in response",
+    "def evaluate(response):\n    return '~~~' in response or f\"{response!r}\\n```\" == ''",
+]
+
+
+@pytest.mark.parametrize("source", FENCES)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}",
+        "```python\n{}\n```",
+        "```\n{}\n```\nAnd ```so``` on.",
+        "````py\n{}\n````",
+        "~~~\n{}\n~~~",
+        "Yes.\n```python\n{}",
+        "Sure:\n\n{}\n\nThis looks for fences.",
+    ],
+)
+def test_a_fence_within_the_code_does_not_cut_it(source: str, form: str) -> None:
+    assert parse_code(form.format(source), "evaluate") == source
+    assert parse_code(json.dumps({"func": form.format(source)}), "evaluate") == source
+
+
+ABOVE = [
+    "import re",
+    "# counts\nWORDS = [\n    'a',\n]",
+    "import math\nfrom re import (\n    I,\n)\n\ndef helper(t: str) -> bool:\n    return bool(t)",
+    "try:\n    import regex\nexcept ImportError:\n    regex = None",
+    'TEXT: str = """\nIt is not for "us".\n"""\nA, B = 1, 2',
+    "class Counter:\n    n = 0\n\nCOUNTER = Counter()",
+]
+
+
+@pytest.mark.parametrize("above", ABOVE)
+def test_what_is_defined_above_the_function_comes_with_it(above: str) -> None:
+    whole = f"{above}\n\n{FUNCTION}"
+    for answer in (
+        f"```python\n{whole}\n```",
+        f"```python\n{above}\n```\nand then\n```python\n{FUNCTION}\n```",
+        f"First it's imports:\n\n{whole}\n\nThis works (I think.",
+        f"{above}\n\nNow the function:\n\n{FUNCTION}",
+    ):
+        assert parse_code(answer, "evaluate") == whole
 
 
 def test_imports_and_constants_above_bare_code_belong_to_it() -> None:

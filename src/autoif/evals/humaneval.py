@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
+from autoif.base.code import code_defining, fenced_blocks
 from autoif.base.errors import UsageError
 from autoif.base.records import Outcome, Status
 from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent
@@ -24,7 +25,6 @@ ASK = (
     "Complete this Python function. Answer with the whole function, its imports included, in one "
     "Python code block.\n\n```python\n{prompt}```"
 )
-_BLOCK = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _AFTER_BODY = re.compile(r"^(?=\S)(?!#)", re.MULTILINE)
 
 
@@ -74,13 +74,12 @@ def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
     An answer with a whole function is taken as it is, after what the prompt has before it; one
     without is the body, up to the first line that is outside of it.
     """
-    defines = re.compile(rf"^\s*(?:async\s+)?def\s+{re.escape(entry_point)}\b", re.MULTILINE)
-    blocks = _BLOCK.findall(answer)
-    code = next((b for b in blocks if defines.search(b)), blocks[0] if blocks else answer)
-    if defines.search(code):
+    defines = re.compile(rf"^[ \t]*+(?:async\s+)?def\s+{re.escape(entry_point)}\b", re.MULTILINE)
+    if code := code_defining(answer, entry_point):
         start = defines.search(prompt)
         candidate = (prompt[: start.start()] if start else "") + "\n" + code
     else:
+        code = next(iter(fenced_blocks(answer)), answer)
         outside = _AFTER_BODY.search(code)
         candidate = prompt + (code[: outside.start()] if outside and outside.start() else code)
     run = f"def evaluate(response):\n    check({entry_point})\n    return True\n"

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from autoif.base.code import code_defining, fenced_blocks
 
 MAX_ANSWER = 64_000  # characters; a longer answer is no answer
 
-# Possessive where an answer of one repeated mark would otherwise be scanned once for each mark.
-_FENCE = re.compile(r"```[ \t]*+(\w*+)[^\n`]*+\n(.*?)(?:\n[ \t]*+```|```|\Z)", re.DOTALL)
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 _TOKEN = re.compile(
     r"""(?P<triple>\"\"\".*?\"\"\"|'''.*?''')
@@ -31,7 +32,7 @@ def parse_json(answer: str, *, tolerant: bool = True) -> Any | None:
     """The JSON value of an answer: bare or fenced; if tolerant, amid prose or spelt as Python."""
     if len(answer) > MAX_ANSWER:
         return None
-    fenced = [body for _, body in _FENCE.findall(answer)]
+    fenced = fenced_blocks(answer)
     for text in [*fenced, answer]:
         value = _loads(text.strip())
         if value is not None:
@@ -48,40 +49,28 @@ def parse_json(answer: str, *, tolerant: bool = True) -> Any | None:
 
 
 def parse_code(answer: str, function: str) -> str | None:
-    """The source that defines `function`: a fenced block, JSON with a code field, or bare code."""
+    """The source that defines `function`: bare, fenced, or a text within JSON."""
     if len(answer) > MAX_ANSWER:
         return None
-    defines = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(function)}[ \t]*\(", re.M)
-    for _, body in _FENCE.findall(answer):
-        if defines.search(body):
-            return str(body).strip("\n")
-    if answer.lstrip().startswith(("{", "[")):
-        value = parse_json(answer)
-        if isinstance(value, dict):
-            for source in value.values():
-                if isinstance(source, str) and defines.search(source):
-                    return source
-        return None
-    match = defines.search(answer)
-    if not match:
-        return None
-    # Bare code among prose: from the first line that is code to the last that still belongs to it.
-    lines = answer[: match.start()].split("\n")
-    start = len(lines) - 1
-    while start > 0 and re.match(r"(import |from \w+ import |[A-Z_]+ *=|$)", lines[start - 1]):
-        start -= 1
-    rest = answer.split("\n")[start:]
-    end = len(rest)
-    seen = False
-    for i, line in enumerate(rest):
-        seen = seen or bool(defines.match(line))
-        if seen and line and not line[0].isspace() and not _CODE_LINE.match(line):
-            end = i
-            break
-    return "\n".join(rest[:end]).strip("\n")
+    for text in (*fenced_blocks(answer), answer):
+        if text.lstrip().startswith(("{", "[")) and (source := _code_in_json(text, function)):
+            return source
+    return code_defining(answer, function) or _code_in_json(answer, function)
 
 
-_CODE_LINE = re.compile(r"(def |class |import |from |@|#|\)|\]|\}|[A-Za-z_]\w* *=)")
+def _code_in_json(text: str, function: str) -> str | None:
+    sources = (code_defining(value, function) for value in _texts(parse_json(text)))
+    return next(filter(None, sources), None)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts within a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
 
 _NUMBER = r"(\d{1,3}(?:\.\d+)?)"
 _SCORE = re.compile(
