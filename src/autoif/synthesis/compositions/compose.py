@@ -21,6 +21,7 @@ from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.prompts.parsing import parse_yes
+from autoif.synthesis.prompts.templates import fill_line
 from autoif.synthesis.responses import rows
 from autoif.synthesis.responses.sample import Prompt, Task, sample, user_message
 
@@ -153,14 +154,9 @@ def _next(
     turn, lang = unit.turns[n], unit.query.lang
     (new,) = (verifiers[name].instruction.text for name in turn.verifiers)
     old = verifiers[unit.in_force[n - 1][-1]].instruction.text
-    lines = context.prompts.text(
-        "change" if turn.change else "add",
-        lang,
-        instruction=new.rstrip(" .。"),
-        **({"old": old.rstrip(" .。")} if turn.change else {}),
-    ).splitlines()
+    lines = context.prompts.lines("change" if turn.change else "add", lang)
     rng = random.Random(seed_from(context.recipe.seed, STAGE, unit.id, n))
-    return Message("user", rng.choice([line for line in lines if line.strip()]))
+    return Message("user", fill_line(rng.choice(lines), {"instruction": new, "old": old}))
 
 
 def _why(task: Task, prompt: Prompt) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from autoif.base.records import (
 )
 from autoif.run.recipe import Threshold
 from autoif.synthesis.context import Context, together
+from autoif.synthesis.prompts.templates import sentence
 from autoif.synthesis.responses import judge
 from autoif.verifier.verify import accepts
 
@@ -100,11 +101,12 @@ class Prompt:
 
 
 def user_message(query: str, verifiers: Sequence[Verifier], soft: Sequence[str] = ()) -> Message:
-    """The query, then each instruction and a full stop: the prompt of every data row."""
-    texts = [t.rstrip(" .。") for t in (*(v.instruction.text for v in verifiers), *soft)]
-    if verifiers[0].instruction.lang == "zh":
-        return Message("user", query + "".join(f"{text}。" for text in texts))
-    return Message("user", " ".join([query, *(f"{text}." for text in texts)]).strip())
+    """The query, then each instruction as a sentence: the prompt of every data row."""
+    zh = verifiers[0].instruction.lang == "zh"
+    texts = [v.instruction.text for v in verifiers] + list(soft)
+    sentences = [sentence(text, "。" if zh else ".") for text in texts]
+    gap = "\n" if any("\n" in text for text in sentences) else "" if zh else " "
+    return Message("user", gap.join([query, *sentences]).strip())
 
 
 @dataclass(frozen=True)
