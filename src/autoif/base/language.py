@@ -63,7 +63,7 @@ _ONE = rf"(?:{'|'.join(_ALL_NUMBER_WORDS)})"
 _BELOW = rf"(?:\w+ty-{_ONE}|{_ONE})"  # a hundred
 # Patterns of what `number_value` reads, but for digits.
 NUMBERS_EN = rf"(?:{_ONE} (?:hundred|thousand)(?: and {_BELOW})?|{_BELOW})"
-NUMBERS_ZH = rf"[{_ZH_DIGITS}{''.join(_ZH_TENS)}]+"
+NUMBERS_ZH = rf"[{_ZH_DIGITS}{''.join(_ZH_TENS)}]{{1,8}}"
 
 # Alternatives of a pattern: the words of a bound, before its number.
 AT_MOST_EN = "at most|no more than|not more than|fewer than|less than|up to"
