@@ -150,4 +150,6 @@ def test_an_instruction_stands_in_a_prompt_as_it_is(text: str, sentence: str) ->
 
 def test_a_full_stop_does_not_stand_within_brackets() -> None:
     values = {"old": "Use no commas.", "instruction": "不用逗号。"}
-    assert fill_line("Not ({{old}}): {{instruction}}。", values) == "Not (Use no commas): 不用逗号。"
+    assert (
+        fill_line("Not ({{old}}): {{instruction}}。", values) == "Not (Use no commas): 不用逗号。"
+    )

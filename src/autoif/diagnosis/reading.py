@@ -33,7 +33,8 @@ _NUMBER = re.compile(
 )
 _UPPER = re.compile(
     rf"(?:{AT_MOST_EN}|under|below|within|"
-    r"max(?:imum)?(?: of)?|exceed\w{0,3}|longer than|limit\w{0,5}(?: \w{1,30}){0,5} to|no \w{1,30}(?: \w{1,30}){0,9} than|"
+    r"max(?:imum)?(?: of)?|exceed\w{0,3}|longer than|limit\w{0,5}(?: \w{1,30}){0,5} to|"
+    r"no \w{1,30}(?: \w{1,30}){0,9} than|"
     r"(?:not|n't|never)(?: \w+){1,3} than|between \w+ and|"
     r"(?:不|别|勿)[要得能可应许宜]?以?(?:超过|多于|大于|长于)|"
     rf"{AT_MOST_ZH}|少于|不到|不可超过|控制在|限制在|最长|短于|不大于)"
