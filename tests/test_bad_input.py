@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from autoif.base.inputs import BUILTIN
-from autoif.base.language import sentence
 from autoif.cli import main
 from runs import SMOKE, Done, artefacts, balanced, report, rows, stages, write_rows
 from server import Server
@@ -158,7 +157,6 @@ def test_queries_that_are_left_out_are_in_the_books(tmp_path: Path, here: Here) 
 
 
 def test_instructions_of_ones_own_stay_as_they_are(tmp_path: Path, here: Here) -> None:
-    """In the artefact; and in a prompt with a full stop only where one belongs."""
     mine = ["Lay it out so:\nTITLE\n-----\nBODY", "Use a tab\tbetween columns", "End with: ...",
             "Ask the reader: are you ready?", "Be brief"]  # fmt: skip
     source = write_rows(tmp_path / "i.jsonl", [*({"text": text} for text in mine), {"text": None}])
@@ -168,8 +166,6 @@ def test_instructions_of_ones_own_stay_as_they_are(tmp_path: Path, here: Here) -
     assert done.code == 1
     assert {row["text"] for row in rows(out / "01-instructions.jsonl")} == set(mine)
     assert stages(report(out))["instructions"]["dropped"] == {"no_text": 1}
-    ends = [sentence(text, "en")[-5:] for text in mine]
-    assert ends == ["\nBODY", "umns.", ": ...", "eady?", "rief."]
 
 
 def test_odd_files_that_will_do(tmp_path: Path, here: Here) -> None:

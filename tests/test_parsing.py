@@ -32,11 +32,75 @@ FUNCTION = 'def evaluate(response):\n    return "#" in response'
         f"```\n{FUNCTION}",
         f"Sure!\n\n{FUNCTION}\n\nThis function looks for a hash.",
         json.dumps({"func": FUNCTION, "cases": []}),
-        f"```python\ndef helper():\n    pass\n```\nand\n```python\n{FUNCTION}\n```",
+        f"````markdown\nThe function:\n\n```python\n{FUNCTION}\n```\n````",
+        f"~~~python\n{FUNCTION}\n~~~",
+        f"```python\n{FUNCTION}```",
+        "1. Here:\n\n   ```python\n   " + FUNCTION.replace("\n", "\n   ") + "\n   ```\n2. Done.",
+        "Here:\n\n    " + FUNCTION.replace("\n", "\n    ") + "\n\nThat is all.",
+        f"```python\n{FUNCTION}\n```".replace("\n", "\r\n"),
+        f"A fence is ```.\n\n```python\n{FUNCTION}\n```\nIt isn't more.",
+        f"```python\nprint(1)\n\n```python\n{FUNCTION}\n```\nThe first was not closed.",
+        f"```python\ndef evaluate(response):\n    return 1\n```\nNo:\n```python\n{FUNCTION}\n```",
+        f"```python\n{FUNCTION}\n```\nUse it so:\n```python\nprint(evaluate('#'))\n```",
+        f"{FUNCTION}\n\n## How it works\nif you use it, note this:\nit's exact.",
+        "```json\n" + json.dumps({"code": [{"python": FUNCTION}]}) + "\n```",
+        "As JSON: " + json.dumps({"func": f"```python\n{FUNCTION}\n```"}),
+        '{"func": "' + FUNCTION.replace('"', '\\"') + '"}',  # line breaks as they are
     ],
 )
 def test_code_is_found_wherever_it_stands(answer: str) -> None:
     assert parse_code(answer, "evaluate") == FUNCTION
+
+
+FENCES = [
+    "def evaluate(response):\n    return '```' in response",
+    'def evaluate(response):\n    return response.count("```") >= 2  # counts ``` fences',
+    "import re\n\ndef evaluate(response):\n    return bool(re.search('```.*?```', response))",
+    'def evaluate(response):\n    """As in:\n    ```\n    x\n    ```\n    """\n    return True',
+    "M = '''\n```\nisn't \"prose\"\n```\n'''\n\ndef evaluate(response):\n    return M in response",
+    "def evaluate(response):\n    # don't stop at\n    # ```\n    return '\\'```' in response",
+    "def evaluate(response):\n    return '~~~' in response or f\"{response!r}\\n```\" == ''",
+]
+
+
+@pytest.mark.parametrize("source", FENCES)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}",
+        "```python\n{}\n```",
+        "```\n{}\n```\nAnd ```so``` on.",
+        "````py\n{}\n````",
+        "~~~\n{}\n~~~",
+        "Yes.\n```python\n{}",
+        "Sure:\n\n{}\n\nThis looks for fences.",
+    ],
+)
+def test_a_fence_within_the_code_does_not_cut_it(source: str, form: str) -> None:
+    assert parse_code(form.format(source), "evaluate") == source
+    assert parse_code(json.dumps({"func": form.format(source)}), "evaluate") == source
+
+
+ABOVE = [
+    "import re",
+    "# counts\nWORDS = [\n    'a',\n]",
+    "import math\nfrom re import (\n    I,\n)\n\ndef helper(t: str) -> bool:\n    return bool(t)",
+    "try:\n    import regex\nexcept ImportError:\n    regex = None",
+    'TEXT: str = """\nIt is not for "us".\n"""\nA, B = 1, 2',
+    "class Counter:\n    n = 0\n\nCOUNTER = Counter()",
+]
+
+
+@pytest.mark.parametrize("above", ABOVE)
+def test_what_is_defined_above_the_function_comes_with_it(above: str) -> None:
+    whole = f"{above}\n\n{FUNCTION}"
+    for answer in (
+        f"```python\n{whole}\n```",
+        f"```python\n{above}\n```\nand then\n```python\n{FUNCTION}\n```",
+        f"First it's imports:\n\n{whole}\n\nThis works (I think.",
+        f"{above}\n\nNow the function:\n\n{FUNCTION}",
+    ):
+        assert parse_code(answer, "evaluate") == whole
 
 
 def test_imports_and_constants_above_bare_code_belong_to_it() -> None:
@@ -94,6 +158,67 @@ def test_strict_takes_whole_json_alone() -> None:
         ('{"score": 1' + "0" * 400 + "}", None),
         ("Score: 0", 0.0),
         ("", None),
+        ("Score (1-10): 7", 7.0),
+        ("得分（1-10）：7", 7.0),
+        ("**Score (out of 10)**: 7", 7.0),
+        ("Score: 4/10\n(the maximum score is 10)", 4.0),
+        ('{"score": 4, "max_score": 10}', 4.0),
+        ("Score: 7/10, not yet a perfect score of 10", 7.0),
+        ("Score: 8/10\nThe score 3 means nearly nothing.", 8.0),
+        ("Score: -2", None),
+        ("Relevance score: 9\nDepth score: 4\nOverall: 6", 6.0),
+        ("I give it 7 out of 10.", 7.0),
+        ("\\boxed{7}", 7.0),
+        ("Score: 2/3 demands. Final: 7", 7.0),
+        ("Rating: [[9]]", 9.0),
+        ("<score>7</score>", 7.0),
+        ("Score: 8-9", None),
+        ("Score:\n\n**9**", 9.0),
+        ("| Criterion | Score |\n|---|---|\n| Accuracy | 9 |\n| Overall | 7 |", 7.0),
+        ("On a scale of 0 to 10, I rate it 8.", 8.0),
+        ("On a scale from 1 to 10, the score is 7", 7.0),
+        ("Score on a scale of 0 to 10: 6", 6.0),
+        ("Score 9/10", 9.0),
+        ("I would give this an 8/10.", 8.0),
+        ("It is not worth a score of 10.", None),
+        ("满分10分，得8分", 8.0),
+        ("得分：9分", 9.0),
+        ("我给它8分。", 8.0),
+        ("总分：8/10", 8.0),
+        ("准确性得分：9\n流畅性得分：3\n总分：6", 6.0),
+        ("Score: −1", None),
+        ("Score: 4/5", 8.0),
+        ("Score: 9 - good", 9.0),
+        ("Score: 9 because it answers", 9.0),
+        ("Score: 90%", 9.0),
+        ('{"accuracy": 9, "fluency": 3, "overall": 8}', 8.0),
+        ('{"scores": {"accuracy": 9, "overall_score": 6}}', 6.0),
+        ('{"rating": "8/10", "reason": "x: 3"}', 8.0),
+        ('```json\n{"score": "9"}\n```', 9.0),
+        ("Accuracy score: 9\nFluency score: 3", None),
+        ("Quality score: 8", 8.0),
+        ("The total is 12 apples, which is right.\nScore: 8", 8.0),
+        ("9\n\nIt answers well, in 3 parts.", 9.0),
+        ("Score (max 10): 9", 9.0),
+        ("Score (1-5): 4", 8.0),
+        ("Score: 9 (out of 10)", 9.0),
+        ("得分（满分10分）：9", 9.0),
+        ("Final Score: 7.5/10.", 7.5),
+        ("Overall rating - 8/10", 8.0),
+        ("10 is the highest score: 4 is what it gets", None),
+        ("**Score**: 9\n\n(0 = bad, 10 = perfect)", 9.0),
+        ("Score: 10 would be perfect, but 7", None),
+        ("Scale: 0-10\nScore: 6", 6.0),
+        ("Score: 1.5e3", None),
+        ("**Overall Score:** **8**/10", 8.0),
+        ("Score=7", 7.0),
+        ("Score：８", 8.0),
+        ("Score: 6\n\nA score of 10 means that it is perfect.", 6.0),
+        ("Score: 7\nMinimum score: 0, maximum score: 10", 7.0),
+        ("Score is 5 out of 10", 5.0),
+        ("Final answer: 8", 8.0),
+        ("Rating: 3 stars", 3.0),
+        ("Score: 9, 10 being the best", 9.0),
     ],
 )
 def test_scores(answer: str, score: float | None) -> None:
@@ -121,7 +246,40 @@ def test_lists_of_proposals() -> None:
         '```json\n{"instructions": ["Use a comma.", "Use two colons."]}\n```',
     ):
         assert parse_lines(answer) == wanted
-    assert parse_lines("I would rather not.") == []
+    assert parse_lines("I would rather not.\n---\n3.5 metres are enough.") == []
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        'Finish with the words "So be it"',
+        '"No" must be the first word',
+        '"Yes" or "No"',
+        "“Yes” or “No”",
+        "「甲」或「乙」都可以",
+        "‘Yes’ or ‘No’",
+        "Put the title between ** and **",
+        "** and ** enclose the title",
+        "*Write* one word like *this*",
+        "**Numbers:** spell out one to **ten**",
+        "__a__ and __b__",
+        '- "- " and "* " are both markers',
+        "Use `x` and `y`",
+        "Write   three blanks in a row",
+    ],
+)
+def test_a_proposal_stands_as_it_was_made(item: str) -> None:
+    for marker in ("- ", "* ", "• ", "1. ", "12) "):
+        assert parse_lines(f"{marker}{item}\n{marker}Another.") == [item, "Another."]
+
+
+@pytest.mark.parametrize(
+    "item",
+    ["Don't use commas.", "Say “hi” twice.", "用逗号。", "It’s one."],
+)
+def test_marks_around_the_whole_of_a_proposal_are_not_of_it(item: str) -> None:
+    for start, end in ('""', "''", "“”", "「」", "**", "__", ("**", "**"), ('**"', '"**')):
+        assert parse_lines(f"- {start}{item}{end}") == [item]
 
 
 def test_functions_that_differ_in_a_string_with_a_hash_are_two() -> None:

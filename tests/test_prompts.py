@@ -10,11 +10,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from autoif.base.records import Check
+from autoif.base.records import Check, Instruction, Verifier
 from autoif.cli import main
 from autoif.sandbox import Sandbox
 from autoif.synthesis.prompts.examples import shown
-from autoif.synthesis.prompts.templates import PromptTemplates
+from autoif.synthesis.prompts.templates import PromptTemplates, fill_line
+from autoif.synthesis.responses.sample import user_message
 from autoif.verifier.verify import verify
 
 PROMPTS = files("autoif.synthesis") / "prompts"
@@ -124,3 +125,31 @@ def test_chinese_runs_end_to_end(
     assert all(row["messages"][0]["content"].endswith("。") for row in chinese)
     assert main(command) == 0
     assert orjson.loads(capsys.readouterr().out)["calls"]["asked"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Use no commas", "Use no commas."),
+        ("Use no commas.", "Use no commas."),
+        ("Close with exactly: ...", "Close with exactly: ..."),
+        ("Ask the reader: are you ready?", "Ask the reader: are you ready?"),
+        ("Shout it!", "Shout it!"),
+        ('End with "Yes"', 'End with "Yes".'),
+        ("Use this layout:\nTITLE\n-----\nBODY", "Use this layout:\nTITLE\n-----\nBODY"),
+        ("Use a tab\tbetween columns", "Use a tab\tbetween columns."),
+    ],
+)
+def test_an_instruction_stands_in_a_prompt_as_it_is(text: str, sentence: str) -> None:
+    verifier = Verifier(Instruction(text), (Check(""),))
+    prompt = user_message("Why?", [verifier, Verifier(Instruction("Be brief"), ())]).content
+    gap = "\n" if "\n" in text else " "
+    assert prompt == gap.join(["Why?", sentence, "Be brief."])
+    assert fill_line("Now: {{instruction}}.", {"instruction": text}) == f"Now: {sentence}"
+
+
+def test_a_full_stop_does_not_stand_within_brackets() -> None:
+    values = {"old": "Use no commas.", "instruction": "不用逗号。"}
+    assert (
+        fill_line("Not ({{old}}): {{instruction}}。", values) == "Not (Use no commas): 不用逗号。"
+    )

@@ -63,7 +63,7 @@ _ONE = rf"(?:{'|'.join(_ALL_NUMBER_WORDS)})"
 _BELOW = rf"(?:\w+ty-{_ONE}|{_ONE})"  # a hundred
 # Patterns of what `number_value` reads, but for digits.
 NUMBERS_EN = rf"(?:{_ONE} (?:hundred|thousand)(?: and {_BELOW})?|{_BELOW})"
-NUMBERS_ZH = rf"[{_ZH_DIGITS}{''.join(_ZH_TENS)}]+"
+NUMBERS_ZH = rf"[{_ZH_DIGITS}{''.join(_ZH_TENS)}]{{1,8}}"
 
 # Alternatives of a pattern: the words of a bound, before its number.
 AT_MOST_EN = "at most|no more than|not more than|fewer than|less than|up to"
@@ -119,27 +119,11 @@ def clean_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-_ENDS = ("?", "!", "...", "…", "？", "！")
 # Unicode's Default_Ignorable_Code_Point: soft hyphens, zero-width characters, marks of direction.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
-
-
-def without_stop(text: str) -> str:
-    """Without the full stop at its end. Other marks stay, and what has several lines stays as it
-    is: the last may be part of a layout."""
-    text = text.strip()
-    return text if "\n" in text or text.endswith(_ENDS) else text.rstrip(" .。")
-
-
-def sentence(text: str, lang: str) -> str:
-    """With a full stop, where it has no other mark at its end and is of one line."""
-    text = without_stop(text)
-    if "\n" in text or text.endswith(_ENDS):
-        return text
-    return text + ("。" if lang == "zh" else ".")
 
 
 def words(text: str) -> list[str]:

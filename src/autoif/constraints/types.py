@@ -155,8 +155,16 @@ def _compiled(
     for way in _alternatives(alternatives):
         reach = GAPS[bool(CJK.search(way) or re.search(r"\{z\w+\}", way))]
         gap = rf"(?![a-z0-9])(?:(?![.!?;] )[^。\n]){{0,{reach}}}?(?<![a-z0-9])"
-        ways.append(_filled(way, concepts).replace(" ~ ", gap))
+        ways.append(_UNBOUNDED.sub(_bounded, _filled(way, concepts)).replace(" ~ ", gap))
     return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(ways)}){end}")
+
+
+_UNBOUNDED = re.compile(r"(\\[wd]|(?<!\\)\])([*+])")
+
+
+def _bounded(repeated: re.Match[str]) -> str:
+    """No word is longer: a text of one character over and over is read in linear time."""
+    return f"{repeated[1]}{{{int(repeated[2] == '+')},40}}"
 
 
 def _filled(pattern: str, concepts: dict[str, str]) -> str:

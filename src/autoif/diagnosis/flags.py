@@ -288,7 +288,7 @@ def _latin_marks(pattern: str) -> set[str]:
     """Punctuation that a string, or a class or an escape in it, stands for."""
     if set(pattern) <= set(".!?,:;") or pattern in ("(", '"'):
         return set(pattern)
-    classes = "".join(re.findall(r"\[\^?([^\]]*)\]", pattern))
+    classes = "".join(re.findall(r"\[\^?([^\]]{0,200})\]", pattern))
     return set(classes) | set(re.findall(r"\\([.!?,:;(])", pattern))
 
 

@@ -32,7 +32,7 @@ CALLS = (
 )  # fmt: skip
 UNSEEDED = ("chance", r"(?:random|secrets|uuid)(?:\..*)?")
 IMPORT = ("__import__", "importlib.import_module")
-WIDE_CLASS = r"\[[^\]]*(?:[^\x00-\x7f]|\\u|\\w)[^\]]*\]"
+WIDE_CLASS = r"\[[^\]]{0,99}(?:[^\x00-\x7f]|\\u|\\w)[^\]]{0,99}\]"
 SPACES = (r"\s+", r"\s", " ", " +")
 
 
@@ -66,7 +66,7 @@ def marks(tree: ast.Module) -> set[str]:
                 if attr.startswith("ascii_") or _dotted(node, full) in ("re.ASCII", "re.A"):
                     seen.add("ascii")
             case ast.Constant(value=str() as text):
-                if re.search(r"\[[^\]]*[aA]-[zZ][^\]]*\]", text):
+                if re.search(r"\[[^\]]{0,99}[aA]-[zZ][^\]]{0,99}\]", text):
                     seen.add("wide" if re.search(WIDE_CLASS, text) else "ascii")
                 if re.search(r"\\w\+|\\b|\\S\+", text):
                     seen.add("runs")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autoif.base.language import AT_LEAST_EN, AT_MOST_EN, CJK, NUMBERS_ZH, number_value
-from autoif.diagnosis.reading import Reading, upper
+from autoif.diagnosis.reading import NEAR, Reading, upper
 
 Rule = Callable[[str], bool | None]
 
@@ -185,7 +185,7 @@ def _quoted(text: str, reading: Reading) -> Rules:
 
 def _case(text: str, reading: Reading) -> Rules:
     match = re.search(
-        r"(?:in |only |all )*(lower ?case|upper ?case|capital letters|capitals)", text
+        r"(?:in |only |all ){0,3}(lower ?case|upper ?case|capital letters|capitals)", text
     )
     small = match is not None and match[1].startswith("lower")
 
@@ -202,7 +202,7 @@ def _case(text: str, reading: Reading) -> Rules:
 
 def _language(text: str, reading: Reading) -> Rules:
     match = re.search(
-        r"(?:in |only )*(english)|(?:中文|汉语|汉字)(?:作答|书写)?|英文字母|英文|英语", text
+        r"(?:in |only ){0,2}(english)|(?:中文|汉语|汉字)(?:作答|书写)?|英文字母|英文|英语", text
     )
     if match and match[1]:
         yield _english, match
@@ -243,6 +243,6 @@ def _lower_bounds(reading: Reading) -> Iterator[tuple[str, int]]:
     text = reading.text.lower()
     for match in re.finditer(rf"(?<![\w.])(\d{{1,4}}|[a-z]+|{NUMBERS_ZH})", text):
         n = number_value(match[1])
-        unit = _UNITS.match(text, match.end())
+        unit = _UNITS.match(text, match.end(), match.end() + NEAR)
         if n is not None and n >= 2 and unit and not upper(reading.text, match):
             yield unit["unit"] or _ZH_UNITS[unit["zh"]], n

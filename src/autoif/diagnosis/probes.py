@@ -138,7 +138,7 @@ def _terms(reading: Reading, strings: Sequence[str]) -> list[str]:
     for text in strings:
         plain = re.sub(r"\\[bsSwWdDAZ][*+?]?|[\^$]", "", text)
         plain = re.sub(r"\\(\W)", r"\1", plain)
-        if re.search(r"\[[^\]]*\][+*?{]|\.[*+]|\(\?", plain):
+        if re.search(r"\[[^\]]{0,200}\][+*?{]|\.[*+]|\(\?", plain):
             continue  # a pattern, whatever is left of it
         if plain.strip() and (plain == text or not re.search(r"[\\()\[\]{}|*+?]", plain)):
             terms.append(plain)

@@ -33,7 +33,8 @@ _NUMBER = re.compile(
 )
 _UPPER = re.compile(
     rf"(?:{AT_MOST_EN}|under|below|within|"
-    r"max(?:imum)?(?: of)?|exceed\w*|longer than|limit\w*(?: \w+){0,5} to|no \w+(?: \w+)* than|"
+    r"max(?:imum)?(?: of)?|exceed\w{0,3}|longer than|limit\w{0,5}(?: \w{1,30}){0,5} to|"
+    r"no \w{1,30}(?: \w{1,30}){0,9} than|"
     r"(?:not|n't|never)(?: \w+){1,3} than|between \w+ and|"
     r"(?:不|别|勿)[要得能可应许宜]?以?(?:超过|多于|大于|长于)|"
     rf"{AT_MOST_ZH}|少于|不到|不可超过|控制在|限制在|最长|短于|不大于)"
@@ -41,7 +42,7 @@ _UPPER = re.compile(
     re.IGNORECASE,
 )
 _UPPER_AFTER = re.compile(
-    r"\s*\w*\s*(?:or (?:fewer|less)|at (?:the )?most|maximum|max\b|limit)"
+    r"\s{0,9}\w{0,30}\s{0,9}(?:or (?:fewer|less)|at (?:the )?most|maximum|max\b|limit)"
     r"|[^，。]{0,4}(?:以内|以下|之内)"
 )
 _LOWER = re.compile(
@@ -159,10 +160,13 @@ QUOTED = re.compile(
     r"|‘([^’\n]{1,60})’|《([^》\n]{1,40})》|【([^】\n]{1,40})】"
 )
 _EXTENT_UNIT = re.compile(
-    r"^\W*\w*\W*(?:words?|characters?|letters?|tokens?|syllables?)\b|^个?(?:字|词|字符)", re.I
+    r"^\W{0,9}\w{0,30}\W{0,9}(?:words?|characters?|letters?|tokens?|syllables?)\b|^个?(?:字|词|字符)",
+    re.I,
 )
 
 
+NEAR = 120  # characters around a number that say what it binds
+LONGEST = 4000  # characters; a longer text is not read
 GAP = {False: " ", True: ""}  # between words or sentences; the key: whether they are Chinese
 STOP = {False: ".", True: "。"}
 
@@ -201,6 +205,8 @@ class Reading:
 
 def read(text: str, lang: str = "", texts: tuple[str, ...] = ()) -> Reading:
     """`texts`: examples of replies, which show the language where nothing else does."""
+    if len(text) > LONGEST:
+        text = ""
     zh = lang == "zh" if lang else bool(CJK.search(text))
     if not lang and not zh:
         zh = sum(bool(CJK.search(t)) for t in texts) * 2 > len(texts)
@@ -240,12 +246,16 @@ def read(text: str, lang: str = "", texts: tuple[str, ...] = ()) -> Reading:
 
 def _explicit(text: str) -> bool:
     """It names a lower bound in so many words, whatever else it forbids."""
-    return any(_LOWER.search(text[: m.start()]) and not upper(text, m) for m in _numbers(text))
+    return any(
+        _LOWER.search(text[max(0, m.start() - NEAR) : m.start()]) and not upper(text, m)
+        for m in _numbers(text)
+    )
 
 
 def upper(text: str, number: re.Match[str]) -> bool:
     """Whether a number is the most that is allowed, by the words around it."""
-    before, after = text[: number.start()], text[number.end() :]
+    before = text[max(0, number.start() - NEAR) : number.start()]
+    after = text[number.end() : number.end() + NEAR]
     return bool(_UPPER.search(before) or _UPPER_AFTER.match(after))
 
 
@@ -267,7 +277,7 @@ def _least(text: str) -> tuple[int, bool, tuple[int, ...]]:
         numbers.append(n)
         if upper(text, match):
             continue
-        if _EXTENT_UNIT.match(text[match.end() :]) and n > least:
+        if _EXTENT_UNIT.match(text[match.end() : match.end() + NEAR]) and n > least:
             extent = True
         least = max(least, n)
     return least, extent, tuple(dict.fromkeys(numbers))

@@ -197,8 +197,8 @@ def _between(unit: str, zh: bool) -> str:
 # ---- words and where they stand ----------------------------------------------------------------
 
 _WANTED = re.compile(
-    r"\b(?:includ\w*|contain\w*|mention\w*|use|uses|using|feature\w*|incorporat\w*)\b[^.]*Q|"
-    r"(?:包含|包括|出现|提到|提及|使用|用上|写进|含有|用到)[^。]*Q|Q[^。]*(?:出现|提到|用上)"
+    r"\b(?:includ\w*|contain\w*|mention\w*|use|uses|using|feature\w*|incorporat\w*)\b[^.]{0,300}Q|"
+    r"(?:包含|包括|出现|提到|提及|使用|用上|写进|含有|用到)[^。]{0,300}Q|Q[^。]{0,300}(?:出现|提到|用上)"
 )
 _BARRED = re.compile(
     r"(?:\b(?:do not|don't|never|avoid|without)\b|不要|不得|不能|不可|避免|禁止|请勿)"

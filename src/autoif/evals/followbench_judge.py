@@ -8,7 +8,6 @@ judge, and its figures could not be set beside the published ones.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -95,7 +94,7 @@ _WORDINGS: dict[Lang, _Wording] = {
     ),
 }
 
-_LIST = re.compile(r"\[.*\]")
+_LONGEST = 1000  # characters of a list of words
 # All but YES mean that a constraint is not satisfied.
 _WORDS = frozenset({"YES", "NO", "PARTIAL", "MAYBE", "UNKNOWN", "N/A"})
 
@@ -141,9 +140,9 @@ def parse_judge(output: str, level: int, lang: Lang = "en") -> JudgeVerdict | No
     if level == 1:
         met = "YES" in last
         return JudgeVerdict(met, float(met)) if met or "NO" in last else None
-    listed = _LIST.search(last)
+    listed = last[max(last.find("["), 0) : last.rfind("]") + 1]
     try:
-        words = ast.literal_eval(listed[0]) if listed else None
+        words = ast.literal_eval(listed) if len(listed) < _LONGEST else None
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
     if not isinstance(words, list) or len(words) != level:

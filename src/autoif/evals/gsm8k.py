@@ -23,8 +23,8 @@ ASK = (
 _NUMBER = r"[-−]?[$€£]?\d(?:[\d,]*\d)?(?:\.\d+)?|[-−]?[$€£]?\.\d+"
 _MARKED = (
     re.compile(rf"####\s*({_NUMBER})"),
-    re.compile(rf"\\boxed\{{\s*(?:\\\$)?\s*({_NUMBER})"),
-    re.compile(rf"answer\s*(?:is|:)[\s*:$]*({_NUMBER})", re.IGNORECASE),
+    re.compile(rf"\\boxed\{{\s*+(?:\\\$\s*+)?({_NUMBER})"),
+    re.compile(rf"answer\s*(?:is|:)[\s*:$]*+({_NUMBER})", re.IGNORECASE),
     re.compile(f"({_NUMBER})"),
 )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
+from autoif.base.code import code_defining, fenced_blocks
 from autoif.base.records import Outcome, Status
 from autoif.evals.task import Answers, Benchmark, EvalContext, Item, Row, Unit, percent, text_in
 from autoif.sandbox import Limits, Sandbox
@@ -25,7 +26,6 @@ ASK = (
     "Complete this Python function. Answer with the whole function, its imports included, in one "
     "Python code block.\n\n```python\n{prompt}```"
 )
-_BLOCK = re.compile(r"```[ \t]*+(?:python|py)?[ \t]*+\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 # Results are compared as values of Python's own types, so that no object decides what it equals.
 _HARNESS = """
 def comply(text):
@@ -103,14 +103,13 @@ def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
     without is the body, up to the first line that is outside of it.
     """
     defines = re.compile(
-        rf"^[ \t]*+(?:async[ \t]++)?def[ \t]+{re.escape(entry_point)}\b", re.MULTILINE
+        rf"^[ \t]*+(?:async[ \t]++)?def[ \t]++{re.escape(entry_point)}\b", re.MULTILINE
     )
-    blocks = _BLOCK.findall(answer)
-    code = next((b for b in blocks if defines.search(b)), blocks[0] if blocks else answer)
-    if defines.search(code):
+    if code := code_defining(answer, entry_point):
         start = defines.search(prompt)
         candidate = (prompt[: start.start()] if start else "") + "\n" + code
     else:
+        code = next(iter(fenced_blocks(answer)), answer)
         outside = _AFTER_BODY.search(code)
         candidate = prompt + (code[: outside.start()] if outside and outside.start() else code)
     return f"{candidate}\n\n{test}\n\n{_HARNESS.replace('ENTRY_POINT', entry_point)}"

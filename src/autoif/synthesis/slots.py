@@ -26,7 +26,7 @@ BOUNDS = ("at_least", "at_most", "exactly")
 MOST = 200  # a larger number is not counted out
 TEXTS = 16  # on which a function is tried with every number
 
-_TWO = re.compile(r"def\s+evaluate\s*\(\s*\w+[^,)]*,\s*n\b")
+_TWO = re.compile(r"def\s+evaluate\s*+\(\s*+\w++[^,)]{0,200}+,\s*+n\b")
 _FILLED = "# The number, filled in."
 _ONE = f"""
 

@@ -20,11 +20,11 @@ _FIELDS = {
     "max_tokens": (re.compile("max_completion_tokens"), ""),  # it goes by that name
     # reasoning models take their own temperature alone
     "temperature": (
-        re.compile(r"(?s)(?=.*temperature).*support"),
+        re.compile(r"(?s)\A(?=.*temperature).*support"),
         "takes no temperature; it is asked without it from now on",
     ),
     "top_p": (
-        re.compile(r"(?s)(?=.*top_p).*support"),
+        re.compile(r"(?s)\A(?=.*top_p).*support"),
         "takes no top_p; it is asked without it from now on",
     ),
 }

@@ -12,24 +12,22 @@ is kept.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping
 from itertools import combinations
 
 from autoif.base.errors import CallFailed
-from autoif.base.language import sentence, without_stop
 from autoif.base.records import Composition, Drop, Filtered, Message, Verifier, seed_from
 from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.prompts.parsing import parse_yes
+from autoif.synthesis.prompts.templates import fill_line
 from autoif.synthesis.responses import rows
 from autoif.synthesis.responses.sample import Prompt, Task, sample, user_message
 
 SAME = 0.9  # balanced accuracy on another verifier's cases from which two say the same
 FEW = 2  # cases of each label needed to say so
 ANSWER = 8  # tokens of a yes or no
-_HOLE = re.compile("\0(new|old)\0([.。]?)")
 
 
 async def process(context: Context, product: Product) -> None:
@@ -156,20 +154,9 @@ def _next(
     turn, lang = unit.turns[n], unit.query.lang
     (new,) = (verifiers[name].instruction.text for name in turn.verifiers)
     old = verifiers[unit.in_force[n - 1][-1]].instruction.text
-    lines = context.prompts.text(
-        "change" if turn.change else "add",
-        lang,
-        instruction="\0new\0",
-        **({"old": "\0old\0"} if turn.change else {}),
-    ).splitlines()
+    lines = context.prompts.lines("change" if turn.change else "add", lang)
     rng = random.Random(seed_from(context.recipe.seed, STAGE, unit.id, n))
-    line = rng.choice([line for line in lines if line.strip()])
-
-    def filled(hole: re.Match[str]) -> str:  # only now: a text may have lines of its own
-        text = new if hole[1] == "new" else old
-        return sentence(text, lang) if hole[2] else without_stop(text)
-
-    return Message("user", _HOLE.sub(filled, line))
+    return Message("user", fill_line(rng.choice(lines), {"instruction": new, "old": old}))
 
 
 def _why(task: Task, prompt: Prompt) -> tuple[str, str]:

@@ -60,7 +60,7 @@ def load(recipe: Recipe) -> Filtered[Instruction]:
 def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
     """The instruction of a row; of a seed with a slot, one for each number drawn, or, where none
     is wanted, itself with the slot open."""
-    text = row["text"]
+    text = row["text"].strip()
     seed = Instruction(
         text,
         lang=language(row, text),
@@ -136,10 +136,10 @@ def _admit(
         return filtered
     for line in lines:
         proposal = Instruction(
-            clean(line),
+            line,
             lang="zh" if lang == "zh" else "en",
             origin="augmented",
-            benchmark_type=constraint_type(line),
+            benchmark_type=constraint_type(line) if admitted.fits(line) else "",
             parents=tuple(sorted(i.id for i in shown)),
         )
         if reason := admitted.admit(proposal):
@@ -171,10 +171,13 @@ class AdmittedInstructions:
             self.all.append(new)
         return reason
 
+    def fits(self, text: str) -> bool:
+        return len(text) <= self._settings.max_chars
+
     def _flaw(self, new: Instruction) -> str:
         if len(new.text) < (4 if new.lang == "zh" else 10):
             return "too_short"
-        if len(new.text) > self._settings.max_chars:
+        if not self.fits(new.text):
             return "too_long"
         if new.text.endswith(("?", "？", ":", "：")):
             return "not_an_instruction"
@@ -192,10 +195,6 @@ class AdmittedInstructions:
             score_cutoff=100 * self._settings.near_duplicate,
         )
         return "near_duplicate" if near else ""
-
-
-def clean(text: str) -> str:
-    return " ".join(text.split())
 
 
 def normalise(text: str) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
+from collections.abc import Iterator
 from typing import Any
+
+from autoif.base.code import code_defining, fenced_blocks
 
 MAX_ANSWER = 64_000  # characters; a longer answer is no answer
 
-# Possessive where an answer of one repeated mark would otherwise be scanned once for each mark.
-_FENCE = re.compile(r"```[ \t]*+(\w*+)[^\n`]*+\n(.*?)(?:\n[ \t]*+```|```|\Z)", re.DOTALL)
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 _TOKEN = re.compile(
     r"""(?P<triple>\"\"\".*?\"\"\"|'''.*?''')
@@ -31,7 +33,7 @@ def parse_json(answer: str, *, tolerant: bool = True) -> Any | None:
     """The JSON value of an answer: bare or fenced; if tolerant, amid prose or spelt as Python."""
     if len(answer) > MAX_ANSWER:
         return None
-    fenced = [body for _, body in _FENCE.findall(answer)]
+    fenced = fenced_blocks(answer)
     for text in [*fenced, answer]:
         value = _loads(text.strip())
         if value is not None:
@@ -48,69 +50,143 @@ def parse_json(answer: str, *, tolerant: bool = True) -> Any | None:
 
 
 def parse_code(answer: str, function: str) -> str | None:
-    """The source that defines `function`: a fenced block, JSON with a code field, or bare code."""
+    """The source that defines `function`: bare, fenced, or a text within JSON."""
     if len(answer) > MAX_ANSWER:
         return None
-    defines = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(function)}[ \t]*\(", re.M)
-    for _, body in _FENCE.findall(answer):
-        if defines.search(body):
-            return str(body).strip("\n")
-    if answer.lstrip().startswith(("{", "[")):
-        value = parse_json(answer)
-        if isinstance(value, dict):
-            for source in value.values():
-                if isinstance(source, str) and defines.search(source):
-                    return source
-        return None
-    match = defines.search(answer)
-    if not match:
-        return None
-    # Bare code among prose: from the first line that is code to the last that still belongs to it.
-    lines = answer[: match.start()].split("\n")
-    start = len(lines) - 1
-    while start > 0 and re.match(r"(import |from \w+ import |[A-Z_]+ *=|$)", lines[start - 1]):
-        start -= 1
-    rest = answer.split("\n")[start:]
-    end = len(rest)
-    seen = False
-    for i, line in enumerate(rest):
-        seen = seen or bool(defines.match(line))
-        if seen and line and not line[0].isspace() and not _CODE_LINE.match(line):
-            end = i
-            break
-    return "\n".join(rest[:end]).strip("\n")
+    for text in (*fenced_blocks(answer), answer):
+        if text.lstrip().startswith(("{", "[")) and (source := _code_in_json(text, function)):
+            return source
+    return code_defining(answer, function) or _code_in_json(answer, function)
 
 
-_CODE_LINE = re.compile(r"(def |class |import |from |@|#|\)|\]|\}|[A-Za-z_]\w* *=)")
+def _code_in_json(text: str, function: str) -> str | None:
+    sources = (code_defining(value, function) for value in _texts(parse_json(text)))
+    return next(filter(None, sources), None)
 
-_NUMBER = r"(\d{1,3}(?:\.\d+)?)"
-_SCORE = re.compile(
-    rf"(?:score|rating|评分|得分|分数)\W{{0,12}}(?:is|of|为|是)?\W{{0,6}}{_NUMBER}"
-    rf"(?:\s*(?:/|out\s+of|分?\s*[/／])\s*{_NUMBER})?",
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts within a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
+
+_LONGEST = 4000  # characters: a score stands at the end of what a judge writes
+_SCALES = (5, 10, 20, 50, 100)  # what a score may be out of; 3/3 counts something
+_NUMBER = r"(?P<n>[-+]?\d++(?:\.\d++)?)(?:\s*(?:/|out\s+of)\s*(?P<of>\d++)|\s*(?P<percent>%))?"
+_VALUE = re.compile(
+    rf"\W*?{_NUMBER}(?!\s*(?:[-~]|to\b|到|至)\s*\d|\.?\d|e\d|\s+(?:would|means|is)\b)"
+)
+_ALONE = re.compile(rf"\W*?{_NUMBER}(?:\s*(?:points?|stars?|分))?\W*")
+_LAST = re.compile(rf"(?<![A-Za-z\d.+-]){_NUMBER}(?:\s*(?:points?|stars?|分))?\W*\Z")
+_FRACTION = re.compile(
+    r"(?<![A-Za-z\d.+-])(?P<n>\d++(?:\.\d++)?)\s*(?:/|out\s+of)\s*(?P<of>\d++)(?P<percent>)"
+)
+_GIVES = re.compile(r"\b(?:score|rating|grade|rate|give)\b|[得打给评总]", re.IGNORECASE)
+_LABEL = re.compile(r"\b(?:score|rating|grade)\b|分", re.IGNORECASE)
+_PLAIN = re.compile(
+    r"\W*(?:(?:so|thus|the|my|your|a|this|its)\W+)*+(?:score|rating|grade|[得评打]?分数?)\W*", re.I
+)
+_OVERALL = re.compile(r"\b(?:overall|final|total)\b|总|综合|最终|最后|整体", re.IGNORECASE)
+_EQUALS = re.compile(r"[:=]|\bis\b|为|是", re.IGNORECASE)
+_SCALE = re.compile(  # "on a scale of 0 to 10", "0-10", "/10", "out of 10"
+    r"(?:\b(?:on|using)\s+)?(?:\b(?:a|the)\s+)?(?:\bscale\s+)?(?:\b(?:of|from)\s+|从)?"
+    r"(?:(?<![\d.])\d++\s*(?:[-~]|to|到|至)|/|\bout\s+of|\bmax\w*|满分)\s*(\d++)",
     re.IGNORECASE,
 )
-_BARE = re.compile(
-    rf"^\W*{_NUMBER}(?:\s*(?:/|out\s+of)\s*{_NUMBER})?\s*(?:points?|分)?\W*$", re.IGNORECASE
+_NO_CLAIM = re.compile(  # of the scale, or of what would have been
+    r"\b(?:max\w*|min\w*|perfect|full|highest|lowest|best|worst|possible|scale|range|threshold|if|"
+    r"unless|not|never|cannot|no|should|could|might)\b|n't\b"
+    r"|满分|最高|最低|及格|范围|如果|若|不",
+    re.IGNORECASE,
 )
+_ASIDE = re.compile(r"\(([^()]*+)\)|\[([^\[\]]*+)\]")
+_CLAUSE = re.compile(r"\n|[.!?;,](?=\s|$)|\|")
+_SIGNS = str.maketrans("−–—，；。！？、", "---\n\n\n\n\n\n")
 
 
 def parse_score(answer: str) -> float | None:
-    """0-10: the last `Score: N` (8.5, 9/10, **9**, 85/100 too), else a number as the last line."""
-    match = next(reversed(list(_SCORE.finditer(answer[-4000:]))), None)
-    if match is None:
-        lines = [line for line in answer[-4000:].splitlines() if line.strip()]
-        match = _BARE.match(lines[-1]) if lines else None
-    if match is None:
-        parsed = parse_json(answer) if "{" in answer else None
-        value = parsed.get("score") if isinstance(parsed, dict) else None
-        return _in_range(value, None) if isinstance(value, (int, float)) else None
-    return _in_range(float(match[1]), float(match[2]) if match[2] else None)
+    """0-10: what a judge gives the whole, last: `Score: 9`, 8.5, 9/10, 85/100, {"score": 9}.
+
+    What it says of the scale, as in "Score (0-10): 9", is no score, nor is that of a part where
+    there is one for the whole. None where nothing is given, several things, or more than 10.
+    """
+    value = parse_json(answer) if "{" in answer else None
+    entries = "\n".join(_entries("", value)) if isinstance(value, dict) else ""
+    for text in (entries, _unmarked(answer[-_LONGEST:])):
+        claims = list(_claims(text))
+        if claims:
+            rank = max(rank for rank, _ in claims)
+            values = [value for r, value in claims if r == rank]
+            sure = rank > 1 or len(set(values)) == 1
+            return values[-1] if sure else None
+    return None
 
 
-def _in_range(score: float, scale: float | None) -> float | None:
-    if scale and scale != 10:
-        score = 10 * score / scale
-    return float(score) if 0 <= score <= 10 else None
+def _entries(above: str, values: dict[str, Any]) -> Iterator[str]:
+    """The numbers and texts of a JSON object as lines "label: value"."""
+    for key, value in values.items():
+        label = f"{above} {key}".replace("_", " ")
+        if isinstance(value, dict):
+            yield from _entries(label, value)
+        elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            yield f"{label}: {str(value)[:100]}"
+
+
+def _unmarked(text: str) -> str:
+    """Without emphasis, tags and tables; of an aside stays what it says of the scale."""
+    text = unicodedata.normalize("NFKC", text.translate(_SIGNS))
+    text = re.sub(r"\\boxed\{([^{}\n]*+)\}", r"\nfinal score: \1\n", text)
+    text = re.sub(r"<(\w++)>([^<\n]*+)</\w++>", r"\n\1: \2\n", text)
+    text = re.sub(r"^[ \t]*+\|([^|\n]*+)\|([^|\n]*+)\|", r"\1: \2|", text, flags=re.MULTILINE)
+    text = re.sub(r"[*`#$\"]+", "", text).replace("_", " ")
+    for _ in range(2):  # [[9]]
+        text = _ASIDE.sub(lambda match: _aside(match[1] or match[2] or ""), text)
+    return re.sub(r":\s*+\n\s*+(?=[-+]?\d)", ": ", text)
+
+
+def _aside(text: str) -> str:
+    scale = None if _ALONE.fullmatch(text) else _SCALE.search(text)
+    return f" /{scale[1]} " if scale else text if _ALONE.fullmatch(text) else " "
+
+
+def _claims(text: str) -> Iterator[tuple[int, float | None]]:
+    """Scores with a rank: 5 the overall score, 4 the score, 3 what is overall, 2 a line that is a
+    number, 1 the score of something, 0 a number that is given in a sentence. None for a score that
+    is out of its scale."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    for line in (lines[:1], lines[-1:]):
+        if line and (number := _ALONE.fullmatch(line[0])):
+            yield from _claim(2, number, None)
+    for clause in _CLAUSE.split(text):
+        equals = _EQUALS.search(clause)
+        head = clause[: equals.start()] if equals else ""
+        scale = _SCALE.search(head)
+        head = _SCALE.sub(" ", head)
+        label, overall = _LABEL.search(head), _OVERALL.search(head)
+        number = _VALUE.match(clause, equals.end()) if equals else None
+        if _NO_CLAIM.search(head if number else clause):
+            continue
+        if number and (label or overall):
+            rank = (5 if label else 3) if overall else 4 if _PLAIN.fullmatch(head) else 1
+            yield from _claim(rank, number, scale)
+            continue
+        given = [*_FRACTION.finditer(clause)]
+        if _GIVES.search(clause) and (last := _LAST.search(clause)):
+            given.append(last)
+        for number in given:
+            yield from _claim(0, number, None)
+
+
+def _claim(
+    rank: int, number: re.Match[str], scale: re.Match[str] | None
+) -> Iterator[tuple[int, float | None]]:
+    of = int(number["of"] or (scale[1] if scale else 0) or (100 if number["percent"] else 10))
+    if of in _SCALES:
+        value = 10 * float(number["n"]) / of
+        yield rank, value if 0 <= value <= 10 else None
 
 
 _RELATIONS = {
@@ -147,15 +223,52 @@ def parse_yes(answer: str) -> bool | None:
 
 
 def parse_lines(answer: str) -> list[str]:
-    """The items of a list: lines headed by "- ", "* ", "1." or "1)"; a JSON list of strings too."""
+    """The items of a list: lines headed by "- ", "* ", "1." or "1)"; a JSON list of strings too.
+
+    They stand as proposed, but for marks around the whole of one: "Use a comma." **Use a comma.**
+    """
     if answer.lstrip().startswith(("[", "```", "{")):
         value = parse_json(answer)
         if isinstance(value, dict):
             value = next((v for v in value.values() if isinstance(v, list)), None)
         if isinstance(value, list):
             return [v.strip() for v in value if isinstance(v, str) and v.strip()]
-    items = re.findall(r"^[ \t]*(?:[-*•]|\d{1,3}[.)、])[ \t]*(.+)$", answer, re.MULTILINE)
-    return [clean for item in items if (clean := item.strip().strip('"“”').strip("*").strip())]
+    items = (match[1] for line in answer.splitlines() if (match := _ITEM.match(line.strip())))
+    return [bare for item in items if (bare := _unwrapped(item))]
+
+
+_ITEM = re.compile(r"(?:-(?!-)|\*(?=\s)|[•·]|\d{1,3}(?:[.)](?!\d)|、))\s*(.+)")
+_PAIRS = [(mark, mark) for mark in ("***", "___", "**", "__", "*", "_", '"', "'", "`")]
+_PAIRS += [("“", "”"), ("‘", "’"), ("「", "」"), ("『", "』"), ("«", "»"), ("„", "“")]
+
+
+def _unwrapped(item: str) -> str:
+    """Without up to three pairs of marks that enclose all of it. One quoted word at its beginning
+    and another at its end are no pair."""
+    text = item.strip()
+    for _ in range(3):
+        for start, end in _PAIRS:
+            inner = text[len(start) : -len(end)]
+            if f"{start}{inner}{end}" == text and _whole(inner, start, end):
+                text = inner
+                break
+    return text
+
+
+def _whole(inner: str, start: str, end: str) -> bool:
+    """Whether no mark within closes the first: they come in pairs of their own. An apostrophe is
+    no mark."""
+    if not inner.strip() or inner != inner.strip():
+        return False
+    inner = re.sub(r"(?<=\w)['’](?=\w)", "", inner)
+    if start == end:  # *a **b** c*
+        return start not in inner.replace(2 * start, "") and inner.count(2 * start) % 2 == 0
+    depth = 0
+    for mark in inner:
+        depth += (mark == start) - (mark == end)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _loads(text: str, *, strict: bool = True) -> Any | None:

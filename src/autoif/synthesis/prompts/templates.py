@@ -17,6 +17,8 @@ from autoif.base.records import Message, content_id
 
 _PART = re.compile(r"^\[(system|user|assistant|text)\]\n", re.MULTILINE)
 _HOLE = re.compile(r"\{\{(\w+)\}\}")
+_HOLE_AND_STOP = re.compile(r"\{\{(\w+)\}\}([.。]?)")
+_STOP = re.compile(r"(?<![.。])[.。]\Z")  # three dots are no full stop
 
 
 class PromptTemplates:
@@ -48,6 +50,11 @@ class PromptTemplates:
         """A `[text]` fragment; its leading space, if any, belongs to it."""
         return "".join(text for _, text in self._filled(prompt, lang, values))
 
+    def lines(self, prompt: str, lang: str) -> list[str]:
+        """Of a `[text]` fragment that has one way to say a thing on each line; see `fill_line`."""
+        text = "\n".join(text for _, text in self._cached(prompt, lang))
+        return [line for line in text.splitlines() if line.strip()]
+
     @property
     def id(self) -> str:
         """Names the words of the overrides, so that an edited file makes another recipe."""
@@ -58,12 +65,16 @@ class PromptTemplates:
     def _filled(
         self, prompt: str, lang: str, values: Mapping[str, object]
     ) -> list[tuple[str, str]]:
+        return [
+            (role, _HOLE.sub(lambda m: str(values[m[1]]), text))
+            for role, text in self._cached(prompt, lang)
+        ]
+
+    def _cached(self, prompt: str, lang: str) -> list[tuple[str, str]]:
         key = prompt, lang
         if key not in self._parts:
             self._parts[key] = self._load(prompt, lang)
-        return [
-            (role, _HOLE.sub(lambda m: str(values[m[1]]), text)) for role, text in self._parts[key]
-        ]
+        return self._parts[key]
 
     def _load(self, prompt: str, lang: str) -> list[tuple[str, str]]:
         path = self._overrides.get(f"{prompt}.{lang}") or self._overrides.get(prompt)
@@ -76,6 +87,19 @@ class PromptTemplates:
         if not parts:
             raise UsageError(f"prompt file {path}: no [system], [user] or [text] part")
         return parts
+
+
+def sentence(text: str, stop: str) -> str:
+    """The text with a full stop, but where it ends in a mark of its own or has several lines."""
+    text = text.strip()
+    return text if text.endswith(tuple(".。…?？!！")) or "\n" in text else text + stop
+
+
+def fill_line(line: str, values: Mapping[str, str]) -> str:
+    """A line with sentences in its holes: no full stop stands twice, or within brackets."""
+    return _HOLE_AND_STOP.sub(
+        lambda m: sentence(values[m[1]], m[2]) if m[2] else _STOP.sub("", values[m[1]]), line
+    )
 
 
 def _shipped(prompt: str, lang: str) -> str:

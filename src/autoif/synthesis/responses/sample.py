@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoif.base.errors import CallFailed
-from autoif.base.language import sentence
 from autoif.base.records import (
     Case,
     Drop,
@@ -27,6 +26,7 @@ from autoif.base.records import (
 )
 from autoif.run.recipe import Threshold
 from autoif.synthesis.context import Context, together
+from autoif.synthesis.prompts.templates import sentence
 from autoif.synthesis.responses import judge
 from autoif.verifier.verify import accepts
 
@@ -102,11 +102,11 @@ class Prompt:
 
 def user_message(query: str, verifiers: Sequence[Verifier], soft: Sequence[str] = ()) -> Message:
     """The query, then each instruction as a sentence: the prompt of every data row."""
-    lang = verifiers[0].instruction.lang
-    texts = [sentence(t, lang) for t in (*(v.instruction.text for v in verifiers), *soft)]
-    if lang == "zh":
-        return Message("user", query + "".join(texts))
-    return Message("user", " ".join([query, *texts]).strip())
+    zh = verifiers[0].instruction.lang == "zh"
+    texts = [v.instruction.text for v in verifiers] + list(soft)
+    sentences = [sentence(text, "。" if zh else ".") for text in texts]
+    gap = "\n" if any("\n" in text for text in sentences) else "" if zh else " "
+    return Message("user", gap.join([query, *sentences]).strip())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from autoif.base.code import SKIPPED
 from autoif.base.language import NUMBER_WORDS, number_value, quoted_pattern
 
 _EXAMPLE = re.compile(
@@ -20,7 +21,14 @@ _EXAMPLE = re.compile(
 _DIFFERENT = re.compile(r"\b(?:different|distinct|unique) \w+|不同的", re.IGNORECASE)
 _DISTINCT = re.compile(r"\bset\b|\{|Counter|unique|distinct|not in|!=|==|groupby")
 _QUOTED = re.compile(quoted_pattern())
-_NUMBER = re.compile(r"\d+|" + "|".join(rf"\b{word}\b" for word in NUMBER_WORDS), re.IGNORECASE)
+_IN_WORD = re.compile(r"(?<![A-Za-z0-9])'[^'\n]{1,60}'(?![A-Za-z0-9])")
+# A number counts what follows it: "three marks". In "from 1 to 9." or "2024 in Roman numerals" the
+# number itself is meant, which a function may name in another way.
+_COUNTED = r"(?=[ -]+(?!(?:in|to|as|by|from|through)\b)[^\W\d]|个)"
+_NUMBER = re.compile(
+    rf"(?<![\w.])\d++{_COUNTED}|\b(?:{'|'.join(NUMBER_WORDS)})\b(?:{_COUNTED}|(?<=twice))",
+    re.IGNORECASE,
+)
 _CHINESE_NUMBER = re.compile(r"[二三四五六七八九十两](?=[个句段行条次处字词项种点篇])")
 
 
@@ -46,7 +54,8 @@ def ungrounded(instruction: str, source: str) -> str:
         return "it counts the same thing twice where different ones are asked for"
     numbers = _numbers(stated)
     in_source = {int(n) for n in re.findall(r"(?<![\w.])\d{1,6}(?![\w.])", source)}
-    if numbers and not any({n - 1, n, n + 1} & in_source for n in numbers):
+    runs = _runs(source)
+    if numbers and not any({n - 1, n, n + 1} & in_source or n in runs for n in numbers):
         return f"it names no {' or '.join(map(str, sorted(numbers)))}"
     return ""
 
@@ -56,8 +65,24 @@ def _is_one_of_many(example: str) -> bool:
     return bool(re.search(r"[\d<>\[\]{}#@]", example)) and not re.search(r",\s| or | and ", example)
 
 
+_STRING = re.compile(SKIPPED, re.DOTALL)
+_RUN = re.compile(r"(\\.|[^\w\s\\])(?: ?\1)+")
+
+
+def _runs(source: str) -> set[int]:
+    """How often a mark stands in a row within a string: "!!!" names a three. Of line breaks there
+    is one more than of blank lines."""
+    lengths = set()
+    strings = (m[0].strip("'\"") for m in _STRING.finditer(source) if m[0][0] != "#")
+    for string in strings:
+        for run in _RUN.finditer(string):
+            n = run[0].count(run[1])
+            lengths |= {n, n - 1} if run[1] == "\\n" else {n}
+    return lengths
+
+
 def _numbers(text: str) -> set[int]:
-    """Numbers above one that the words ask for; not those inside quotation marks."""
-    text = _QUOTED.sub(" ", text)
+    """Numbers above one that the words ask for; not those in quotation marks."""
+    text = _IN_WORD.sub(" ", _QUOTED.sub(" ", text))
     named = map(number_value, _NUMBER.findall(text) + _CHINESE_NUMBER.findall(text))
     return {n for n in named if n is not None and n > 1}

@@ -23,6 +23,7 @@ from autoif.synthesis.verifiers.grounding import ungrounded
 from autoif.verifier.schema import parse_label
 
 CASES = "cases"
+_COMMENT = re.compile(r"(?<!\S)#")
 TOGETHER: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -274,4 +275,9 @@ def _distinct_cases(
 def normalise(source: str) -> str:
     """Source without comments and white space; text only, nothing is compiled. A # that a quote
     follows may stand in a string, and stays."""
-    return re.sub(r"\s+", "", re.sub(r"""(?m)(?:^|(?<=\s))#[^'"\n]*$""", "", source))
+    lines = []
+    for line in source.split("\n"):
+        quote = max(line.rfind("'"), line.rfind('"'))
+        comment = _COMMENT.search(line, quote + 1)
+        lines.append(line[: comment.start()] if comment else line)
+    return "".join("".join(lines).split())
