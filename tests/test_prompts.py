@@ -117,6 +117,8 @@ def test_chinese_runs_end_to_end(
     report = orjson.loads(capsys.readouterr().out)
     for stage in report["stages"]:
         assert stage["in"] == stage["kept"] + sum(stage["dropped"].values()), stage
+        if stage["name"] in ("queries", "benchmarks"):
+            continue
         assert stage["kept"], stage
         assert stage["dropped"] or stage["name"] in ("samples", "data"), stage
     rows = [orjson.loads(line) for line in (out / "data/sft.jsonl").read_bytes().splitlines()]
