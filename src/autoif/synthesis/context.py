@@ -12,6 +12,7 @@ from autoif.base.errors import CallFailed
 from autoif.base.language import clean_text
 from autoif.base.records import Check, Message, Query, Reply, Request, Status, Verdict, content_id
 from autoif.models import Chat
+from autoif.models.reasoning import control_token, unasked_tag
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox, Transformed
 from autoif.store.base import Store
@@ -53,7 +54,9 @@ class Context:
         schema: Mapping[str, Any] | None = None,
         partial: bool = False,
     ) -> Reply:
-        """One answer. Raises `CallFailed` where there is none, or (unless `partial`) half a one."""
+        """One answer. Raises `CallFailed` where there is none, or (unless `partial`) half a one, or
+        where a response has markup in it that is not the answer's.
+        """
         reply = await self.chats[role](
             Request(
                 messages,
@@ -70,6 +73,11 @@ class Context:
             raise CallFailed("truncated", f"cut off after {max_tokens} tokens")
         if not reply.text.strip():
             raise CallFailed("no_answer", "the model answered nothing")
+        if role == "respond":
+            if token := control_token(reply.text):
+                raise CallFailed("control_token", f"{token} in mid-answer")
+            if tag := unasked_tag(reply.text, "\n".join(m.content for m in messages)):
+                raise CallFailed("unasked_tag", f"{tag} opens the answer")
         return reply
 
     async def verdicts(
