@@ -146,6 +146,8 @@ class HttpBackend:
                 raise
             except Retry as e:
                 outcome, failure = e.outcome, e
+                if stream is not None and e.garbage:
+                    self._streams = self._streams or False
             finally:
                 self.admission.leave(permit, outcome, failure)
             if self.admission.fatal is not None:
@@ -288,7 +290,7 @@ class HttpBackend:
         of the call's own: short where the others get their answers."""
         now = asyncio.get_running_loop().time()
         lasted = 0.0 if limiter.trouble_since is None else now - limiter.trouble_since
-        return random.uniform(0, min(LONGEST_BACKOFF, max(0.2 * 1.2**counted, lasted)))
+        return random.uniform(0, min(LONGEST_BACKOFF, max(0.1 * 1.2**counted, lasted)))
 
     async def _error(self, url: str, status: int, message: str, after: float | None) -> Exception:
         """What a status other than 200 means on this server."""

@@ -193,6 +193,7 @@ class Admission:
         self._announced: set[str] = set()  # endpoints that the user was told are away
         self._warm: _Queue = deque()  # they go first
         self._cold: _Queue = deque()
+        self._why = "no reply"  # the last failure's
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -294,6 +295,7 @@ class Admission:
 
     def look(self, why: str = "") -> None:
         """Hand out what is free, or give up. Called whenever something changed."""
+        self._why = why or self._why
         now = asyncio.get_running_loop().time()
         in_trouble = [limiter.trouble_since for limiter in self.limiters]
         if self.fatal is None and all(
@@ -303,7 +305,7 @@ class Admission:
             names = ", ".join(limiter.name for limiter in self.limiters)
             self.give_up(
                 ModelUnavailable(
-                    f"{names} has not answered for {self.patience:.0f} s ({why or 'no reply'}): "
+                    f"{names} has not answered for {self.patience:.0f} s ({self._why}): "
                     "every answer so far is stored; run the same command again when it is back"
                 )
             )

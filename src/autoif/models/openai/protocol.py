@@ -118,7 +118,9 @@ def complaint(document: Any, data: bytes) -> str:
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_LENGTH = r"\d+(?:\.\d+)?\s?(?:ms|milli|s|m|h)[a-z]*"
+_LENGTH = (
+    r"(\d+(?:\.\d+)?)\s?(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)(?![a-z])"
+)
 _ASKED = re.compile(rf"(?:retry|again|wait)[^\d]{{0,30}}({_LENGTH}(?:\s?{_LENGTH}){{0,3}})")
 
 
@@ -127,8 +129,10 @@ def seconds_asked_for(text: str) -> float | None:
     asked = _ASKED.search(text.lower())
     if not asked:
         return None
-    lengths = re.findall(r"(\d+(?:\.\d+)?)\s?(ms|milli|s|m|h)", asked[1])
-    return sum(float(n) * _UNITS["ms" if unit == "milli" else unit] for n, unit in lengths)
+    lengths = [(float(n), unit) for n, unit in re.findall(_LENGTH, asked[1])]
+    return sum(
+        n * _UNITS["ms" if unit.startswith(("ms", "milli")) else unit[0]] for n, unit in lengths
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
