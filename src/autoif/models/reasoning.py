@@ -181,7 +181,8 @@ def _without_later_blocks(text: str) -> str:
             begun.append(tag.start())
         elif begun:
             ends[begun.pop()] = tag.end()
-    kept, at, fences, seen = [], 0, 0, 0
+    kept: list[str] = []
+    at = fences = seen = 0
     for tag in tags:
         if tag.start() < at or _read(tag)[0]:
             continue
