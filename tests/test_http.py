@@ -23,6 +23,7 @@ from autoif.models.scripted import ScriptedBackend
 from autoif.store import open_store
 from server import Server
 
+PROBED = "Hello#0"  # what a server is asked that may be down
 KEY = "sk-very-secret-1234567890"
 
 
@@ -264,7 +265,8 @@ async def test_a_server_that_freezes_is_noticed_before_its_calls_time_out() -> N
             server.thaw()
             await asyncio.gather(*calls)
             # what was in flight was waited for, not paid twice
-            assert server.stats()["chats"] == 101
+            asked = server.stats()["asked"]
+            assert {**asked, PROBED: 1} == {f"{x}#0": 1 for x in ("hello", "Hello", *range(100))}
     assert "answers again" in notices[1]
 
 

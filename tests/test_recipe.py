@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from autoif.base.errors import UsageError
 from autoif.base.toml import merge, parse_settings
-from autoif.run.recipe import PRESETS, TRANSPORT, Recipe, describe
+from autoif.engine.resources import open_model
+from autoif.models.openai.backend import HttpBackend
+from autoif.run.recipe import PRESETS, TRANSPORT, Recipe, describe, files_outside
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -162,3 +165,73 @@ def test_laying_one_over_another(
     laid = merge(low, high)
     assert set(laid) == set(low) | set(high)
     assert all(laid[k] == v for k, v in high.items() if not isinstance(v, dict))
+
+
+SHARED = """preset = "smoke"
+[models]
+default = "openai:any"
+base_url = ["{url}"]
+api_key_env = "{variable}"
+"""
+
+
+def key_of(recipe: Recipe) -> str:
+    """The key that would be sent."""
+    backend = open_model(recipe, "openai:any", lambda line: None)
+    assert isinstance(backend, HttpBackend)
+    return backend._key
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "sent"),
+    [
+        ("http://evil.example/v1", "AWS_SECRET", None),
+        ("http://evil.example/v1", "OPENAI_API_KEY", None),
+        ("https://api.openai.com.evil.example/v1", "OPENAI_API_KEY", None),
+        ("http://api.openai.com/v1", "OPENAI_API_KEY", None),  # in the clear
+        ("https://api.openai.com/v1", "AWS_SECRET", None),
+        ("https://api.openai.com/v1", "OPENAI_API_KEY", "secret"),
+        ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "secret"),
+        ("http://127.0.0.1:8000/v1", "OPENAI_API_KEY", ""),
+        ("http://evil.example/v1", "UNSET", ""),
+    ],
+)
+def test_a_key_goes_to_no_host_that_only_a_file_named(
+    url: str, variable: str, sent: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_SECRET", "OPENAI_API_KEY", "OPENROUTER_API_KEY"):
+        monkeypatch.setenv(name, "secret")
+    file = tmp_path / "recipe.toml"
+    file.write_text(SHARED.format(url=url, variable=variable))
+    recipe = Recipe.load(None, file)
+    for same in (recipe, recipe.changed({"target": 3})):
+        if sent is None:
+            host = url.split("/")[2]
+            with pytest.raises(UsageError, match=f"{variable} to {host}.*--api-key-env"):
+                key_of(same)
+        else:
+            assert key_of(same) == sent
+    if sent is None:  # a person may say so
+        for said in ({"models.api_key_env": variable}, {"models.base_url": [url]}):
+            assert key_of(Recipe.load(None, file, said)) == "secret"
+            assert key_of(recipe.changed(said)) == "secret"
+
+
+def test_a_recipe_that_spells_the_defaults_out_names_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://chosen.example/v1")
+    (tmp_path / "recipe.toml").write_text(Recipe.load("smoke").toml())
+    assert key_of(Recipe.load(None, tmp_path / "recipe.toml")) == "secret"
+
+
+def test_files_that_a_recipe_reads_from_elsewhere_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        'instructions.seeds = "/home/you/notes.txt"\nqueries.source = "builtin"\n'
+        f'hygiene.against = ["../x.jsonl", "{tmp_path}/here.jsonl"]\nprompts.respond = "/p.txt"\n'
+    )
+    assert [key for key, _ in files_outside(file)] == [
+        "prompts.respond", "instructions.seeds", "hygiene.against",
+    ]  # fmt: skip

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from autoif.base.errors import UsageError
 from autoif.base.records import Message, Reply, Request, Usage
 from autoif.models.open import open_backend
 from autoif.models.openai.protocol import checked_url, parse_reply, retry_after
-from autoif.models.reasoning import strip_thinking
+from autoif.models.reasoning import control_token, strip_thinking, unasked_tag
 from autoif.models.scripted import ScriptedBackend
 
 
@@ -68,29 +69,112 @@ async def test_a_function_may_answer_plain_or_async_with_text_or_a_reply() -> No
     assert await ScriptedBackend(later)(ask("x")) == Reply("later", "length", Usage(7, 0, 8))
 
 
+TEXT = "Take a coat."
+BESIDE = {
+    "in lines": "<think>hm\nhm</think>\n\n{}",
+    "another name": "<reasoning>\nplan this\n</reasoning>\n{}",
+    "a capital": "<Think>plan this</Think>{}",
+    "an attribute": '<think duration="3">plan this</think>{}',
+    "a prefix": "<seed:think>plan this</seed:think>{}",
+    "nested": "<think>a<think>b</think>c</think>{}",
+    "names itself": "<think>I use <think> here</think>{}",
+    "two blocks": "<think>a</think>\n<scratchpad>b</scratchpad>\n{}",
+    "the template opened it": "hm</think>{}",
+    "an answer's tag": "<think>plan this</think><answer>{}</answer>",
+    "square brackets": "[THINK]plan this[/THINK]{}",
+    "triangles": "◁think▷plan this◁/think▷{}",
+    "bars": "|startthink|plan this|endthink|{}",
+    "begin and end": "<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>{}"
+    "<|end_of_solution|>",
+    "channels": "<|channel|>analysis<|message|>plan<|end|><|start|>assistant<|channel|>final"
+    "<|message|>{}<|return|>",
+    "channels without tokens": "analysisplan this.assistantfinal{}",
+    "half channels": "<|channel>thought\nplan this<channel|>{}",
+    "the end of a turn": "{}<|im_end|>\n",
+    "the end of a text": "<s>{}</s>",
+    "a full-width end": "{}<｜end▁of▁sentence｜>",
+    "a role": "assistant\n\n{}",
+    "a header": "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
+    "a turn": "<start_of_turn>model\n{}<end_of_turn>",
+}
+
+
+@pytest.mark.parametrize("form", BESIDE)
+def test_what_a_model_writes_beside_its_answer_is_cut(form: str) -> None:
+    assert strip_thinking(BESIDE[form].format(TEXT)) == TEXT
+    assert control_token(TEXT) == ""
+
+
 @pytest.mark.parametrize(
-    ("said", "answer"),
+    "start", ["<think>", "[THINK]", "◁think▷", "<|channel|>analysis<|message|>"]
+)
+def test_reasoning_that_ran_out_of_tokens_is_no_answer(start: str) -> None:
+    assert strip_thinking(f"{start}plan this\n\n{TEXT}") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
     [
-        ("plain", "plain"),
-        ("  kept as it is \n", "  kept as it is \n"),
-        ("<think>hm\nhm</think>\n\nanswer", "answer"),
-        ("<thinking>hm</thinking>answer", "answer"),
-        ("<think>a</think>one <think>b</think>two", "one two"),
-        ("hm, the template opened it</think>answer", "answer"),
-        ("<think>ran out of tok", ""),
-        ("answer<think>and again", "answer"),
+        "plain",
+        "  kept as it is \n",
+        "Use the tag <think> for this. Take a coat.",
+        "Wrap it in <think> and </think>.",
+        "Close it with `</think>`, or with </think> alone.",
+        "Put your thoughts into <think>...</think> tags.",
+        "An example:\n```\n<think>\nhm\n</think>\n```\nThat is all.",
+        "<html><body>Hello</body></html>",
+        "<poem>\nroses\n</poem>",
+        "<<title>>\n\nText",
+        "<h1>Title</h1> text",
+        "<s>old price</s> new price",
+        "<answer>3</answer>",
+        "[NAME] lives here. [THINK] so",
+        "analysis shows x < y and y > z",
+        "assistant editor\nwriter",
     ],
 )
-def test_thinking_is_cut_from_the_answer(said: str, answer: str) -> None:
-    assert strip_thinking(said) == answer
+def test_an_answer_that_only_looks_so_keeps_its_words(text: str) -> None:
+    assert strip_thinking(text) == text
+    assert control_token(text) == ""
 
 
-@given(st.text(st.sampled_from("<>/think \n"), max_size=40) | st.text())
-def test_no_thinking_is_left_whatever_is_said(text: str) -> None:
-    stripped = strip_thinking(text)
-    assert "<think>" not in stripped
-    if "think" not in text:
-        assert stripped == text
+def test_reasoning_in_mid_answer_is_cut_where_it_stands_apart() -> None:
+    assert strip_thinking("<think>a</think>one <think>b</think>two") == "one two"
+    assert strip_thinking("answer<think>and again") == "answer"
+    assert strip_thinking("one\n<think>\nhm\n</think>\ntwo") == "one\n\ntwo"
+
+
+def test_what_stands_in_mid_answer_and_is_not_the_answers_is_named() -> None:
+    assert control_token("one<|im_end|>\n<|im_start|>user\ntwo") == "<|im_end|>"
+    assert control_token("one</s>two") == "</s>"
+    assert unasked_tag("<hmm>plan</hmm>one", "Tell me.") == "<hmm>"
+    assert unasked_tag("<hmm>plan</hmm>one", "Hum in <hmm> tags.") == ""
+    assert unasked_tag("<note>one</note>", "Write XML.") == ""
+    assert unasked_tag("<h1>Title</h1>one", "Tell me.") == ""
+
+
+UNITS = [
+    "<think>", "</think>", "<think>a</think>b", "<think>a ", "x<think>b ", "<s>", "<|im_end|>",
+    "[THINK]", "<a", "<a ", "```<think>x", "\n", "<think>a\n</think> ", "<|channel|>final",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_it_takes_linear_time(unit: str) -> None:
+    for text in (unit * (200_000 // len(unit)), "x " + unit * (200_000 // len(unit))):
+        begun = time.process_time()
+        strip_thinking(text)
+        control_token(text)
+        unasked_tag(f"<hmm>{text}", "")
+        assert time.process_time() - begun < 3  # quadratic: minutes
+
+
+@given(st.text(st.sampled_from("<>/think \n|[]"), max_size=40), st.text("abc .", min_size=1))
+def test_a_block_that_opens_an_answer_goes_whatever_is_in_it(inside: str, answer: str) -> None:
+    assume("<" not in inside and answer.strip())
+    assert strip_thinking(f"<think>{inside}</think>{answer}") == answer.strip()
+    if "<" not in inside:
+        assert strip_thinking(answer) == answer
 
 
 def completion(message: dict[str, object], **more: object) -> dict[str, object]:

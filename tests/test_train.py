@@ -306,8 +306,13 @@ def test_a_killed_round_asks_nothing_again(tmp_path: Path) -> None:
     assert json.loads(done.out)["last"]["round"] == 1
 
 
-def test_a_server_may_answer_for_the_policy(tmp_path: Path) -> None:
-    """Any command that serves the round's weights; it is ended with the round."""
+def test_a_server_may_answer_for_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any command that serves the round's weights; it is shown, asked without a key, and ended with
+    the round."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-no")
+    notices: list[str] = []
     server = tmp_path / "server.py"
     server.write_text(SERVER)
     sampling = Sampling(serve=(sys.executable, str(server), "{model}", "{port}"))
@@ -317,11 +322,12 @@ def test_a_server_may_answer_for_the_policy(tmp_path: Path) -> None:
     async def ask() -> str:
         async with (
             open_store(tmp_path / "calls.sqlite") as store,
-            policy(model, sampling, store, lambda line: None) as chat,
+            policy(model, sampling, store, notices.append) as chat,
         ):
             return (await chat(Request((Message("user", "who?"),)))).text
 
-    assert asyncio.run(ask()) == f"I am {model}"
+    assert asyncio.run(ask()) == f"I am {model}, asked with the key None"
+    assert f"{server} {model}" in notices[0]
     broken = (sys.executable, "-c", "print('no GPU', flush=True); raise SystemExit(3)")
     said = rf"ended with code 3: no GPU \(output: {tmp_path}/server\.log\)"
     with pytest.raises(SetupError, match=said):
@@ -373,7 +379,9 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"data": [{"id": sys.argv[1]}]})
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        message = {"role": "assistant", "content": "I am " + asked["model"]}
+        key = self.headers["Authorization"]
+        said = f"I am {asked['model']}, asked with the key {key}"
+        message = {"role": "assistant", "content": said}
         self.answer({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {}})
 HTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
 """

@@ -18,7 +18,6 @@ from typing import Any
 from autoif.base.errors import RunFailed, UsageError, did_you_mean
 from autoif.base.loop import run_blocking
 from autoif.base.printable import log
-from autoif.base.toml import merge
 from autoif.engine.local import Run, Stopped
 from autoif.models import Backend
 from autoif.models.budget import Budget
@@ -65,7 +64,7 @@ def synth(
 
 def _recipe(recipe: Recipe | str | Path | None, settings: Mapping[str, Any]) -> Recipe:
     if isinstance(recipe, Recipe):
-        return Recipe.of(merge(recipe.model_dump(), settings))
+        return recipe.changed(settings)
     if recipe is None or recipe in PRESETS:
         return Recipe.load(None if recipe is None else str(recipe), None, settings)
     if isinstance(recipe, str) and not Path(recipe).exists():

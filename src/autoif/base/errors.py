@@ -62,7 +62,7 @@ class RunFailed(AutoIFError):
 class CallFailed(AutoIFError):
     """One call has no usable answer and asking again would not help.
 
-    `reason` is a short stable word for the funnel: `length`, `refused`, `bad_request`, `no_answer`.
+    `reason` is a short stable word for the funnel; docs/reading-a-run.md explains each.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -30,7 +30,7 @@ from autoif.cli.common import (
     urls,
 )
 from autoif.cli.recipes import load_recipe, recipe_options
-from autoif.run.recipe import Recipe
+from autoif.run.recipe import Recipe, files_outside
 
 ROLES = {
     "propose": "proposes instructions",
@@ -103,6 +103,11 @@ def _synth(args: argparse.Namespace) -> int:
         plan = dry_run.plan(recipe)
         say_json(plan) if args.json else say(dry_run.render(plan))
         return 0
+    if args.recipe and not args.quiet:
+        for key, path in files_outside(Path(args.recipe)):
+            note(
+                f"{args.recipe} reads {path} ({key}): its text goes to the models and into the data"
+            )
     own_process()
     out = RunDir(Path(args.out or Path("runs") / (recipe.preset or "defaults")))
     with out.locked():

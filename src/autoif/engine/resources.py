@@ -67,6 +67,7 @@ def open_model(recipe: Recipe, model: str, on_notice: Callable[[str], None]) -> 
         model,
         base_url=settings.base_url,
         api_key_env=settings.api_key_env,
+        named_in=recipe.server_named_in,
         extra_body=settings.extra_body,
         timeout=settings.timeout,
         patience=settings.patience,

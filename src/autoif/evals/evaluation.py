@@ -32,6 +32,7 @@ from autoif.evals.scores import Comparison, Scores, compare_rows, summarise
 from autoif.evals.task import Benchmark, EvalContext, Item, JoinedAnswers, Row
 from autoif.models import Chat
 from autoif.models.open import open_chats
+from autoif.models.reasoning import strip_thinking
 from autoif.sandbox import Sandbox
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -115,6 +116,7 @@ async def aevaluate(
             collected = join(items, read_file(Path(responses)), str(responses))
         else:
             collected = join(items, responses or (), "responses")
+        collected = answers_alone(collected)
         said = chats[judge] if isinstance(judge, str) else judge
         verdicts = await task.verdicts(items, collected.answers, EvalContext(said, sandbox))
     scores = summarise(task, verdicts, collected.notes)
@@ -168,6 +170,20 @@ async def generate(
     lost = sum(answer is None for given in answers.values() for answer in given)
     notes = [f"{lost} calls had no usable answer and count as null responses"] if lost else []
     return JoinedAnswers(answers, notes)
+
+
+def answers_alone(collected: JoinedAnswers) -> JoinedAnswers:
+    """Without reasoning and control tokens, which no benchmark counts to an answer; a note says how
+    many had some."""
+    cut = 0
+    answers: dict[str, list[str | None]] = {}
+    for key, given in collected.answers.items():
+        answers[key] = [None if text is None else strip_thinking(text) for text in given]
+        cut += sum(a != b for a, b in zip(given, answers[key], strict=True))
+    if not cut:
+        return collected
+    note = f"{cut} responses held reasoning or control tokens, which were cut before scoring"
+    return JoinedAnswers(answers, [*collected.notes, note])
 
 
 def compare(a: Path, b: Path) -> Comparison:

@@ -21,6 +21,7 @@ from itertools import islice
 from operator import add
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -29,6 +30,8 @@ from autoif.base import jsonl
 from autoif.base.errors import CallPending, ModelUnavailable, UsageError, one_line
 from autoif.base.records import Reply, Request
 from autoif.models import Backend
+from autoif.models.finish import ENDS
+from autoif.models.openai import body as response_body
 from autoif.models.openai.protocol import checked_url, complaint, parse_json, parse_reply
 from autoif.store import open_store
 from autoif.store.base import Store, call_key, canonical
@@ -36,6 +39,7 @@ from autoif.store.export_format import import_row
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000  # of one batch file; OpenAI takes 200 MB
 ROUTE = "/v1/chat/completions"
+MOST_ANSWERS = 4 << 30  # bytes of one file of results
 DONE = ("completed", "failed", "expired", "cancelled")
 ATTEMPTS = 8
 AT_ONCE = 1000  # lines of an import: their rows are committed together
@@ -141,6 +145,8 @@ async def _import_result(store: Store, result: dict[str, Any]) -> str:
         if result.get("error") or response["status_code"] != 200:
             return "failed"
         reply = parse_reply(response["body"])
+        if reply.finish_reason not in ENDS:
+            return "failed"
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         return "failed"
     stands = await store.put(key, call.request, call.body, call.namespace, reply)
@@ -177,7 +183,7 @@ async def run_batches(
         for batch in batches:
             status = await server.status(batch)
             while status["status"] not in DONE:
-                counts = status.get("request_counts") or {}
+                counts = _object(status.get("request_counts"))
                 on_notice(
                     f"batch {batch}: {status['status']}, {counts.get('completed', 0)} of "
                     f"{counts.get('total', '?')} done"
@@ -185,7 +191,7 @@ async def run_batches(
                 await asyncio.sleep(poll)
                 status = await server.status(batch)
             files = [status.get("output_file_id"), status.get("error_file_id")]
-            answers = [await server.content(file) for file in files if file]
+            answers = [await server.content(str(file)) for file in files if file]
             async with open_store(where) as store:
                 for answer in answers:
                     total += await import_lines(store, answer.splitlines())
@@ -217,11 +223,15 @@ class BatchServer:
     def __init__(self, url: str, api_key: str) -> None:
         self.url = url
         self._key = api_key
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = dict(response_body.PLAIN)
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
 
     async def __aenter__(self) -> BatchServer:
         timeout = aiohttp.ClientTimeout(total=600, sock_connect=10)
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
+        self._session = aiohttp.ClientSession(
+            headers=self._headers, timeout=timeout, auto_decompress=False
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -231,47 +241,61 @@ class BatchServer:
         """The id of a batch of these lines. One that an earlier try submitted, before it was killed
         or lost its connection, is found by its name and not submitted again."""
         name = hashlib.blake2b(data, digest_size=16).hexdigest()
-        batches = parse_json(await self._call("GET", "/batches?limit=100", retry=True)) or {}
-        for batch in batches.get("data", ()):
-            ours = (batch.get("metadata") or {}).get("autoif") == name
-            answered = (batch.get("request_counts") or {}).get("completed", 0) > 0
-            if ours and (answered or batch["status"] not in DONE):
+        listed = parse_json(await self._call("GET", "/batches?limit=100", retry=True))
+        for batch in _rows(listed):
+            ours = _object(batch.get("metadata")).get("autoif") == name
+            answered = _object(batch.get("request_counts")).get("completed") not in (0, None)
+            if ours and "id" in batch and (answered or batch.get("status") not in DONE):
                 return str(batch["id"])
         form = aiohttp.FormData()
         form.add_field("purpose", "batch")
         form.add_field("file", data, filename="calls.jsonl", content_type="application/jsonl")
-        file = parse_json(await self._call("POST", "/files", data=form))
         asked = {
-            "input_file_id": file["id"],
+            "input_file_id": self._id("file", await self._call("POST", "/files", data=form)),
             "endpoint": ROUTE,
             "completion_window": "24h",
             "metadata": {"autoif": name},
         }
-        batch = parse_json(await self._call("POST", "/batches", json=asked))
-        return str(batch["id"])
+        return self._id("batch", await self._call("POST", "/batches", json=asked))
+
+    def _id(self, what: str, answer: bytes) -> str:
+        made = _object(parse_json(answer)).get("id")
+        if not made:
+            raise ModelUnavailable(
+                f"{self.url} took a {what} and gave no id for it: is this a server of batches?"
+            )
+        return str(made)
 
     async def status(self, batch: str) -> dict[str, Any]:
-        status = parse_json(await self._call("GET", f"/batches/{batch}", retry=True))
-        if not isinstance(status, dict) or "status" not in status:
+        path = f"/batches/{quote(batch, safe='')}"
+        status = _object(parse_json(await self._call("GET", path, retry=True)))
+        if "status" not in status:
             raise ModelUnavailable(f"{self.url} gives no status of batch {batch}: try later")
         return status
 
     async def content(self, file: str) -> bytes:
-        return await self._call("GET", f"/files/{file}/content", retry=True)
+        return await self._call("GET", f"/files/{quote(file, safe='')}/content", retry=True)
 
     async def _call(self, method: str, path: str, *, retry: bool = False, **more: Any) -> bytes:
-        """Looks are tried again; what submits is not: it might be done twice."""
+        """Looks are tried again; what submits is not: it might be done twice. No redirect is
+        followed: nobody named that host.
+        """
         why = ""
         for attempt in range(ATTEMPTS if retry else 1):
             await asyncio.sleep(min(30.0, 0.1 * 3**attempt) if attempt else 0)
             try:
-                async with self._session.request(method, self.url + path, **more) as response:
-                    data = await response.read()
+                async with self._session.request(
+                    method, self.url + path, allow_redirects=False, **more
+                ) as response:
+                    data = await response_body.read(response, MOST_ANSWERS)
             except (aiohttp.ClientError, OSError) as e:
                 why = type(e).__name__
                 continue
             if response.status == 200:
                 return data
+            if 300 <= response.status < 400:
+                why = f"{response.status}, a redirect to another address"
+                break
             why = f"{response.status} {complaint(parse_json(data), data)}"
             if response.status < 500 and response.status != 429:
                 break
@@ -280,3 +304,13 @@ class BatchServer:
             f"{self.url}{path.partition('?')[0]} failed ({why}): nothing is lost; run the same "
             "command again, or take the file by hand (`--batch FILE`, `autoif calls import`)"
         )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """What a server gave as an object, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _rows(listed: Any) -> list[dict[str, Any]]:
+    rows = _object(listed).get("data")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -10,6 +10,7 @@ from autoif.base.errors import CallFailed
 from autoif.base.language import clean_text
 from autoif.base.records import Reply, Request, Usage
 from autoif.models import Backend
+from autoif.models.finish import ENDS, FILTER, LENGTH, finish_reason
 from autoif.store.base import ReplyStore, call_key, canonical
 
 
@@ -28,9 +29,9 @@ class CallCounts:
 class CachedChat:
     """A `Chat`: looks in the store, else asks the backend and makes the answer durable.
 
-    Identical requests in flight at once are asked once. An answer that cannot be used (empty, or
-    withheld by a filter) is stored like any other, since it was paid for, and then raised as
-    `CallFailed`. `counts` holds one `CallCounts` per stage.
+    Identical requests in flight at once are asked once. An answer that cannot be used (empty,
+    withheld by a filter, without a clean end) is stored like any other, since it was paid for, and
+    then raised as `CallFailed`. `counts` holds one `CallCounts` per stage.
     """
 
     def __init__(self, backend: Backend, store: ReplyStore) -> None:
@@ -66,13 +67,17 @@ class CachedChat:
 
     @staticmethod
     def _usable(reply: Reply, counts: CallCounts) -> Reply:
-        if reply.finish_reason == "content_filter":
+        ended = finish_reason(reply.finish_reason)
+        if ended not in ENDS:
+            counts.failed += 1
+            raise CallFailed("no_answer", f"the answer ended with finish_reason {ended!r}")
+        if ended == FILTER:
             counts.failed += 1
             raise CallFailed("refused", "the server's content filter withheld the answer")
-        if not reply.text.strip() and reply.finish_reason != "length":
+        if not reply.text.strip() and ended != LENGTH:
             counts.failed += 1
             raise CallFailed("no_answer", "the answer is empty")
-        return reply
+        return reply if reply.finish_reason == ended else replace(reply, finish_reason=ended)
 
     async def close(self) -> None:
         await self.backend.close()

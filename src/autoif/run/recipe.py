@@ -12,13 +12,20 @@ describes each key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from autoif.base.errors import UsageError, did_you_mean
@@ -26,6 +33,7 @@ from autoif.base.records import content_id
 from autoif.base.toml import (
     Section,
     differences,
+    flat,
     keys_of,
     merge,
     problem,
@@ -35,6 +43,7 @@ from autoif.base.toml import (
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Lang = Literal["en", "zh"]
+KEY_ENV = "OPENAI_API_KEY"
 MOST_ASKS = 1024  # of one kind for one instruction or prompt: more is a slip of the finger
 
 
@@ -102,7 +111,7 @@ class Models(Section):
     base_url: tuple[str, ...] = Field(
         (), description="URLs of the server, ending in /v1; several serve the same model"
     )
-    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable with the key")
+    api_key_env: str = Field(KEY_ENV, description="environment variable with the key")
     timeout: float = Field(300.0, gt=0, description="seconds until a call is given up and re-sent")
     patience: float = Field(
         600.0, ge=0, description="seconds to wait for a server that stopped answering"
@@ -365,6 +374,7 @@ class Recipe(Section):
     compose: Compose = Compose()
     hygiene: Hygiene = Hygiene()
     engine: Engine = Engine()
+    _server_named_in: str = PrivateAttr("")
 
     @classmethod
     def load(
@@ -378,7 +388,23 @@ class Recipe(Section):
         in_file = from_file.pop("preset", "demo")
         name = in_file if preset is None else preset
         values = with_settings(merge(preset_values(name), from_file), settings or {})
-        return cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
+        recipe = cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
+        if file and _names_server(from_file) and not _confirms(settings or {}):
+            recipe._server_named_in = str(file)
+        return recipe
+
+    def changed(self, settings: Mapping[str, Any]) -> Recipe:
+        """With these settings laid over it, by section or by dotted key."""
+        recipe = self.of(with_settings(self.model_dump(), settings))
+        if not _confirms(settings):
+            recipe._server_named_in = self._server_named_in
+        return recipe
+
+    @property
+    def server_named_in(self) -> str:
+        """The file that named the server or the variable of its key, where no setting named one:
+        a key does not go wherever a file says (`models.open`)."""
+        return self._server_named_in
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -435,6 +461,45 @@ class Recipe(Section):
 
     def toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+def _names_server(values: Mapping[str, Any]) -> bool:
+    """Whether these keys of a recipe, in sections or dotted, say where a key is sent, or which. The
+    defaults, which a printed recipe spells out, say nothing."""
+    section = values.get("models")
+    models = dict(section) if isinstance(section, Mapping) else {}
+    models |= {key.removeprefix("models."): value for key, value in values.items()}
+    return bool(models.get("base_url")) or models.get("api_key_env", KEY_ENV) != KEY_ENV
+
+
+def _confirms(settings: Mapping[str, Any]) -> bool:
+    """Whether a person named the server or the variable, be it as the default."""
+    keys = set(flat(settings))
+    return "models.base_url" in keys or "models.api_key_env" in keys
+
+
+def files_outside(file: Path) -> list[tuple[str, Path]]:
+    """The files that a recipe file names and that do not lie beside or below it, by key: their text
+    goes into prompts and data."""
+    values = read_toml(file)
+    named: list[tuple[str, Any]] = [(f"prompts.{k}", v) for k, v in _items(values.get("prompts"))]
+    for key in (*INPUTS, "verifiers.own", "compose.soft"):
+        section, _, name = key.partition(".")
+        value = dict(_items(values.get(section))).get(name, ())
+        named += [(key, v) for v in (value if isinstance(value, list) else [value])]
+    here = file.resolve().parent
+    return [
+        (key, Path(value))
+        for key, value in named
+        if isinstance(value, str)
+        and value
+        and not value.startswith(("builtin", "hf:"))
+        and not Path(value).resolve().is_relative_to(here)
+    ]
+
+
+def _items(section: Any) -> Iterable[tuple[str, Any]]:
+    return section.items() if isinstance(section, dict) else ()
 
 
 STRICT: dict[str, Any] = {

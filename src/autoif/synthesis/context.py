@@ -22,6 +22,7 @@ from autoif.base.records import (
     content_id,
 )
 from autoif.models import Chat
+from autoif.models.reasoning import control_token, unasked_tag
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox, Transformed
 from autoif.store.base import Store
@@ -64,7 +65,9 @@ class Context:
         schema: Mapping[str, Any] | None = None,
         partial: bool = False,
     ) -> Reply:
-        """One answer. Raises `CallFailed` where there is none, or (unless `partial`) half a one."""
+        """One answer. Raises `CallFailed` where there is none, or (unless `partial`) half a one, or
+        where a response has markup in it that is not the answer's.
+        """
         reply = await self.chats[role](
             Request(
                 messages,
@@ -81,6 +84,11 @@ class Context:
             raise CallFailed("truncated", f"cut off after {max_tokens} tokens")
         if not reply.text.strip():
             raise CallFailed("no_answer", "the model answered nothing")
+        if role == "respond":
+            if token := control_token(reply.text):
+                raise CallFailed("control_token", f"{token} in mid-answer")
+            if tag := unasked_tag(reply.text, "\n".join(m.content for m in messages)):
+                raise CallFailed("unasked_tag", f"{tag} opens the answer")
         return reply
 
     async def verdicts(

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from autoif.base.files import new_file
 from autoif.models import Backend
 from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
+from autoif.models.openai.body import MOST_BYTES
 from autoif.models.transformers.backend import HFBackend
 from autoif.store.base import Store
 from autoif.train import model_files
@@ -54,7 +56,7 @@ async def policy(
                 spec.removeprefix("hf:"), batch_size=sampling.batch, on_notice=notice
             )
         else:
-            backend = open_backend(spec, base_url=url, on_notice=notice)
+            backend = open_backend(spec, base_url=url, api_key_env="", on_notice=notice)
         chat = CachedChat(backend, store)
         try:
             yield chat
@@ -98,6 +100,7 @@ def _served(
     words = [w.replace("{model}", str(model)).replace("{port}", str(port)) for w in command]
     url = f"http://127.0.0.1:{port}/v1"
     log_file = model.parent / "server.log"
+    notice(f"sampling.serve starts: {shlex.join(words)} (output: {log_file})")
     with new_file(log_file) as log:
         try:
             server = subprocess.Popen(
@@ -106,7 +109,6 @@ def _served(
             )  # fmt: skip
         except OSError as error:
             raise SetupError(f"sampling.serve: {words[0]}: {error.strerror}") from None
-        notice(f"waiting for {words[0]} to serve the policy: {log_file}")
         try:
             yield url, _first_model(server, url, words[0], log_file)
         finally:
@@ -144,6 +146,6 @@ def _first_model(server: subprocess.Popen[bytes], url: str, name: str, log: Path
             contextlib.suppress(urllib.error.URLError, OSError, ValueError, LookupError),
             urllib.request.urlopen(f"{url}/models", timeout=5) as answer,
         ):
-            return str(orjson.loads(answer.read())["data"][0]["id"])
+            return str(orjson.loads(answer.read(MOST_BYTES))["data"][0]["id"])
         time.sleep(0.5)
     raise failed(f"did not answer within {STARTING:.0f} s")

@@ -18,7 +18,6 @@ import asyncio
 import functools
 import math
 import os
-import re
 import threading
 import time
 from collections import defaultdict
@@ -28,7 +27,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.records import Verdict
-from autoif.models.reasoning import strip_thinking
+from autoif.models.reasoning import strip_control_tokens, strip_thinking
 from autoif.verifier.check_queue import CheckQueue, Outcomes
 from autoif.verifier.schema import VerifierRow, parse_verifier
 from autoif.verifier.verify import accepts
@@ -36,7 +35,6 @@ from autoif.verifier.verify import accepts
 DEADLINE = 20.0
 Verifiers = Sequence[Mapping[str, Any]]  # rows {"checks": [source, ...], "min_fraction": float}
 Row = Sequence[VerifierRow]
-_END_TOKEN = re.compile(r"(?:<[|\uff5c][^<>\s]*[|\uff5c]>|</?(?:s|eos|pad|end_of_turn)>)\Z")
 Held = list[bool | None]
 
 
@@ -157,20 +155,8 @@ def _answer(completion: Any, settings: RewardSettings) -> str | None:
     text = text_of(completion)
     if text is None:
         return None
-    if not settings.keep_reasoning:
-        text = strip_thinking(text)
-    text = without_end_tokens(text)
-    return text if text.strip() else ""
-
-
-def without_end_tokens(text: str) -> str:
-    """Without the control tokens at its end, which some trainers decode with the text: they are
-    known by their looks, as no tokenizer is at hand."""
-    kept = text.rstrip()
-    while last := _END_TOKEN.search(kept, max(0, len(kept) - 40)):
-        text = kept[: last.start()]
-        kept = text.rstrip()
-    return text
+    cut = strip_control_tokens if settings.keep_reasoning else strip_thinking
+    return cut(text) if text.strip() else ""
 
 
 def _parsed(row: Verifiers | None, where: str) -> Row:

@@ -2,8 +2,9 @@
 
 One POST per answer over kept-alive connections, behind one adaptive `Admission`. What can be
 retried is (429, 5xx, resets, timeouts, garbage), with jitter. A set-up that will never work raises
-`ModelUnavailable`; a request that will never be answered raises `CallFailed`. The key goes into one
-header and nowhere else; server messages are scrubbed of it.
+`ModelUnavailable`; a request that will never be answered raises `CallFailed`, also where it takes
+the server down: whether the request or the server is to blame, a small request of our own finds
+out. The key goes into one header and nowhere else; server messages are scrubbed of it.
 """
 
 from __future__ import annotations
@@ -20,25 +21,34 @@ import aiohttp
 
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.records import Reply, Request
+from autoif.models.finish import ENDS
+from autoif.models.openai import body as response_body
 from autoif.models.openai.limiter import Admission, CallResult, Limiter, Retry
 from autoif.models.openai.prefix_leaders import LONG, Lead, Leaders
 from autoif.models.openai.protocol import (
     checked_url,
     complaint,
+    error_in_body,
     parse_json,
     parse_reply,
     request_body,
     retry_after,
 )
-from autoif.models.openai.refusals import RefusedFields, refusal
+from autoif.models.openai.refusals import FIELDS, FieldTrial, RefusedFields, refusal
 from autoif.models.openai.stream import STREAM, StreamedReply
 from autoif.store.base import canonical
 
-ATTEMPTS = 24  # of one call, apart from 429s and from what an outage took
-TIMEOUTS = 8  # of one call: each may have been paid for
-NO_COMPLETIONS = 8  # replies that are none, before any that is one: this is another kind of server
+ATTEMPTS = 16  # of one call, apart from 429s and from what an outage took
+TIMEOUTS = 4  # of one call: each may have been paid for
+UNFINISHED = 3  # answers to one call that came to no clean end: each has been paid for
+TRIALS = 3  # failed attempts after which a field that no complaint names is left out
 LONGEST_BACKOFF = 20.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+
+
+class Unfinished(Retry):
+    """An answer is there, and came to no clean end."""
 
 
 class HttpBackend:
@@ -72,17 +82,19 @@ class HttpBackend:
         self._key_env = api_key_env
         self._extra = dict(extra_body or {})
         self.admission = Admission(
-            [Limiter(url, deadline=timeout) for url in self.urls], patience, on_notice
+            [Limiter(url, deadline=timeout) for url in self.urls], patience, on_notice, self._probe
         )
+        self._notice = on_notice
         self._session: aiohttp.ClientSession | None = None
         self._watch: asyncio.Task[None] | None = None
         self._scopes: set[asyncio.Timeout] = set()  # one per attempt in flight
         self._worked: set[str] = set()  # endpoints that have answered
-        self._refused_fields = RefusedFields(on_notice)
+        self._fields = RefusedFields(on_notice)
+        self._strange_ends: set[str] = set()  # finish reasons that the user was told of
         self._leaders = Leaders()
         self._streams: bool | None = None  # whether the server does; None: not asked yet
         self._id = secrets.token_hex(8)
-        self._attempts = self._no_completions = 0
+        self._attempts = 0
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(self.model, request) | self._extra
@@ -104,80 +116,129 @@ class HttpBackend:
         self, request: Request, lead: Lead | None = None, *, warm: bool = False
     ) -> Reply:
         group = hash(request.messages[:-1])  # calls that share all but their last message
-        counted = timeouts = 0
+        trial = FieldTrial(self._fields, self.body(request))
+        counted = timeouts = unfinished = 0
         while True:
             permit = await self.admission.enter(group, warm=warm)
+            url = permit.limiter.name
             outcome, failure = CallResult.ABANDONED, None
             stream = None
             if lead is not None and lead.sent() and self._streams is not False:
                 stream = StreamedReply(on_token=lead.computed)
             try:
-                reply = await self._attempt(permit.limiter.name, request, stream)
+                reply = await self._attempt(url, trial.body(), request.index, stream)
                 outcome = CallResult.ANSWERED
+                trial.answered(url)
                 return reply
-            except CallFailed:
-                outcome = CallResult.ANSWERED
-                raise
+            except CallFailed as e:
+                outcome, failure = (
+                    CallResult.ANSWERED,
+                    Retry(CallResult.ANSWERED, e.detail, after=0),
+                )
+                if trial.without_named(e):
+                    pass
+                elif stream is not None:  # perhaps it refuses to stream
+                    self._streams = self._streams or False
+                elif not trial.without_another(*FIELDS):
+                    raise trial.first or e from None
             except ModelUnavailable as e:
                 self.admission.give_up(e)
                 raise
             except Retry as e:
                 outcome, failure = e.outcome, e
+                if stream is not None and e.garbage:
+                    self._streams = self._streams or False
             finally:
                 self.admission.leave(permit, outcome, failure)
             if self.admission.fatal is not None:
                 raise self.admission.fatal
+            unfinished += isinstance(failure, Unfinished)
             if failure.outcome is CallResult.FAILED and not permit.limiter.is_open:
                 counted += 1
                 timeouts += failure.paid and failure.overload
-            if counted >= ATTEMPTS or timeouts >= TIMEOUTS:
-                raise CallFailed("no_answer", f"{counted} attempts failed, the last: {failure}")
+                if not trial.without_named(failure) and counted >= TRIALS:
+                    trial.without_another("response_format")
+            if counted >= ATTEMPTS or timeouts >= TIMEOUTS or unfinished >= UNFINISHED:
+                many = counted + unfinished
+                raise CallFailed("no_answer", f"{many} attempts failed, the last: {failure}")
             if failure.after is None:
-                await asyncio.sleep(self._backoff(permit.limiter))
+                await asyncio.sleep(self._backoff(permit.limiter, counted))
 
-    async def _attempt(self, url: str, request: Request, stream: StreamedReply | None) -> Reply:
+    async def _attempt(
+        self, url: str, body: dict[str, Any], index: int, stream: StreamedReply | None
+    ) -> Reply:
         """One POST, its answer streamed where a `stream` is there to take it. Returns a reply or
-        raises Retry, CallFailed or ModelUnavailable."""
-        body = self._refused_fields.without(self.body(request))
-        if stream is not None:
-            body |= STREAM
-        response, data = await self._post(url, request.index, body, stream)
-        document = parse_json(data) if stream is None else stream.document(data)
-        status = response.status
-        if status == 200 and isinstance(document, dict) and isinstance(document.get("error"), dict):
-            code = document["error"].get("code")  # some gateways put the status into the body
-            status = code if isinstance(code, int) else 502
-        if status != 200:
-            message = one_line(complaint(document, data), self._key)
-            error = await self._error(url, status, message, retry_after(response.headers))
-            if isinstance(error, CallFailed):
-                if self._refused_fields.learn(url, body, message):
-                    raise Retry(CallResult.ANSWERED, message, after=0.0)
-                if stream is not None:  # perhaps it refuses to stream
-                    self._streams = self._streams or False
-                    raise Retry(CallResult.ANSWERED, message, after=0.0)
-            raise error
+        raises Retry, CallFailed or ModelUnavailable; nothing else, whatever a server answers."""
+        try:
+            status, headers, document, data = await self._post(url, index, body, stream)
+            if status != 200:
+                message = one_line(complaint(document, data), self._key)
+                raise await self._error(url, status, message, retry_after(headers))
+            reply = self._reply(url, document, data)
+            if stream is not None:
+                self._streams = stream.counted
+        except (Retry, CallFailed, ModelUnavailable):
+            raise
+        except Exception as e:
+            why = f"a reply that cannot be read: {type(e).__name__}: {one_line(e, self._key)}"
+            raise Retry(CallResult.FAILED, why, paid=True) from e
+        if reply.finish_reason in ENDS:
+            return reply
+        if reply.finish_reason not in self._strange_ends and len(self._strange_ends) < 8:
+            self._strange_ends.add(reply.finish_reason)
+            self._notice(
+                f"{url} ends answers with finish_reason {one_line(reply.finish_reason)!r}, which "
+                f"is no clean end: they are asked for again, {UNFINISHED} times at most"
+            )
+        raise Unfinished(
+            CallResult.ANSWERED,
+            f"an answer that ended with finish_reason {one_line(reply.finish_reason)!r}",
+            paid=True,
+        )
+
+    def _reply(self, url: str, document: Any, data: bytes) -> Reply:
+        """Raises Retry where the document is no chat completion."""
         try:
             reply = parse_reply(document)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
-            if stream is not None:
-                self._streams = self._streams or False
-            self._no_completions += 1
-            if not self._worked and self._no_completions >= NO_COMPLETIONS:
-                raise ModelUnavailable(
-                    f"{url} answers, but with no chat completions: correct --base-url "
-                    "(it usually ends in /v1)"
-                ) from e
-            raise Retry(CallResult.FAILED, "a reply that is no chat completion", paid=True) from e
+            said = one_line(data[:200].decode(errors="replace"), self._key) or "nothing"
+            why = f"a reply that is no chat completion: {said}"
+            raise Retry(CallResult.FAILED, why, paid=True, garbage=True) from e
         self._worked.add(url)
-        if stream is not None:
-            self._streams = stream.counted
         return reply
+
+    async def _probe(self, url: str) -> str:
+        """Why the endpoint does not answer a small request of our own, or "" where it does: then
+        what failed was to blame for it."""
+        body = self._fields.without({"model": self.model, **PROBE, **self._extra})
+        try:
+            status, _, document, data = await self._post(url, 0, body, None)
+            if status == 200:
+                self._reply(url, document, data)
+                return ""
+            if 400 <= status < 500 and status not in (404, 408, 409, 425):
+                return ""  # it refuses, so it is there
+            return f"{status} {one_line(complaint(document, data), self._key)}"
+        except ModelUnavailable as e:
+            self.admission.give_up(e)
+            return str(e)
+        except Retry as e:
+            if e.garbage and url not in self._worked:
+                self.admission.give_up(
+                    ModelUnavailable(
+                        f"{url} answers, but with no chat completions: correct --base-url "
+                        "(it usually ends in /v1)"
+                    )
+                )
+            return str(e)
+        except Exception as e:
+            return f"{type(e).__name__}: {one_line(e, self._key)}"
 
     async def _post(
         self, url: str, index: int, body: dict[str, Any], stream: StreamedReply | None
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
-        """The response and its whole body. Raises Retry or ModelUnavailable without one."""
+    ) -> tuple[int, Mapping[str, str], Any, bytes]:
+        """Status (of an error that the body holds, too), headers, document, and the whole body.
+        Raises Retry or ModelUnavailable without a response."""
         self._attempts += 1
         attempt_id = f"{self._id}-{self._attempts}"
         headers = {"X-Sample-Index": str(index), "X-Request-Id": attempt_id}
@@ -187,19 +248,18 @@ class HttpBackend:
                 self._scopes.add(scope)
                 async with self._open_session().post(
                     f"{url}/chat/completions",
-                    data=canonical(body),
+                    data=canonical(body if stream is None else body | STREAM),
                     headers=headers,
                     allow_redirects=False,
                 ) as response:
                     if stream is None:
-                        data = await response.read()
+                        data = await response_body.read(response)
                     else:
-                        data = await stream.read(response.content)
+                        data = await stream.read(response_body.pieces(response))
                     echo = response.headers.get("X-Request-Id", attempt_id)
                     if echo != attempt_id and echo.startswith(self._id):
                         response.close()
                         raise aiohttp.ClientPayloadError("the reply to another request")
-                    return response, data
         except aiohttp.ClientSSLError as e:
             raise ModelUnavailable(f"{url}: {one_line(e, self._key)}: check its certificate") from e
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
@@ -214,21 +274,29 @@ class HttpBackend:
             why = f"no answer within {self.timeout:g} s"
             raise Retry(CallResult.FAILED, why, overload=True, paid=True) from e
         except (aiohttp.ClientError, OSError) as e:
-            raise Retry(CallResult.FAILED, "connection lost", paid=True) from e
+            why = f"connection lost: {one_line(e, self._key)}"
+            raise Retry(CallResult.FAILED, why, paid=True) from e
         finally:
             self._scopes.discard(scope)
+        document = parse_json(data) if stream is None else stream.document(data)
+        status = response.status
+        if status == 200:
+            status = error_in_body(document) or status
+        return status, response.headers, document, data
 
     @staticmethod
-    def _backoff(limiter: Limiter) -> float:
-        """Up to as long again as the endpoint has been in trouble: short where the others get their
-        answers, doubling where nobody does."""
+    def _backoff(limiter: Limiter, counted: int) -> float:
+        """Up to as long again as the endpoint has been in trouble, and longer with each failure
+        of the call's own: short where the others get their answers."""
         now = asyncio.get_running_loop().time()
         lasted = 0.0 if limiter.trouble_since is None else now - limiter.trouble_since
-        return random.uniform(0, min(LONGEST_BACKOFF, max(0.2, lasted)))
+        return random.uniform(0, min(LONGEST_BACKOFF, max(0.1 * 1.2**counted, lasted)))
 
     async def _error(self, url: str, status: int, message: str, after: float | None) -> Exception:
         """What a status other than 200 means on this server."""
         if status == 404:
+            if not await self._probe(url):
+                return CallFailed("bad_request", f"404 {message}")  # this request alone
             return await self._missing(url)
         if status == 401 or (status == 403 and url not in self._worked):
             how = "check" if self._key else "set"
@@ -242,7 +310,7 @@ class HttpBackend:
         """404: says which models there are, where the server tells."""
         try:
             async with asyncio.timeout(10), self._open_session().get(f"{url}/models") as response:
-                document = parse_json(await response.read())
+                document = parse_json(await response_body.read(response))
             names = sorted(str(model["id"]) for model in document["data"])
         except (aiohttp.ClientError, OSError, KeyError, TypeError):
             names = []
@@ -257,13 +325,14 @@ class HttpBackend:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            headers = {"Content-Type": "application/json"}
+            headers = {"Content-Type": "application/json", **response_body.PLAIN}
             if self._key:
                 headers["Authorization"] = f"Bearer {self._key}"
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=_most_connections(), ttl_dns_cache=300),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
                 headers=headers,
+                auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=not all(urlsplit(url).hostname in LOOPBACK for url in self.urls),
             )
@@ -281,8 +350,7 @@ class HttpBackend:
                 if not limiter.in_flight or limiter.is_open or silent < self.silence:
                     continue
                 if not await self._is_there(limiter.name) and not limiter.is_open:
-                    limiter.open(loop.time())
-                    self.admission.tell_open(limiter, f"silent for {silent:.0f} s")
+                    self.admission.silent(limiter, silent)
             self.admission.look()
             if self.admission.fatal is not None and self.admission.outlived:
                 for scope in self._scopes:
@@ -300,6 +368,7 @@ class HttpBackend:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
+        await self.admission.close()
         if self._session is not None:
             await self._session.close()
         self._session = self._watch = None

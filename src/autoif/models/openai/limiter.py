@@ -11,16 +11,17 @@ the limit at its end (doubling at first, later by a twentieth, and only if the l
 Growth also rests while queueing endangers the deadline: more in flight would then only make every
 call later.
 
-The circuit of an endpoint opens when calls fail and none succeeds in between. Then one call at a
-time probes it, ever more rarely, and the rest wait; a success closes it. An endpoint in trouble for
-longer than `patience` is given up, and when all are, so is the run.
+The circuit of an endpoint opens when calls fail and none succeeds in between. Then all calls wait,
+and a small request that nobody's data is in asks, ever more rarely, whether it was the endpoint or
+the calls: an answer to it closes the circuit, and what fails then fails by its own fault. An
+endpoint in trouble for longer than `patience` is given up, and when all are, so is the run.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -29,7 +30,7 @@ from autoif.base.errors import ModelUnavailable
 START = 64
 CEILING = 1024
 FAILURES_TO_OPEN = 10
-LONGEST_PROBE_WAIT = 15.0
+SHORTEST_PROBE_WAIT, LONGEST_PROBE_WAIT = 0.5, 15.0
 
 
 class CallResult(Enum):
@@ -46,7 +47,8 @@ class Retry(Exception):
     """One attempt came to nothing, and another may succeed.
 
     overload: the endpoint asks for fewer calls at once. paid: it may have done the work.
-    after: seconds for which it asked for silence.
+    garbage: it answered with something that is no chat completion. after: seconds for which it
+    asked for silence.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Retry(Exception):
         *,
         overload: bool = False,
         paid: bool = False,
+        garbage: bool = False,
         after: float | None = None,
     ) -> None:
         super().__init__(why)
         self.outcome = outcome
         self.overload = overload
         self.paid = paid
+        self.garbage = garbage
         self.after = after
 
 
@@ -70,7 +74,6 @@ class Permit:
     limiter: Limiter
     started: float
     window: int
-    probe: bool
 
 
 class Limiter:
@@ -81,15 +84,13 @@ class Limiter:
         self.deadline = deadline
         self.limit = float(start)
         self.in_flight = 0
-        self.resume_at = 0.0  # no call before: Retry-After, or the next probe
+        self.resume_at = 0.0  # no call before: Retry-After
         self.is_open = False
-        self.trouble_since: float | None = None  # the first failure since the last success
+        self.trouble_since: float | None = None  # open, or busy, without a success since
         self.last_heard = 0.0
         self._start = start
         self._doubling = True
-        self._failures = 0
-        self._probing = False
-        self._probe_wait = 0.0
+        self._failures = 0  # since the last success
         self._shortest_latency = float("inf")
         self._new_window()
 
@@ -101,44 +102,34 @@ class Limiter:
         self._reached = False
 
     def free(self, now: float) -> bool:
-        if now < self.resume_at:
-            return False
-        return not self._probing if self.is_open else self.in_flight < int(self.limit)
+        return not self.is_open and now >= self.resume_at and self.in_flight < int(self.limit)
 
     def begin(self, now: float) -> Permit:
         if self.in_flight == 0:
             self.last_heard = now
         self.in_flight += 1
         self._reached = self._reached or self.in_flight >= int(self.limit)
-        self._probing = self.is_open
-        return Permit(self, now, self._window, self.is_open)
+        return Permit(self, now, self._window)
 
     def end(
         self, permit: Permit, now: float, outcome: CallResult, *, overload: bool = False
     ) -> None:
         """overload: this outcome asks for fewer calls at once (429, 5xx, timeout)."""
         self.in_flight -= 1
-        if permit.probe:
-            self._probing = False
         if outcome is CallResult.ABANDONED:
             return
         self.last_heard = now
         if outcome is CallResult.ANSWERED:
-            self._failures, self.trouble_since = 0, None
-            if self.is_open:
-                self._close()
-        else:
+            self.answered()
+        elif outcome is CallResult.BUSY:
             if self.trouble_since is None:
                 self.trouble_since = now
-            if outcome is not CallResult.BUSY:
-                self._failures += 1
-            elif self.limit < 2:  # one at a time is still too much: leave time between them
+            if self.limit < 2:  # one at a time is still too much: leave time between them
                 pause = max(0.02, now - self.trouble_since)
                 self.resume_at = max(self.resume_at, now + min(LONGEST_PROBE_WAIT, pause))
-            if self.is_open:
-                if permit.probe:
-                    self.wait_for_probe(now)
-            elif outcome is CallResult.REFUSED or self._failures >= FAILURES_TO_OPEN:
+        else:
+            self._failures += 1
+            if outcome is CallResult.REFUSED or self._failures >= FAILURES_TO_OPEN:
                 self.open(now)
         if permit.window == self._window and not self.is_open:
             self._count(now - permit.started, overload)
@@ -166,37 +157,43 @@ class Limiter:
     def open(self, now: float) -> None:
         self.is_open = True
         self.trouble_since = now if self.trouble_since is None else self.trouble_since
-        self._probe_wait = 0.25
-        self.wait_for_probe(now)
 
-    def wait_for_probe(self, now: float) -> None:
-        self._probe_wait = min(LONGEST_PROBE_WAIT, 2 * self._probe_wait)
-        self.resume_at = max(self.resume_at, now + self._probe_wait)
-
-    def _close(self) -> None:
-        self.is_open, self._doubling, self.resume_at = False, True, 0.0
-        self.limit = min(self.limit, float(self._start))
-        self._new_window()
+    def answered(self) -> None:
+        """It works: a call was answered, or a probe."""
+        self._failures, self.trouble_since = 0, None
+        if self.is_open:
+            self.is_open, self._doubling, self.resume_at = False, True, 0.0
+            self.limit = min(self.limit, float(self._start))
+            self._new_window()
 
 
 _Queue = deque[tuple[int, asyncio.Future[Permit]]]  # group, who waits
+Probe = Callable[[str], Awaitable[str]]  # endpoint -> why it does not answer, or ""
 
 
 class Admission:
     """Lets calls through to the endpoints of one model: first come, first served, least loaded
     endpoint, except that calls of one prefix group go to the same endpoint while it keeps up (its
-    cache holds their prefix)."""
+    cache holds their prefix). `probe` asks an endpoint whose circuit is open."""
 
     def __init__(
-        self, limiters: Sequence[Limiter], patience: float, on_notice: Callable[[str], None]
+        self,
+        limiters: Sequence[Limiter],
+        patience: float,
+        on_notice: Callable[[str], None],
+        probe: Probe,
     ) -> None:
         self.limiters = limiters
         self.patience = patience
         self.fatal: ModelUnavailable | None = None
         self.outlived = False  # fatal because the patience ended: nothing in flight will come
         self._notice = on_notice
+        self._probe = probe
+        self._probes: dict[str, asyncio.Task[None]] = {}  # by endpoint, the last one
+        self._announced: set[str] = set()  # endpoints that the user was told are away
         self._warm: _Queue = deque()  # they go first
         self._cold: _Queue = deque()
+        self._why = "no reply"  # the last failure's
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -234,14 +231,43 @@ class Admission:
         if failure is not None and failure.after is not None:
             limiter.resume_at = max(limiter.resume_at, now + failure.after)
         if limiter.is_open and not was_open:
-            self.tell_open(limiter, why)
+            self._ask_whether_it_answers(limiter, why)
         elif was_open and not limiter.is_open:
-            self._notice(
-                f"{limiter.name} answers again after {now - (since or now):.0f} s; going on"
-            )
+            self._closed(limiter, since)
         self.look(why)
 
-    def tell_open(self, limiter: Limiter, why: str) -> None:
+    # ---- an endpoint that may be down ----------------------------------------------------------
+
+    def silent(self, limiter: Limiter, seconds: float) -> None:
+        """It has not answered anything for so long: its circuit opens."""
+        limiter.open(asyncio.get_running_loop().time())
+        why = f"silent for {seconds:.0f} s"
+        self._announce(limiter, why)
+        self._ask_whether_it_answers(limiter, why)
+
+    def _ask_whether_it_answers(self, limiter: Limiter, why: str) -> None:
+        task = asyncio.create_task(self._probing(limiter, why), name="probe")
+        self._probes[limiter.name] = task
+
+    async def _probing(self, limiter: Limiter, why: str) -> None:
+        loop, wait = asyncio.get_running_loop(), SHORTEST_PROBE_WAIT
+        await asyncio.sleep(limiter.resume_at - loop.time())  # it may have asked for silence
+        while (reason := await self._probe(limiter.name)) and self.fatal is None:
+            self._announce(limiter, why or reason)
+            self.look(reason)
+            await asyncio.sleep(max(wait, limiter.resume_at - loop.time()))
+            wait = min(LONGEST_PROBE_WAIT, 2 * wait)
+        if self.fatal is not None:
+            return
+        since = limiter.trouble_since
+        limiter.answered()
+        self._closed(limiter, since)
+        self.look()
+
+    def _announce(self, limiter: Limiter, why: str) -> None:
+        if limiter.name in self._announced:
+            return
+        self._announced.add(limiter.name)
         others = any(not other.is_open for other in self.limiters)
         self._notice(
             f"{limiter.name} does not answer ({why}): "
@@ -249,8 +275,27 @@ class Admission:
             + f" and it is tried again for {self.patience:.0f} s"
         )
 
+    def _closed(self, limiter: Limiter, since: float | None) -> None:
+        probe = self._probes[limiter.name]
+        if probe is not asyncio.current_task():  # a call was answered before it
+            probe.cancel()
+        if limiter.name in self._announced:
+            self._announced.remove(limiter.name)
+            now = asyncio.get_running_loop().time()
+            lasted = now - (now if since is None else since)
+            self._notice(f"{limiter.name} answers again after {lasted:.0f} s; going on")
+
+    async def close(self) -> None:
+        """Ends the probes."""
+        for task in self._probes.values():
+            task.cancel()
+        await asyncio.gather(*self._probes.values(), return_exceptions=True)
+
+    # ---- who goes when -------------------------------------------------------------------------
+
     def look(self, why: str = "") -> None:
         """Hand out what is free, or give up. Called whenever something changed."""
+        self._why = why or self._why
         now = asyncio.get_running_loop().time()
         in_trouble = [limiter.trouble_since for limiter in self.limiters]
         if self.fatal is None and all(
@@ -260,7 +305,7 @@ class Admission:
             names = ", ".join(limiter.name for limiter in self.limiters)
             self.give_up(
                 ModelUnavailable(
-                    f"{names} has not answered for {self.patience:.0f} s ({why or 'no reply'}): "
+                    f"{names} has not answered for {self.patience:.0f} s ({self._why}): "
                     "every answer so far is stored; run the same command again when it is back"
                 )
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.records import Reply, Request, Usage
+from autoif.models.finish import FILTER, finish_reason
 from autoif.models.reasoning import without_thinking
 
 
@@ -40,23 +42,32 @@ def parse_json(data: bytes) -> Any:
 
 
 def parse_reply(document: Any) -> Reply:
-    """A chat completion as a Reply, thinking stripped and counted. A refusal by the model's own
-    field reads as finish_reason "content_filter". Raises TypeError, KeyError, IndexError,
-    AttributeError or ValueError where it is no chat completion."""
+    """A chat completion as a Reply, thinking stripped and counted; its finish_reason in the words
+    of `finish.py`. A refusal by the model's own field reads as "content_filter". Raises TypeError,
+    KeyError, IndexError, AttributeError or ValueError where it is no chat completion."""
     choice = document["choices"][0]
     message = choice["message"]
     raw = message.get("content") or ""
     if isinstance(raw, list):  # some servers answer with a list of typed pieces
-        raw = "".join(piece.get("text", "") for piece in raw)
+        raw = "".join(map(_piece, raw))
     if not isinstance(raw, str):
         raise TypeError("content is no text")
     aside = message.get("reasoning_content") or message.get("reasoning") or ""
-    finish_reason = str(choice.get("finish_reason") or "stop")
+    aside = aside if isinstance(aside, str) else str(aside)
+    ended = finish_reason("error" if choice.get("error") else choice.get("finish_reason"))
     usage = parse_usage(document.get("usage"))
-    reply = without_thinking(Reply(raw, finish_reason, usage), aside)
+    reply = without_thinking(Reply(raw, ended, usage), aside)
     if message.get("refusal") and not reply.text:
-        return replace(reply, finish_reason="content_filter")
+        return replace(reply, finish_reason=FILTER)
     return reply
+
+
+def _piece(piece: Any) -> str:
+    """The text of one of an answer's typed pieces; reasoning is none of it."""
+    if isinstance(piece, str):
+        return piece
+    kind, text = str(piece.get("type", "text")), piece.get("text") or ""
+    return text if kind in ("text", "output_text") else ""
 
 
 def parse_usage(usage: Any) -> Usage:
@@ -77,14 +88,51 @@ def parse_usage(usage: Any) -> Usage:
     )
 
 
+def error_in_body(document: Any) -> int | None:
+    """The status of an error that came with a 200, as some gateways send it, or None: the code that
+    stands in it where that is one, else 502."""
+    if not isinstance(document, dict):
+        return None
+    error = document.get("error")
+    if not error and document.get("object") != "error":
+        return None
+    code = (error if isinstance(error, dict) else document).get("code")
+    try:
+        status = int(code)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return 502
+    return status if 400 <= status < 600 else 502
+
+
 def complaint(document: Any, data: bytes) -> str:
-    """The server's error message, from whichever of the usual fields has it."""
+    """The server's error message, from whichever of the usual fields has it, and the field of the
+    request that it is about."""
     if isinstance(document, dict):
-        error = document.get("error", document)
+        error = document.get("error") or document
         if isinstance(error, dict):
-            error = error.get("message") or error.get("detail") or error
+            message = error.get("message") or error.get("detail") or error
+            about = error.get("param")
+            return f"{message} ({about})" if isinstance(about, str) else str(message)
         return str(error)
     return data[:1000].decode(errors="replace")
+
+
+_UNITS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LENGTH = (
+    r"(\d+(?:\.\d+)?)\s?(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)(?![a-z])"
+)
+_ASKED = re.compile(rf"(?:retry|again|wait)[^\d]{{0,30}}({_LENGTH}(?:\s?{_LENGTH}){{0,3}})")
+
+
+def seconds_asked_for(text: str) -> float | None:
+    """Seconds, where a message asks to `try again in 1m2.5s`, `retry in 34 seconds`, or None."""
+    asked = _ASKED.search(text.lower())
+    if not asked:
+        return None
+    lengths = [(float(n), unit) for n, unit in re.findall(_LENGTH, asked[1])]
+    return sum(
+        n * _UNITS["ms" if unit.startswith(("ms", "milli")) else unit[0]] for n, unit in lengths
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -92,23 +140,40 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     relative to the server's own Date, so that neither clock has to be right; without one it says
     nothing."""
     value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
     try:
-        return max(0.0, float(value))
+        if "retry-after-ms" in headers:
+            return _finite(float(headers["retry-after-ms"]) / 1000)
+        return _finite(float(value.lower().removesuffix("s")))
     except ValueError:
         pass
     try:
         then, now = (parsedate_to_datetime(date) for date in (value, headers["Date"]))
         return max(0.0, (then - now).total_seconds())
-    except (KeyError, ValueError, TypeError):  # TypeError: one with a zone, one without
+    # TypeError: one with a zone, one without
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
 
 
+def _finite(seconds: float) -> float | None:
+    """What can be waited for; no number says nothing."""
+    return None if seconds != seconds else min(max(0.0, seconds), 1e9)
+
+
 def checked_url(url: str) -> str:
-    """The base URL without its tail. Raises UsageError where it is none."""
+    """The base URL without its tail. Raises UsageError where it is none, or holds a password."""
     url = url.strip().rstrip("/").removesuffix("/chat/completions")
-    split = urlsplit(url)
-    if split.scheme not in ("http", "https") or not split.hostname:
+    try:
+        split = urlsplit(url)
+        usable = split.scheme in ("http", "https") and split.hostname and split.port != 0
+        named = "@" in split.netloc
+    except ValueError:  # of a port that is none
+        usable, named = False, False
+    if named or ("@" in url and not usable):
+        host = url.rpartition("@")[2]
+        raise UsageError(
+            f"the URL of {host} has a user name or a password before its host: give the key by "
+            "--api-key-env instead"
+        )
+    if not usable:
         raise UsageError(f"{url!r} is no base URL: it looks like http://127.0.0.1:8000/v1")
     return url

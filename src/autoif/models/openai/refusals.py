@@ -3,56 +3,120 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from autoif.base.errors import CallFailed, ModelUnavailable
 from autoif.models.openai.limiter import CallResult, Retry
+from autoif.models.openai.protocol import seconds_asked_for
 
 STORED = "every answer so far is stored; run the same command again"
+NO_CREDIT = re.compile(
+    "insufficient_quota|current quota|billing|credit|balance|payment|daily|per[ _-]?day"
+)
+ENOUGH_CALLS = 3  # that a server answers only without a field which it did not name
 
-# field of the body: (a complaint about it, the notice for the user)
-_FIELDS = {
+# Fields that a call can do without, those first that change least; the words by which a complaint
+# names each; what the user is told.
+FIELDS: dict[str, tuple[re.Pattern[str], str]] = {
     "response_format": (
-        re.compile("response_format|json_schema|structured output|guided|grammar"),
+        re.compile("response_?format|json_?schema|structured.?output|guided|grammar|schema"),
         "refuses JSON schemas; it is asked without them from now on",
     ),
-    "max_tokens": (re.compile("max_completion_tokens"), ""),  # it goes by that name
-    # reasoning models take their own temperature alone
+    "top_p": (re.compile("top_?p"), "takes no top_p; it is asked without it from now on"),
     "temperature": (
-        re.compile(r"(?s)\A(?=.*temperature).*support"),
+        re.compile("temperature"),
         "takes no temperature; it is asked without it from now on",
     ),
-    "top_p": (
-        re.compile(r"(?s)\A(?=.*top_p).*support"),
-        "takes no top_p; it is asked without it from now on",
-    ),
+    # The limit is never left out: it goes by its other name.
+    "max_tokens": (re.compile("max_completion_tokens|max_tokens"), ""),
 }
 
 
 class RefusedFields:
-    """The fields of the body that a server does not take, learned from its complaints."""
+    """The fields of the body that a server does not take, found out by leaving them out.
+
+    A temperature or top_p is refused by its value (some servers refuse 0 alone), the others whole.
+    """
 
     def __init__(self, on_notice: Callable[[str], None]) -> None:
         self._notice = on_notice
-        self._fields: set[str] = set()
+        self._refused: set[tuple[str, Any]] = set()
+        self._taken: set[tuple[str, Any]] = set()  # was in a body that was answered
+        self._answered_without: Counter[tuple[str, Any]] = Counter()
+        self._noticed: set[str] = set()
 
-    def without(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body as the server takes it."""
-        left = {name: value for name, value in body.items() if name not in self._fields}
-        if "max_tokens" in self._fields and "max_tokens" in body:
+    def without(self, body: Mapping[str, Any], dropped: Collection[str] = ()) -> dict[str, Any]:
+        """The body as the server takes it, and without these fields."""
+        gone = {n for n in FIELDS if n in body and _value(n, body) in self._refused} | {*dropped}
+        left = {name: value for name, value in body.items() if name not in gone}
+        if "max_tokens" in gone and "max_tokens" in body:
             left["max_completion_tokens"] = body["max_tokens"]
         return left
 
-    def learn(self, url: str, body: dict[str, Any], message: str) -> bool:
-        """True where the message is about a field of this body: ask again without it."""
-        for name, (complaint, notice) in _FIELDS.items():
-            if name in body and complaint.search(message.lower()):
-                if name not in self._fields and notice:
-                    self._notice(f"{url} {notice}")
-                self._fields.add(name)
+    def taken(self, name: str, body: Mapping[str, Any]) -> bool:
+        """Whether this server has answered a body with the field."""
+        return _value(name, body) in self._taken
+
+    def answered(
+        self, url: str, body: Mapping[str, Any], sent: Mapping[str, Any], named: set[str]
+    ) -> None:
+        """A body was answered as it was sent. named: fields left out since a complaint named them;
+        what else was left out is believed to be refused after several such calls."""
+        self._taken.update(_value(name, sent) for name in FIELDS if name in sent)
+        for name in FIELDS:
+            field = _value(name, body)
+            if name not in body or name in sent or field in self._refused | self._taken:
+                continue
+            self._answered_without[field] += 1
+            if name in named or self._answered_without[field] >= ENOUGH_CALLS:
+                self._refused.add(field)
+                if name not in self._noticed and FIELDS[name][1]:
+                    self._notice(f"{url} {FIELDS[name][1]}")
+                self._noticed.add(name)
+
+
+class FieldTrial:
+    """One call, tried without one field after another. first: its first refusal."""
+
+    def __init__(self, fields: RefusedFields, body: dict[str, Any]) -> None:
+        self.first: CallFailed | None = None
+        self._fields, self._body = fields, body
+        self._dropped: set[str] = set()
+        self._named: set[str] = set()
+
+    def body(self) -> dict[str, Any]:
+        """What to send."""
+        return self._fields.without(self._body, self._dropped)
+
+    def answered(self, url: str) -> None:
+        self._fields.answered(url, self._body, self.body(), self._named)
+
+    def without_named(self, failure: Exception) -> bool:
+        """Leaves out the field that the message names; False where it names none."""
+        if isinstance(failure, CallFailed):
+            self.first = self.first or failure
+        words, sent = str(failure).lower(), self.body()
+        for name, (complaint, _) in FIELDS.items():
+            if name in sent and complaint.search(words):
+                self._dropped.add(name)
+                self._named.add(name)
                 return True
         return False
+
+    def without_another(self, *names: str) -> bool:
+        """Leaves out one of these that was in no answered body; False where there is none."""
+        sent = self.body()
+        for name in names:
+            if name in sent and name != "max_tokens" and not self._fields.taken(name, sent):
+                self._dropped.add(name)
+                return True
+        return False
+
+
+def _value(name: str, body: Mapping[str, Any]) -> tuple[str, Any]:
+    return name, body[name] if name in ("temperature", "top_p") else None
 
 
 def refusal(url: str, status: int, message: str, after: float | None, patience: float) -> Exception:
@@ -61,12 +125,14 @@ def refusal(url: str, status: int, message: str, after: float | None, patience: 
     message: the server's, on one line. after: seconds for which it asks to wait. patience: the
     seconds that a run waits at most.
     """
-    if status == 402 or (status == 429 and "quota" in message.lower() and after is None):
+    if after is None and status in (429, 503):
+        after = seconds_asked_for(message)
+    if status == 402 or (status == 429 and after is None and NO_CREDIT.search(message.lower())):
         return ModelUnavailable(f"{url} has no credit left ({status} {message}): {STORED} later")
     if status == 429 and after is not None and after > patience:
-        return ModelUnavailable(f"{url} asks to wait {after:.0f} s (429): {STORED} then")
+        return ModelUnavailable(f"{url} asks to wait {after:.0f} s (429 {message}): {STORED} then")
     if status == 429:
-        return Retry(CallResult.BUSY, "429, too many requests", overload=True, after=after)
+        return Retry(CallResult.BUSY, f"429 {message}", overload=True, after=after)
     if status >= 500 or status in (408, 409, 425):
         after = None if after is None else min(after, patience)
         return Retry(CallResult.FAILED, f"{status} {message}", overload=True, after=after)

@@ -7,11 +7,9 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
-
-from aiohttp import StreamReader
 
 from autoif.models.openai.protocol import parse_json
 
@@ -29,18 +27,26 @@ class StreamedReply:
         self._answer: dict[str, Any] = {}
         self._message: defaultdict[str, list[str]] = defaultdict(list)
 
-    async def read(self, body: StreamReader) -> bytes:
+    async def read(self, body: AsyncIterator[bytes]) -> bytes:
         """All there is, which `document` then makes sense of."""
-        raw, rest = [], b""
-        async for data in body.iter_any():
+        raw, begun = [], []  # the whole body; of it, what the last line has so far
+        async for data in body:
             raw.append(data)
-            *lines, rest = (rest + data).split(b"\n")
+            if b"\n" not in data:
+                begun.append(data)
+                continue
+            *lines, rest = (b"".join(begun) + data).split(b"\n")
+            begun = [rest]
             for line in lines:
-                if line.startswith(b"data:"):
-                    self._streamed = True
-                    with suppress(AttributeError, TypeError):  # an event of another kind
-                        self._take(line[5:].strip())
+                self._line(line)
+        self._line(b"".join(begun))
         return b"".join(raw)
+
+    def _line(self, line: bytes) -> None:
+        if line.startswith(b"data:"):
+            self._streamed = True
+            with suppress(AttributeError, TypeError):  # an event of another kind
+                self._take(line[5:].strip())
 
     def _take(self, data: bytes) -> None:
         if data == b"[DONE]":

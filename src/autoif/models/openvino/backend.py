@@ -28,6 +28,7 @@ from autoif.base.errors import CallFailed, ModelUnavailable
 from autoif.base.records import Reply, Request, Usage, seed_from
 from autoif.models import weights as models
 from autoif.models.openai.protocol import request_body
+from autoif.models.reasoning import without_thinking
 
 IN_FLIGHT = 64
 """Sequences answered at once. See docs/embedded-model.md for what batch gives what throughput."""
@@ -103,7 +104,7 @@ class LocalBackend:
         if "failed" in message:
             raise CallFailed(message["failed"], message["detail"])
         usage = Usage(message["prompt"], message["cached"], message["completion"])
-        return Reply(message["text"], message["finish_reason"], usage)
+        return without_thinking(Reply(message["text"], message["finish_reason"], usage))
 
     async def load(self) -> None:
         """Download and load now, not with the first call. Raises ModelUnavailable."""
