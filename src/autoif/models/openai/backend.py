@@ -184,17 +184,14 @@ class HttpBackend:
             raise Retry(CallResult.FAILED, why, paid=True) from e
         if reply.finish_reason in ENDS:
             return reply
+        ended = f"finish_reason {one_line(reply.finish_reason)!r}"
         if reply.finish_reason not in self._strange_ends and len(self._strange_ends) < 8:
             self._strange_ends.add(reply.finish_reason)
             self._notice(
-                f"{url} ends answers with finish_reason {one_line(reply.finish_reason)!r}, which "
-                f"is no clean end: they are asked for again, {UNFINISHED} times at most"
+                f"{url} ends answers with {ended}, which is no clean end: they are asked for "
+                f"again, {UNFINISHED} times at most"
             )
-        raise Unfinished(
-            CallResult.ANSWERED,
-            f"an answer that ended with finish_reason {one_line(reply.finish_reason)!r}",
-            paid=True,
-        )
+        raise Unfinished(CallResult.ANSWERED, f"an answer that ended with {ended}", paid=True)
 
     def _reply(self, url: str, document: Any, data: bytes) -> Reply:
         """Raises Retry where the document is no chat completion."""

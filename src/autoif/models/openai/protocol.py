@@ -119,7 +119,8 @@ def complaint(document: Any, data: bytes) -> str:
 
 _UNITS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LENGTH = (
-    r"(\d+(?:\.\d+)?)\s?(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)(?![a-z])"
+    r"(\d{1,9}(?:\.\d{1,9})?)\s?"
+    r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)(?![a-z])"
 )
 _ASKED = re.compile(rf"(?:retry|again|wait)[^\d]{{0,30}}({_LENGTH}(?:\s?{_LENGTH}){{0,3}})")
 
