@@ -45,8 +45,8 @@ An unknown key or an impossible value is an error that names the key. The whole 
 stands in its directory, in `recipe.toml`, which can be used as a recipe again. A recipe without
 `preset` stands on `demo`; `preset = ""` stands on the defaults.
 
-Read a recipe from somebody else before you run it, as you would a script. It can name files anywhere
-on this machine, whose text then goes to the models and into the data: a line at the start names each
+Read a recipe from somebody else before you run it, as you would a script. It can name any file of
+this machine, whose text then goes to the models and into the data: a line at the start names each
 that lies outside the recipe's directory. It cannot send your key to a server of its choice
 ([Servers](servers.md)).
 
