@@ -166,6 +166,12 @@ async def test_a_server_that_answers_nothing_ends_the_run_with_its_own_words() -
             assert "out of memory" in str(failed)
 
 
+async def test_a_server_that_hangs_is_down_also_for_a_single_call() -> None:
+    async with asyncio.timeout(60), serving(lambda body: b"", timeout=0.2, patience=1) as backend:
+        with pytest.raises(ModelUnavailable, match="has not answered for 1 s"):
+            await backend(ask("the only one"))
+
+
 async def test_an_evaluation_counts_it_as_a_null_response() -> None:
     def answer(body: Body) -> bytes:
         return error(500, "CUDA error") if "3" in last(body) else says("Tea is warm.")

@@ -159,8 +159,11 @@ class HttpBackend:
                 if not trial.without_named(failure) and counted >= TRIALS:
                     trial.without_another("response_format")
             if counted >= ATTEMPTS or timeouts >= TIMEOUTS or unfinished >= UNFINISHED:
-                many = counted + unfinished
-                raise CallFailed("no_answer", f"{many} attempts failed, the last: {failure}")
+                if unfinished or not await self._probe(url):
+                    many = counted + unfinished
+                    raise CallFailed("no_answer", f"{many} attempts failed, the last: {failure}")
+                self.admission.down(permit.limiter, str(failure))  # nobody is answered
+                counted = timeouts = 0
             if failure.after is None:
                 await asyncio.sleep(self._backoff(permit.limiter, counted))
 
@@ -346,8 +349,8 @@ class HttpBackend:
                 silent = loop.time() - limiter.last_heard
                 if not limiter.in_flight or limiter.is_open or silent < self.silence:
                     continue
-                if not await self._is_there(limiter.name) and not limiter.is_open:
-                    self.admission.silent(limiter, silent)
+                if not await self._is_there(limiter.name):
+                    self.admission.down(limiter, f"silent for {silent:.0f} s")
             self.admission.look()
             if self.admission.fatal is not None and self.admission.outlived:
                 for scope in self._scopes:

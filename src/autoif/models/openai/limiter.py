@@ -238,12 +238,12 @@ class Admission:
 
     # ---- an endpoint that may be down ----------------------------------------------------------
 
-    def silent(self, limiter: Limiter, seconds: float) -> None:
-        """It has not answered anything for so long: its circuit opens."""
-        limiter.open(asyncio.get_running_loop().time())
-        why = f"silent for {seconds:.0f} s"
-        self._announce(limiter, why)
-        self._ask_whether_it_answers(limiter, why)
+    def down(self, limiter: Limiter, why: str) -> None:
+        """It does not answer: its circuit opens."""
+        if not limiter.is_open:
+            limiter.open(asyncio.get_running_loop().time())
+            self._announce(limiter, why)
+            self._ask_whether_it_answers(limiter, why)
 
     def _ask_whether_it_answers(self, limiter: Limiter, why: str) -> None:
         task = asyncio.create_task(self._probing(limiter, why), name="probe")
