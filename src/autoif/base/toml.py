@@ -113,14 +113,14 @@ def keys_of(table: type[BaseModel]) -> list[str]:
 
 def problem(error: ValidationError, table: type[BaseModel], page: str) -> str:
     """The first thing that is wrong with values of a TOML file, in TOML's names for their kinds.
-    `table` has the keys, `page` describes them."""
+    `table` has the keys, `page` says what lists them."""
     first = error.errors()[0]
     key = ".".join(str(p) for p in first["loc"])
     if first["type"] == "extra_forbidden":
         keys = keys_of(table)
         same_end = [k for k in keys if k.rpartition(".")[2] == key]
         near = f"; did you mean {same_end[0]}?" if same_end else did_you_mean(key, keys)
-        return f"unknown key {key!r} ({page} lists every key){near}"
+        return f"unknown key {key!r} ({page}){near}"
     message = first["msg"][0].lower() + first["msg"][1:]
     message = re.sub(
         r"dictionary(?: or instance of \w+)?", "table", message.replace("tuple", "list")

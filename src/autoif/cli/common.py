@@ -111,7 +111,8 @@ class Parser(argparse.ArgumentParser):
         wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if wrong:
             message += did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
-        super().error(printable(message))
+        fail(f"{message}; `{self.prog} --help` lists the options")
+        raise SystemExit(2)
 
 
 def examples(*lines: str) -> dict[str, Any]:

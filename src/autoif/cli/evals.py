@@ -68,7 +68,7 @@ def add(commands: Any) -> None:
     group.add_argument("--calls", metavar="F", help="call store; default: DIR/calls.sqlite")
 
     compare = command(
-        commands, "compare", _compare, "paired differences of two evaluations, B less A",
+        commands, "compare", _compare, "print the paired differences of two evaluations, B minus A",
         "autoif compare runs/eval/base runs/eval/sft",
     )  # fmt: skip
     group = compare.add_argument_group("input")

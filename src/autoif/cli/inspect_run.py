@@ -26,14 +26,14 @@ COUNTS = "print the counts as JSON; needs --out"
 
 def add(commands: Any) -> None:
     status = command(
-        commands, "status", _status, "what each stage kept and dropped, also during a run",
+        commands, "status", _status, "print what each stage kept and dropped, also during a run",
         "autoif status runs/demo", "autoif status runs/demo --json",
     )  # fmt: skip
     status.add_argument_group("input").add_argument("dir", metavar="DIR", help="run directory")
     output_options(status, json="print the report as JSON")
 
     lineage = command(
-        commands, "show", _show, "everything a run knows about one id: record, drop or function",
+        commands, "show", _show, "print what a run holds of one id: record, drop or function",
         "autoif show runs/demo 1ded0579",
     )  # fmt: skip
     group = lineage.add_argument_group("input")
@@ -238,7 +238,7 @@ def _diagnose(args: argparse.Namespace) -> int:
         say_json({"without_a_flag": counts[""], "flags": flags})
     elif not args.quiet:
         flagged = [f"{flag} {n:,}" for flag, n in flags.items()]
-        note(", ".join([f"{counts['']:,} without a flag", *flagged]))
+        note(", ".join([f"{counts['']:,} verifiers without a flag", *flagged]))
     return 0
 
 

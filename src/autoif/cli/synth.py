@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base import jsonl
-from autoif.base.errors import RunFailed
+from autoif.base.errors import RunFailed, UsageError
 from autoif.base.loop import asyncio_run
 from autoif.base.printable import printable
 from autoif.cli.common import (
@@ -62,8 +62,12 @@ def add(commands: Any) -> None:
     group = synth.add_argument_group("your own files")
     group.add_argument("--seeds", metavar="F", help="seed instructions: a file or hf:DATASET")
     group.add_argument("--queries", metavar="F", help="user queries: a file or hf:DATASET")
-    group.add_argument("--instructions", metavar="F", help="finished instructions; none proposed")
-    group.add_argument("--verifiers", metavar="F", help="finished verifiers; none written")
+    group.add_argument(
+        "--instructions", metavar="F", help="finished instructions; the model proposes none"
+    )
+    group.add_argument(
+        "--verifiers", metavar="F", help="finished verifiers; the model writes no functions"
+    )
 
     group = synth.add_argument_group("run")
     group.add_argument("--out", metavar="DIR", help="run directory; default: runs/PRESET")
@@ -205,7 +209,14 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         "seed": args.seed,
         "langs": None if args.lang is None else args.lang.split(","),
     }
-    return load_recipe(args, flags)
+    recipe = load_recipe(args, flags)
+    models = {recipe.models.role(role) for role in ROLES}
+    if args.base_url and not any(model.startswith("openai:") for model in models):
+        raise UsageError(
+            f"--base-url is for openai: models, and every model is {', '.join(sorted(models))}: "
+            "give --model openai:NAME"
+        )
+    return recipe
 
 
 def _first_rows(path: Path, n: int) -> list[dict[str, Any]]:

@@ -327,13 +327,16 @@ def _cost(recipe: Recipe, row: dict[str, Any]) -> dict[str, float] | None:
 
 def render(plan: dict[str, Any]) -> str:
     """The plan as a table for a terminal."""
-    lines = [
-        f"{'stage':<14}{'model':<38}{'calls':>20}{'tokens in':>26}{'tokens out':>26}",
-        f"{'':<14}{'':<38}{'likely / most':>20}{'likely / most':>26}{'likely / most':>26}",
-    ]
-    for s in [*plan["stages"], {"name": "total", "model": "", **plan["total"]}]:
-        cells = [f"{s[k]['likely']:,} / {s[k]['most']:,}" for k in KEYS]
-        lines.append(f"{s['name']:<14}{s['model']:<38}{cells[0]:>20}{cells[1]:>26}{cells[2]:>26}")
+    models = {row["role"]: row["model"] for row in plan["stages"]}
+    if len(set(models.values())) == 1:
+        models = dict.fromkeys(["every role"], *set(models.values()))
+    lines = [f"{role}: {model}" for role, model in models.items()]
+    lines.append(f"{'stage':<23}{'calls':>17}{'tokens in':>25}{'tokens out':>25}")
+    lines.append(f"{'':<23}" + "".join(f"{'likely / most':>{width}}" for width in (17, 25, 25)))
+    for row in [*plan["stages"], {"name": "total", "role": "", **plan["total"]}]:
+        name = f"{row['name']} ({row['role']})" if row["role"] else row["name"]
+        cells = [f"{row[k]['likely']:,} / {row[k]['most']:,}" for k in KEYS]
+        lines.append(f"{name:<23}{cells[0]:>17}{cells[1]:>25}{cells[2]:>25}")
     cost = plan["total"]["cost"]
     if cost is None:
         lines.append("cost: unknown; give prices in the recipe: [models.prices]")

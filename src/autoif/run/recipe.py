@@ -411,7 +411,9 @@ class Recipe(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UsageError(f"{where}: {problem(error, cls, 'docs/recipe.md')}") from None
+            raise UsageError(
+                f"{where}: {problem(error, cls, '`autoif recipe` lists every key')}"
+            ) from None
 
     @field_validator("preset")
     @classmethod

@@ -174,7 +174,9 @@ class TrainConfig(Section):
         try:
             config = cls.model_validate(whole | {"method": method})
         except ValidationError as error:
-            raise UsageError(f"{where}: {problem(error, cls, 'docs/train.md')}") from None
+            raise UsageError(
+                f"{where}: {problem(error, cls, 'docs/train.md lists every key')}"
+            ) from None
         for key in ("model", "data", "out"):
             if not getattr(config, key):
                 raise UsageError(f"{where}: the key {key!r} is missing")
