@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from autoif.base.errors import UsageError, did_you_mean
 from autoif.models import Backend
 from autoif.models.cached import CachedChat
-from autoif.models.openai.backend import LOOPBACK, HttpBackend
+from autoif.models.openai.backend import HttpBackend
+from autoif.models.openai.connection import LOOPBACK
 from autoif.models.openai.protocol import checked_url
 from autoif.models.scripted import ScriptedBackend
 from autoif.models.weights import WEIGHTS

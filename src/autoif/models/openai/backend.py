@@ -11,39 +11,33 @@ from __future__ import annotations
 
 import asyncio
 import random
-import resource
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.records import Reply, Request
 from autoif.models.finish import ENDS
-from autoif.models.openai import body as response_body
+from autoif.models.openai.connection import Connection, Response
 from autoif.models.openai.limiter import Admission, CallResult, Limiter, Retry
 from autoif.models.openai.prefix_leaders import LONG, Lead, Leaders
 from autoif.models.openai.protocol import (
     checked_url,
     complaint,
-    error_in_body,
     parse_json,
     parse_reply,
     request_body,
     retry_after,
 )
 from autoif.models.openai.refusals import FIELDS, FieldTrial, RefusedFields, refusal
-from autoif.models.openai.stream import STREAM, StreamedReply
-from autoif.store.base import canonical
+from autoif.models.openai.stream import StreamedReply
 
 ATTEMPTS = 16  # of one call, apart from 429s and from what an outage took
 TIMEOUTS = 4  # of one call: each may have been paid for
 UNFINISHED = 3  # answers to one call that came to no clean end: each has been paid for
 TRIALS = 3  # failed attempts after which a field that no complaint names is left out
 LONGEST_BACKOFF = 20.0
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 
 
@@ -85,16 +79,13 @@ class HttpBackend:
             [Limiter(url, deadline=timeout) for url in self.urls], patience, on_notice, self._probe
         )
         self._notice = on_notice
-        self._session: aiohttp.ClientSession | None = None
+        self._connection = Connection(self.urls, self._key, timeout)
         self._watch: asyncio.Task[None] | None = None
-        self._scopes: set[asyncio.Timeout] = set()  # one per attempt in flight
         self._worked: set[str] = set()  # endpoints that have answered
         self._fields = RefusedFields(on_notice)
         self._strange_ends: set[str] = set()  # finish reasons that the user was told of
         self._leaders = Leaders()
         self._streams: bool | None = None  # whether the server does; None: not asked yet
-        self._id = secrets.token_hex(8)
-        self._attempts = 0
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(self.model, request) | self._extra
@@ -115,6 +106,8 @@ class HttpBackend:
     async def _ask(
         self, request: Request, lead: Lead | None = None, *, warm: bool = False
     ) -> Reply:
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._watching(), name="silence-watch")
         group = hash(request.messages[:-1])  # calls that share all but their last message
         trial = FieldTrial(self._fields, self.body(request))
         counted = timeouts = unfinished = 0
@@ -236,53 +229,18 @@ class HttpBackend:
 
     async def _post(
         self, url: str, index: int, body: dict[str, Any], stream: StreamedReply | None
-    ) -> tuple[int, Mapping[str, str], Any, bytes]:
-        """Status (of an error that the body holds, too), headers, document, and the whole body.
-        Raises Retry or ModelUnavailable without a response."""
-        self._attempts += 1
-        attempt_id = f"{self._id}-{self._attempts}"
-        headers = {"X-Sample-Index": str(index), "X-Request-Id": attempt_id}
-        scope = asyncio.timeout(self.timeout)
+    ) -> Response:
+        """Raises Retry or ModelUnavailable where there is no response."""
         try:
-            async with scope:
-                self._scopes.add(scope)
-                async with self._open_session().post(
-                    f"{url}/chat/completions",
-                    data=canonical(body if stream is None else body | STREAM),
-                    headers=headers,
-                    allow_redirects=False,
-                ) as response:
-                    if stream is None:
-                        data = await response_body.read(response)
-                    else:
-                        data = await stream.read(response_body.pieces(response))
-                    echo = response.headers.get("X-Request-Id", attempt_id)
-                    if echo != attempt_id and echo.startswith(self._id):
-                        response.close()
-                        raise aiohttp.ClientPayloadError("the reply to another request")
-        except aiohttp.ClientSSLError as e:
-            raise ModelUnavailable(f"{url}: {one_line(e, self._key)}: check its certificate") from e
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+            return await self._connection.post(url, index, body, stream)
+        except Retry as e:
             others = [x for x in self.admission.limiters if x.name != url]
-            if not self._worked and all(x.is_open for x in others):
-                why = one_line(getattr(e, "os_error", None) or e, self._key)
+            refused = e.outcome is CallResult.REFUSED
+            if refused and not self._worked and all(x.is_open for x in others):
                 raise ModelUnavailable(
-                    f"no server at {url} ({why}): start it or correct --base-url"
+                    f"no server at {url} ({e}): start it or correct --base-url"
                 ) from e
-            raise Retry(CallResult.REFUSED, "no connection") from e
-        except TimeoutError as e:
-            why = f"no answer within {self.timeout:g} s"
-            raise Retry(CallResult.FAILED, why, overload=True, paid=True) from e
-        except (aiohttp.ClientError, OSError) as e:
-            why = f"connection lost: {one_line(e, self._key)}"
-            raise Retry(CallResult.FAILED, why, paid=True) from e
-        finally:
-            self._scopes.discard(scope)
-        document = parse_json(data) if stream is None else stream.document(data)
-        status = response.status
-        if status == 200:
-            status = error_in_body(document) or status
-        return status, response.headers, document, data
+            raise
 
     @staticmethod
     def _backoff(limiter: Limiter, counted: int) -> float:
@@ -309,8 +267,7 @@ class HttpBackend:
     async def _missing(self, url: str) -> ModelUnavailable:
         """404: says which models there are, where the server tells."""
         try:
-            async with asyncio.timeout(10), self._open_session().get(f"{url}/models") as response:
-                document = parse_json(await response_body.read(response))
+            document = parse_json(await self._connection.get(f"{url}/models", 10))
             names = sorted(str(model["id"]) for model in document["data"])
         except (aiohttp.ClientError, OSError, KeyError, TypeError):
             names = []
@@ -321,23 +278,7 @@ class HttpBackend:
             hint = f"it has {', '.join(names[:8])}{more}"
         return ModelUnavailable(f"{url} does not know the model {self.model!r} (404): {hint}")
 
-    # ---- the connection ------------------------------------------------------------------------
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            headers = {"Content-Type": "application/json", **response_body.PLAIN}
-            if self._key:
-                headers["Authorization"] = f"Bearer {self._key}"
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_most_connections(), ttl_dns_cache=300),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-                headers=headers,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=not all(urlsplit(url).hostname in LOOPBACK for url in self.urls),
-            )
-            self._watch = asyncio.create_task(self._watching(), name="silence-watch")
-        return self._session
+    # ---- an endpoint that falls silent ---------------------------------------------------------
 
     async def _watching(self) -> None:
         """Notice an endpoint that has gone silent long before its calls time out; and once the run
@@ -353,29 +294,19 @@ class HttpBackend:
                     self.admission.down(limiter, f"silent for {silent:.0f} s")
             self.admission.look()
             if self.admission.fatal is not None and self.admission.outlived:
-                for scope in self._scopes:
-                    scope.reschedule(loop.time())
+                self._connection.expire()
 
     async def _is_there(self, url: str) -> bool:
         try:
-            async with asyncio.timeout(min(10, self.silence)):
-                async with self._open_session().get(f"{url}/models"):
-                    return True
+            await self._connection.get(f"{url}/models", min(10, self.silence))
         except (aiohttp.ClientError, OSError):
             return False
+        return True
 
     async def close(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         await self.admission.close()
-        if self._session is not None:
-            await self._session.close()
-        self._session = self._watch = None
-
-
-def _most_connections() -> int:
-    """Half of the files that this process may open; 0 where there is no limit. `autoif` lifts the
-    limit for itself (`cli.common.own_process`); a program that calls this library decides alone."""
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 0 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
+        await self._connection.close()
+        self._watch = None
