@@ -112,7 +112,7 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             message += did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
         fail(f"{message}; `{self.prog} --help` lists the options")
-        raise SystemExit(2)
+        self.exit(2)
 
 
 def examples(*lines: str) -> dict[str, Any]:
