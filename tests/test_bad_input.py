@@ -171,7 +171,7 @@ def test_instructions_of_ones_own_stay_as_they_are(tmp_path: Path, here: Here) -
 def test_odd_files_that_will_do(tmp_path: Path, here: Here) -> None:
     """Repeated, huge, or with NUL in it: each line has its fate in the books."""
     smoke = [row["text"] for row in rows(BUILTIN / "smoke" / "seeds.en.jsonl")]
-    lines = [*smoke, smoke[0].upper(), "Use \x00 somewhere.", "Say " + "very " * 50_000 + "much."]
+    lines = [*smoke, smoke[0].upper(), "Use \x00 somewhere.", "Say " + "very " * 5_000 + "much."]
     (tmp_path / "s.txt").write_text("\n".join(lines))
     out = tmp_path / "run"
     done = here(*synth(out, "--seeds", tmp_path / "s.txt", "--set", "instructions.rounds=0"))
@@ -346,7 +346,9 @@ SERVERS: dict[str, tuple[dict[str, object], str]] = {
 def test_a_server_that_will_not(what: str, server: Server, tmp_path: Path, here: Here) -> None:
     chaos, wanted = SERVERS[what]
     server.chaos(**chaos)
-    quick = ("--set", "models.patience=1.5", "--set", "models.timeout=1")
+    small = ("--set", "instructions.limit=3", "--set", "instructions.rounds=0",
+             "--set", "compose.levels=1", "--set", "compose.turns=1")  # fmt: skip
+    quick = (*small, "--set", "models.patience=1.5", "--set", "models.timeout=1")
     done = here(*remote(tmp_path / "run", server.url, *quick), OPENAI_API_KEY="sk-no")
     assert done.code == 1, done.err
     assert "Traceback" not in done.err
@@ -357,7 +359,7 @@ def test_a_server_that_will_not(what: str, server: Server, tmp_path: Path, here:
     assert "sk-no" not in done.err
     # The way on is the way that was meant.
     server.chaos()
-    done = here(*remote(tmp_path / "run", server.url), OPENAI_API_KEY="sk-no")
+    done = here(*remote(tmp_path / "run", server.url, *small), OPENAI_API_KEY="sk-no")
     assert (done.code, done.err) == (0, "")
 
 

@@ -299,7 +299,8 @@ def test_a_function_that_fails_says_why() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["not json", "[1]", '{"id": 1.5, "checks": ["x"]}', '{"id": "a"}', '{"id": "a", "checks": []}',
+    ["not json", "[1]", '{"id": ["x"], "checks": ["x"]}', '{"id": "a"}',
+     '{"id": "a", "checks": []}',
      '{"id": "a", "checks": ["x"], "instruction": 3}',
      '{"id": "a", "checks": ["x"], "cases": [{"text": "t"}]}'],
 )  # fmt: skip

@@ -35,6 +35,8 @@ def diagnose_file(
     counts: Counter[str] = Counter()
     for number, (place, row) in enumerate(read_rows(verifiers), 1):
         parsed = parse_verifier(row, place)
+        if row.get("id") is not None and row_id(row) is None:
+            raise UsageError(f'{place}: column "id" must hold a text or a whole number')
         if not parsed.checks:
             raise UsageError(f'{place}: "checks" is empty: there is nothing to diagnose')
         text = parsed.instruction.text if parsed.instruction else ""
