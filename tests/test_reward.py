@@ -163,6 +163,35 @@ def test_calls_that_arrive_together_are_judged_as_a_batch() -> None:
     assert asyncio.run(at_once()).count(0.0) < 20
 
 
+SOMETIMES = "import re\ndef evaluate(response):\n    re.match(r'(a+)+$', response)\n    return True"
+CAUGHT = [f"{'a' * 30}b{n}!" for n in range(40)]
+
+
+def test_texts_on_which_a_check_loops_take_nothing_from_its_others_at_any_step() -> None:
+    """Many in one batch; a check that has had no verdict for long; slow ones among the good."""
+    row = students.verifiers(SOMETIMES)
+    good = [f"good {n}" for n in range(6)]
+    assert rewards(CAUGHT[:20] + good, [row] * 26, deadline=3.0) == [None] * 20 + [1.0] * 6
+    settings = reward.RewardSettings(deadline=3.0)
+    with ThreadPoolExecutor(9) as threads:
+        assert not any(threads.map(lambda text: reward.score(text, row, settings), CAUGHT[20:29]))
+    for step in range(2):
+        texts = CAUGHT[30 + 2 * step :][:2] + [f"{text} {step}" for text in good]
+        assert rewards(texts, [row] * 8, deadline=3.0) == [None] * 2 + [1.0] * 6
+
+
+def test_slow_texts_of_a_check_are_judged_beside_those_on_which_it_loops() -> None:
+    check = (
+        "def evaluate(response):\n"
+        "    n = 0\n"
+        "    while 'loop' in response or ('long' in response and n < 4_000_000):\n"
+        "        n += 1\n"
+        "    return True"
+    )
+    texts = ["loop 1", "loop 2", "loop 3", "long 1", "long 2", "short"]
+    assert rewards(texts, [students.verifiers(check)] * 6) == [None] * 3 + [1.0] * 3
+
+
 def test_a_text_on_which_memory_ends_takes_nothing_from_the_others() -> None:
     check = (
         "def evaluate(response):\n    return len(bytearray(1 << 40 if 'x' in response else 1)) == 1"
