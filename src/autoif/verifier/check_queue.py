@@ -152,10 +152,10 @@ class CheckQueue:
             source = source or next(iter(lane.waiting))
         suspect = slow or source in self._strikes
         most = 1 if slow else FEW if suspect else inf
-        # What a worker might not be done with in time is not begun.
+        # What a worker of the slow lane might not be done with in time is not begun.
         latest = now + lane.limits.total_seconds if slow else now
-        for waiting in lane.waiting.values() if slow else [lane.waiting[source]]:
-            for text, requests in waiting.items():
+        for name in lane.waiting if slow else [source] * suspect:
+            for text, requests in lane.waiting[name].items():
                 for request in requests:
                     if request.expires < latest:
                         request.settle(text, None)
