@@ -66,7 +66,10 @@ NO_COMMA = "def evaluate(response):\n    return ',' not in response"
 @pytest.mark.parametrize(
     "text",
     ["", " ", "\n\t\u3000", "<|im_end|>", " <|im_end|>\n<|endoftext|>", "</s>", "<\uff5cend\uff5c>",
-     "<think>no commas, then</think>\n", "no commas, then</think>", "<think>no end of it"],
+     "<think>no commas, then</think>\n", "no commas, then</think>", "<think>no end of it",
+     "\u200b", "\ufeff", "\u3164 \u2060\u00ad\u180e", "\x00\x7f", "\u2800", "\U0001d173",
+     "<think>no commas, then</think>\u200b", "\ufeff<think>no commas, then</think>",
+     "\u200b<|im_end|>\u2060<|endoftext|>\u200b", "<|im_end|>\ufeff"],
 )  # fmt: skip
 def test_an_empty_answer_earns_nothing(text: str) -> None:
     row = students.verifiers(NO_COMMA)
@@ -84,6 +87,71 @@ def test_reasoning_and_end_tokens_are_no_part_of_the_answer() -> None:
     assert rewards([thought], [row], keep_reasoning=True) == [0.0]
     ends = students.verifiers("def evaluate(response):\n    return response.endswith('.')")
     assert rewards(["Three.<|im_end|>\n", "Three <|im_end|>."], [ends] * 2) == [1.0, 1.0]
+
+
+def test_characters_that_are_not_seen_stay_where_an_answer_has_them() -> None:
+    row = students.verifiers(
+        "def evaluate(response):\n    return response.endswith('\u2764\ufe0f')"
+    )
+    texts = ["I \u2764\ufe0f", "<think>so</think>\nI \u2764\ufe0f", "\ufeffI \u2764\ufe0f"]
+    assert rewards(texts, [row] * 3) == [1.0] * 3
+    hidden = "\u200b<think>no, no</think>yes"
+    assert reward.score(hidden, students.verifiers(NO_COMMA)) == 1.0
+
+
+SHORT = "def evaluate(response):\n    return len(response) < 9"
+
+
+@pytest.mark.parametrize(
+    ("completion", "earns"),
+    [
+        ({"role": "assistant", "content": ""}, 0.0),
+        ({"role": "assistant", "content": "short"}, 1.0),
+        ({"role": "assistant", "content": "it is too long"}, 0.0),
+        ({"content": "short"}, 1.0),
+        ({"role": "assistant", "content": None, "tool_calls": []}, None),
+        ({"role": "user", "content": "short"}, None),
+        (({"role": "assistant", "content": "short"},), 1.0),
+        ((), None),
+        ([{"role": "assistant", "content": "it is too long"}, *students.user("short")], 0.0),
+        ([{"role": "assistant", "content": None}, {"role": "tool", "content": "short"}], None),
+        ([{"role": "user", "content": "short"}], None),
+        ({"role": "assistant", "content": ({"type": "text", "text": "short"},)}, 1.0),
+        ({"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "what it is, at length"},
+            {"type": "reasoning", "text": "what it is, at length"},
+            {"text": "what it is, at length", "thought": True},
+            {"type": "text", "text": "short"}]}, 1.0),
+        ({"role": "assistant", "content": [{"type": "thinking", "text": "short"}]}, 0.0),
+    ],
+)  # fmt: skip
+def test_what_of_messages_is_judged(completion: Any, earns: float | None) -> None:
+    row = students.verifiers(SHORT)
+    assert reward.score(completion, row) == earns
+    assert rewards([completion], [row]) == [earns]
+
+
+@pytest.mark.parametrize(
+    ("completion", "wrong"),
+    [
+        (b"short", "bytes is no completion"),
+        (3, "int is no completion"),
+        (["x"], "list of str is no completion"),
+        ([[{"role": "assistant", "content": "x"}]], "list of list is no completion"),
+        ({"text": "x"}, "dict is no completion"),
+        ({"role": "assistant", "content": 3}, "int is no content of a message"),
+        ([{"role": "assistant", "content": {"text": "x"}}], "dict is no content of a message"),
+        ({"content": [{"type": "text", "text": 3}]}, "int is no text of a part"),
+        ({"content": [b"x"]}, "bytes is no text of a part"),
+    ],
+)
+def test_what_is_no_completion_is_one_line(completion: Any, wrong: str) -> None:
+    row = students.verifiers(SHORT)
+    with pytest.raises(UsageError, match=f"completion: {wrong}; a completion is a text, a message"):
+        reward.score(completion, row)
+    with pytest.raises(UsageError, match=f"completion 2: {wrong}") as raised:
+        rewards(["x", completion], [row] * 2)
+    assert "\n" not in str(raised.value)
 
 
 def test_what_was_not_said_is_no_reward_and_parts_are_joined() -> None:
@@ -161,6 +229,35 @@ def test_calls_that_arrive_together_are_judged_as_a_batch() -> None:
         return list(await asyncio.gather(*calls))
 
     assert asyncio.run(at_once()).count(0.0) < 20
+
+
+SOMETIMES = "import re\ndef evaluate(response):\n    re.match(r'(a+)+$', response)\n    return True"
+CAUGHT = [f"{'a' * 30}b{n}!" for n in range(40)]
+
+
+def test_texts_on_which_a_check_loops_take_nothing_from_its_others_at_any_step() -> None:
+    """Many in one batch; a check that has had no verdict for long; slow ones among the good."""
+    row = students.verifiers(SOMETIMES)
+    good = [f"good {n}" for n in range(6)]
+    assert rewards(CAUGHT[:20] + good, [row] * 26, deadline=2.0) == [None] * 20 + [1.0] * 6
+    settings = reward.RewardSettings(deadline=2.0)
+    with ThreadPoolExecutor(9) as threads:
+        assert not any(threads.map(lambda text: reward.score(text, row, settings), CAUGHT[20:29]))
+    for step in range(2):
+        texts = CAUGHT[30 + 2 * step :][:2] + [f"{text} {step}" for text in good]
+        assert rewards(texts, [row] * 8, deadline=2.0) == [None] * 2 + [1.0] * 6
+
+
+def test_slow_texts_of_a_check_are_judged_beside_those_on_which_it_loops() -> None:
+    check = (
+        "def evaluate(response):\n"
+        "    n = 0\n"
+        "    while 'loop' in response or ('long' in response and n < 2_000_000):\n"
+        "        n += 1\n"
+        "    return True"
+    )
+    texts = ["loop 1", "loop 2", "long 1", "long 2", "short"]
+    assert rewards(texts, [students.verifiers(check)] * 5) == [None] * 2 + [1.0] * 3
 
 
 def test_a_text_on_which_memory_ends_takes_nothing_from_the_others() -> None:
@@ -245,6 +342,14 @@ def test_settings_of_the_environment(name: str) -> None:
         assert answer in ran.stdout + ran.stderr
 
 
+@pytest.mark.parametrize("deadline", [float("nan"), 0, -1, float("inf"), "soon"])
+def test_a_deadline_is_a_number_above_0(deadline: Any) -> None:
+    with pytest.raises(UsageError, match=f"deadline={deadline}: it has to be a number above 0"):
+        reward.RewardSettings(deadline=deadline)
+    with pytest.raises(UsageError, match="deadline"):
+        reward.reward_function(deadline=deadline)
+
+
 def test_the_signature_is_what_trl_calls() -> None:
     for function in (reward.verifier_reward, reward.strict_verifier_reward):
         assert inspect.iscoroutinefunction(function)
@@ -326,7 +431,7 @@ def test_settings_lie_over_the_file(tmp_path: Path) -> None:
         ("grpo", {"prompt": "a", "verifiers": "b"}, '"verifiers" has to be a list'),
         ("sft", {"messages": [{"role": "user"}]}, "messages are a list"),
         ("sft", {"messages": students.user("a")}, "nothing to train on: 0 rows, 1 left out"),
-        ("sft", {"messages": students.user("a") + students.assistant(" ")}, r"left out \(empty\)"),
+        ("sft", {"messages": students.user("a") + students.assistant("\u3164")}, "out .empty"),
     ],
 )
 def test_wrong_rows_are_one_line(tmp_path: Path, method: Any, row: Any, said: str) -> None:
@@ -417,7 +522,9 @@ def test_guards_end_what_diverges() -> None:
 def test_figures_of_texts() -> None:
     asked = ["Tell me of the sea."] * 4
     prose = "The sea covers most of the planet, and nobody has seen all of its floor; " * 2
-    told = guards.describe(asked, ["I'm sorry, I can't help with that.", prose, "海很大" * 10, ""])
+    told = guards.describe(
+        asked, ["I'm sorry, I can't help with that.", prose, "海很大" * 10, "\u200b"]
+    )
     assert told["refusals"] == told["drift"] == told["empty"] == 0.25
     assert guards.repetition("again and " * 100) > 0.8
     assert guards.repetition(Path(guards.__file__).read_text()[:800]) < 0.2

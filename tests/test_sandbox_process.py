@@ -445,3 +445,46 @@ def _status(pid: int, field: str) -> str:
         if line.startswith(field + ":"):
             return line.partition(":")[2].strip()
     return ""
+
+
+def test_a_host_that_ignores_the_end_of_its_children() -> None:
+    code = (
+        "import signal\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "from autoif.sandbox import Sandbox\n"
+        f"with Sandbox(1) as sandbox:\n    print(sandbox.evaluate({GOOD!r}, ['a', 'abc']))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "FALSE" in ran.stdout, ran.stderr
+    assert "TRUE" in ran.stdout
+
+
+def test_a_host_without_descriptors_is_told_so() -> None:
+    """Whichever of those that a sandbox needs is the first that is missing."""
+    code = (
+        "import os, resource\n"
+        "from autoif.base.errors import SandboxUnavailable\n"
+        "from autoif.sandbox import Sandbox\n"
+        "Sandbox(1).close()\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "taken = []\n"
+        "while len(taken) < 64:\n"
+        "    try:\n"
+        "        taken.append(os.open('/dev/null', os.O_RDONLY))\n"
+        "    except OSError:\n"
+        "        break\n"
+        "for left in range(40):\n"
+        "    try:\n"
+        "        Sandbox(1).close()\n"
+        "        break\n"
+        "    except SandboxUnavailable as error:\n"
+        "        assert 'no descriptor is left' in str(error) and 'ulimit' in str(error), error\n"
+        "    os.close(taken.pop())\n"
+        "print(left)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert not ran.stderr
+    assert 8 < int(ran.stdout) < 39

@@ -269,6 +269,7 @@ LONG = [{"role": "assistant", "content": "much too long"}]
         ({"messages": [{"role": "user", "content": "q"}, *LONG]}, False),
         ({"messages": [{"role": "assistant", "content": "abc"}], "completion": LONG}, False),
         ({"prompt": "q", "completion": " "}, False),  # nothing was said, so nothing is followed
+        ({"prompt": "q", "completion": "\u200b\ufeff"}, False),
         ({"prompt": "q", "pass_rate": 0.5, "level": 1, "id": "a"}, None),
     ],
 )

@@ -85,6 +85,45 @@ def test_on_any_number_of_texts(sandbox: Sandbox, name: str, count: int) -> None
     assert Outcome(Status.ERROR, "nondeterministic") in outcomes
 
 
+COUNTING = {
+    "one of {p} calls": "    N.append(1)\n    return len(N) % {p} == {at}\n",
+    "all but one of {p} calls": "    N.append(1)\n    return len(N) % {p} != {at}\n",
+    "the first calls of {p}": "    N.append(1)\n    return len(N) % {p} <= {at}\n",
+    "a cycle of {p}": "    return next(CYCLE)\n",
+}
+HEAD = (
+    "from itertools import cycle\nN, CYCLE = [], cycle([True] + [False] * ({p} - 1))\n"
+    "def evaluate(response):\n"
+)
+
+
+@pytest.mark.parametrize("period", range(2, 8))
+def test_what_counts_its_calls_in_any_period_is_exposed(sandbox: Sandbox, period: int) -> None:
+    for pattern, body in COUNTING.items():
+        for count in range(2, 26):
+            at = count % (period - 1)
+            counting = (HEAD + body).format(p=period, at=at)
+            outcomes = sandbox.evaluate(counting, TEXTS[:count], check_order=True)
+            exposed = Outcome(Status.ERROR, "nondeterministic") in outcomes
+            assert exposed, (pattern.format(p=period), at, count)
+
+
+def test_what_counts_its_calls_is_exposed_on_long_texts(sandbox: Sandbox) -> None:
+    counting = (HEAD + COUNTING["all but one of {p} calls"]).format(p=3, at=1)
+    for count in (1, 4, 9):
+        long = [text + " and so on" * 300 for text in TEXTS[:count]]
+        outcomes = sandbox.evaluate(counting, long, check_order=True)
+        assert Outcome(Status.ERROR, "nondeterministic") in outcomes
+
+
+def test_a_text_that_is_cut_off_is_not_called_again(sandbox: Sandbox) -> None:
+    """Copies of it would use up the strikes of the others."""
+    check = "def evaluate(response):\n    while response == '':\n        pass\n    return True\n"
+    with Sandbox(workers=1, limits=Limits(cpu_seconds=0.1)) as strict:
+        outcomes = strict.evaluate(check, ["a", "", "b"], check_order=True)
+    assert [o.status for o in outcomes] == [Status.TRUE, Status.TIMEOUT, Status.TRUE]
+
+
 def test_the_head_of_a_job_says_nothing_of_the_second_pass(sandbox: Sandbox) -> None:
     """Bit by bit: what a function reads there while it is tested is what it reads in use, but for
     how many texts there are and how long they are."""

@@ -120,10 +120,27 @@ def clean_text(text: str) -> str:
 
 
 # Unicode's Default_Ignorable_Code_Point: soft hyphens, zero-width characters, marks of direction.
-_UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+_IGNORABLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+_UNSEEN = re.compile(f"[{_IGNORABLE}]")
+# With space, control characters, annotation marks and the blank of Braille.
+_BLANK = rf"\s\x00-\x1f\x7f-\x9f\ufff9-\ufffb\u2800{_IGNORABLE}"
+_SEEN = re.compile(f"[^{_BLANK}]")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text is seen: it has only space and characters without a glyph."""
+    return not _SEEN.search(text)
+
+
+def strip_blank(text: str) -> str:
+    """Without what is not seen at either edge."""
+    start = _SEEN.search(text)
+    end = _SEEN.search(text[::-1])
+    return text[start.start() : len(text) - end.start()] if start and end else ""
 
 
 def words(text: str) -> list[str]:

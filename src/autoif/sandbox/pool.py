@@ -22,6 +22,7 @@ from autoif.base.errors import SandboxUnavailable
 from autoif.base.records import Outcome, Status
 from autoif.sandbox import frames, syscalls
 from autoif.sandbox.allowlist import PROFILES
+from autoif.sandbox.second_pass import MORE, SecondPass
 from autoif.sandbox.worker import NOT_RUN, OUTCOMES, ROOM, Lost, Worker
 
 
@@ -46,7 +47,6 @@ class Limits:
     strikes: int = 2
 
 
-COPY = 1000  # characters, at most, of the text that `check_order` adds
 # Wherever a check is judged: synthesis, `verify`, `diagnose`. So a row can be proved again.
 CHECK_LIMITS = Limits()
 # The same for one call; a trainer does not wait as long for a batch, and one check must not hold up
@@ -96,22 +96,6 @@ class _Run(NamedTuple):
 _TOTAL = OUTCOMES[frames.TOTAL]
 
 
-def _agreed(first: Sequence[Outcome], second: Sequence[Outcome]) -> list[Outcome]:
-    """One outcome per text out of those of two runs.
-
-    What a busy machine may cause is no proof that a function is nondeterministic.
-    """
-    agreed = []
-    for one, two in zip(first, second, strict=True):
-        if two.status.machine_dependent and not one.status.machine_dependent:
-            agreed.append(two)
-        elif one.status is two.status or one.status.machine_dependent:
-            agreed.append(one)
-        else:
-            agreed.append(Outcome(Status.ERROR, "nondeterministic"))
-    return agreed
-
-
 def _transformed(outcome: Outcome, raw: bytes) -> Transformed:
     if outcome.status is not Status.TRUE:
         return Transformed(outcome.status, "", outcome.detail)
@@ -159,28 +143,26 @@ class Sandbox:
     ) -> list[Outcome]:
         """One outcome per text of calling `function(text)`, in order.
 
-        check_order: call every text a second time, in a fresh process, in reverse and among more
-        texts; where the two differ the function depends on more than its text, which is an ERROR
+        check_order: call every text again, in a fresh process, in another order and among copies;
+        where two calls differ the function depends on more than its text, which is an ERROR
         "nondeterministic".
         """
         outcomes: list[Outcome] = []
         stopped: Outcome | None = None
-        for batch in _batches(texts, frames.CALLS - 1):
+        for batch in _batches(texts, frames.CALLS - MORE):
             if stopped is not None:
                 outcomes += [stopped] * len(batch)
                 continue
             run = self._job(False, function, source, batch, self.limits.total_seconds)
             results, stopped = run.outcomes, run.stopped
             if check_order and stopped is not None:
-                results = _agreed(results, [stopped] * len(batch))
+                results = [o if o.status.machine_dependent else stopped for o in results]
             elif check_order:
-                # A copy before an odd number of texts or behind an even one: so each text's place
-                # and their number change from odd to even or back.
-                odd, copy = len(batch) % 2, batch[0][:COPY]
-                order = [copy] * odd + list(reversed(batch)) + [copy] * (1 - odd)
-                run = self._job(False, function, source, order, run.seconds)
-                stopped = run.stopped
-                results = _agreed(results, run.outcomes[odd : odd + len(batch)][::-1])
+                again = SecondPass(source, batch, results)
+                if again.calls:
+                    run = self._job(False, function, source, again.texts, run.seconds)
+                    stopped = run.stopped
+                    results = again.agreed(run.outcomes)
             outcomes += results
         return outcomes
 
@@ -248,8 +230,10 @@ class Sandbox:
         refused = ""
         if len(name) + len(code) > frames.SOURCE:
             refused = f"source over {frames.SOURCE >> 10} kB"
-        # One that is too long stands alone, or beside its copy.
-        elif len(texts) <= 2 and any(len(t.encode("utf-8", "surrogatepass")) > ROOM for t in texts):
+        # One that is too long stands alone, or beside its copies.
+        elif len(texts) <= 1 + MORE and any(
+            len(t.encode("utf-8", "surrogatepass")) > ROOM for t in texts
+        ):
             refused = f"text over {ROOM >> 20} MB"
         if refused:
             return _Run([Outcome(Status.ERROR, refused)] * job.texts, [b""] * job.texts, seconds)

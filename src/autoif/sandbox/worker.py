@@ -5,6 +5,7 @@ The zygote is exec'd, never forked from here, so nothing of this process is in i
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import mmap
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from autoif.base.errors import SandboxUnavailable
@@ -76,41 +78,41 @@ class Worker:
     def __init__(self, profile: str) -> None:
         self.profile = profile
         self.used = 0
-        try:
-            self.maps, files = zip(*map(_shared, _REGIONS), strict=True)
-        except OSError as error:
-            raise SandboxUnavailable(
-                f"sealed memory is missing ({error.strerror}); use Linux 5.4 or later"
-            ) from None
-        self.payload, self.results, self.outputs = self.maps
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        options = {
-            "parent": os.getpid(),
-            "control": theirs.fileno(),
-            **dict(zip(("payload", "results", "outputs"), files, strict=True)),
-            "profile": profile,
-            # looked up here: the module that knows them would add to the cost of every fork
-            "opcodes": [opcode.opmap["IMPORT_NAME"], opcode.opmap["EXTENDED_ARG"]],
-            "path": _libraries() if profile == "text" else [],
-        }
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, *_FLAGS, _BOOT, *_PATHS, json.dumps(options)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/dev",  # not above any library: nltk refuses what lies below it
-                env=_environment(),
-                pass_fds=(theirs.fileno(), *files),
-                start_new_session=True,
-            )
-        except OSError as error:
-            self.control.close()
-            raise SandboxUnavailable(f"cannot start the sandbox's interpreter: {error}") from None
-        finally:
-            theirs.close()
-            for file in files:
-                os.close(file)
+        with ExitStack() as theirs:  # descriptors that only the zygote goes on to have
+            try:
+                self.maps, files = zip(*(_shared(r, theirs) for r in _REGIONS), strict=True)
+            except OSError as error:
+                why = f"sealed memory is missing ({error.strerror}); use Linux 5.4 or later"
+                raise _unavailable(error, why) from None
+            self.payload, self.results, self.outputs = self.maps
+            try:
+                self.control, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            except OSError as error:
+                raise _unavailable(error, f"there is no socket for it ({error})") from None
+            theirs.callback(end.close)
+            options = {
+                "parent": os.getpid(),
+                "control": end.fileno(),
+                **dict(zip(("payload", "results", "outputs"), files, strict=True)),
+                "profile": profile,
+                # looked up here: the module that knows them would add to the cost of every fork
+                "opcodes": [opcode.opmap["IMPORT_NAME"], opcode.opmap["EXTENDED_ARG"]],
+                "path": _libraries() if profile == "text" else [],
+            }
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, *_FLAGS, _BOOT, *_PATHS, json.dumps(options)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/dev",  # not above any library: nltk refuses what lies below it
+                    env=_environment(),
+                    pass_fds=(end.fileno(), *files),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self.control.close()
+                raise _unavailable(error, f"cannot start its interpreter: {error}") from None
         try:
             self.layers = self._ready()
         except BaseException:
@@ -209,12 +211,14 @@ class Worker:
         self.control.close()
 
 
-def _shared(region: tuple[str, int]) -> tuple[mmap.mmap, int]:
-    """A memfd of fixed size, sealed, and our map of it. The payload is read-only for all others."""
+def _shared(region: tuple[str, int], opened: ExitStack) -> tuple[mmap.mmap, int]:
+    """A memfd of fixed size, sealed, and our map of it. The payload is read-only for all others.
+    `opened` closes the memfd."""
     import fcntl
 
     name, size = region
     file = os.memfd_create(f"autoif-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    opened.callback(os.close, file)
     os.ftruncate(file, size)
     memory = mmap.mmap(file, size)
     seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -223,6 +227,13 @@ def _shared(region: tuple[str, int]) -> tuple[mmap.mmap, int]:
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
     return memory, file
+
+
+def _unavailable(error: OSError, why: str) -> SandboxUnavailable:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        why = f"no descriptor is left for it ({error.strerror}); close files, or raise the limit"
+        why += " (`ulimit -n`)" if error.errno == errno.EMFILE else " (sysctl fs.file-max)"
+    return SandboxUnavailable(f"the sandbox cannot start: {why}")
 
 
 def _libraries() -> list[str]:

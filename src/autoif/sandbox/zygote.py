@@ -337,6 +337,7 @@ def _become_init() -> None:
 
 def main(options: str) -> None:
     """Entry point of the fresh interpreter; `options` is JSON from the pool."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by a caller, it hides how a child ends
     zygote = Zygote(json.loads(options))
     try:
         zygote.close_in()

@@ -15,6 +15,7 @@ from typing import Any
 
 from autoif.base.errors import UsageError
 from autoif.base.inputs import read_rows
+from autoif.base.language import is_blank
 from autoif.base.records import content_id, dump_line
 from autoif.sandbox import Sandbox
 from autoif.train.config import Method
@@ -177,7 +178,7 @@ def _messages(value: Any, role: str, where: object) -> list[Row]:
 
 
 def _full(messages: Sequence[Row]) -> bool:
-    return bool(messages) and all(m["content"].strip() for m in messages)
+    return bool(messages) and not any(is_blank(m["content"]) for m in messages)
 
 
 def _drop_broken(rows: Rows, sandbox: Sandbox) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
 from autoif.base.errors import RunFailed
+from autoif.base.language import is_blank
 from autoif.train.config import Guards
 
 _REFUSAL = re.compile(
@@ -44,7 +45,7 @@ def describe(prompts: Sequence[str], responses: Sequence[str]) -> dict[str, floa
         "repetition": fmean(map(repetition, responses)),
         "drift": sum(map(_drifts, prompts, responses)) / n,
         "refusals": sum(bool(_REFUSAL.search(r[:200])) for r in responses) / n,
-        "empty": sum(not r.strip() for r in responses) / n,
+        "empty": sum(map(is_blank, responses)) / n,
     }
 
 

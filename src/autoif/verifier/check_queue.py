@@ -4,10 +4,13 @@ Trainers ask for the reward of one sample at a time, hundreds at once, from thre
 loops. A text waits here until a worker is free, and the worker takes all texts that wait for the
 same check.
 
-There are two lanes, each with workers of its own. Every check begins in the fast lane, where a call
-has 0.05 s of CPU: honest checks end there and wait little for one that loops. What is cut off goes
-to the slow lane, where it has the limits of a reward. Only there does the deadline count, from when
-a worker first took the text, not while it waited.
+There are two lanes, each with workers of its own. Every text begins in the fast lane, where a call
+has 0.05 s of CPU: honest checks end there and wait little for one that loops. A text that is cut
+off there goes on alone: the slow lane calls one text at a time, with the limits of a reward. So no
+text takes the verdict of another, whatever its check has done before.
+
+The deadline of a caller counts from when a worker took a check that had failed to end, not while it
+waited.
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ from autoif.base.records import Outcome, Status
 from autoif.sandbox import REWARD_LIMITS, Limits, Sandbox, frames
 from autoif.sandbox.worker import NOT_RUN, OUTCOMES
 
-# Honest calls take well under that. Strikes have no end, so that a text on which a check loops
-# takes no verdict from the texts that came with it.
+# Honest calls take well under that. Strikes have no end: a text that is cut off takes no verdict
+# from those that came with it.
 FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=1.0, total_seconds=2.0, strikes=1 << 30)
-CPU, TOTAL = OUTCOMES[frames.CPU].detail, OUTCOMES[frames.TOTAL].detail
-MOST_STRIKES = 8  # of a check in the fast lane, with no verdict between
-REMEMBERED = 4096  # sources with strikes
+TOTAL = OUTCOMES[frames.TOTAL].detail
+FEW = 8  # texts that the fast lane takes at once of a check that has not ended of late
+REMEMBERED = 4096  # such checks
 
 Outcomes = dict[str, Outcome | None]  # by text; None: not judged by the deadline
 
@@ -38,10 +41,9 @@ class _Request:
     """The texts that one caller wants judged by one check."""
 
     missing: set[str]
-    cut: set[str] = field(default_factory=set)  # of these, those that the fast lane cut off
     outcomes: Outcomes = field(default_factory=dict)
     future: Future[Outcomes] = field(default_factory=Future)
-    expires: float = inf  # on the monotonic clock; infinite while no worker has taken it
+    expires: float = inf  # on the monotonic clock; infinite until a worker had a slow check of it
 
     def waits(self, text: str) -> bool:
         return text in self.missing and not self.future.done()
@@ -92,8 +94,7 @@ class CheckQueue:
         self._lock = threading.Lock()
         self._fast = _Lane(self._lock, FAST_LIMITS, workers)
         self._slow = _Lane(self._lock, replace(REWARD_LIMITS, total_seconds=total), workers)
-        # By source, texts on which it was cut off since it last concluded. With many of them it
-        # goes to the slow lane at once, and comes the later there.
+        # By source, jobs without a verdict since its last. It comes the later for that.
         self._strikes: dict[str, int] = {}
 
     def ask(self, texts: Mapping[str, Collection[str]]) -> dict[str, Future[Outcomes]]:
@@ -102,10 +103,7 @@ class CheckQueue:
         requests = {source: _Request(set(asked)) for source, asked in texts.items()}
         with self._lock:
             for source, request in requests.items():
-                lane = self._fast
-                if self._is_slow(source):
-                    lane, request.expires = self._slow, time.monotonic() + self.deadline
-                self._add(lane, source, {text: [request] for text in texts[source]})
+                self._add(self._fast, source, {text: [request] for text in texts[source]})
         return {source: request.future for source, request in requests.items()}
 
     def _add(self, lane: _Lane, source: str, more: Waiting) -> None:
@@ -114,6 +112,9 @@ class CheckQueue:
         waiting = lane.waiting.setdefault(source, {})
         for text, requests in more.items():
             waiting.setdefault(text, []).extend(requests)
+        self._wake(lane)
+
+    def _wake(self, lane: _Lane) -> None:
         if lane.threads < lane.workers:
             lane.threads += 1
             threading.Thread(target=self._work, args=(lane,), daemon=True).start()
@@ -141,57 +142,57 @@ class CheckQueue:
                     self._judged(lane, source, waiting, outcomes)
 
     def _take(self, lane: _Lane) -> tuple[str, Waiting]:
-        """The next source, and its texts without those that nobody waits for any more."""
-        now = time.monotonic()
-        source = next(iter(lane.waiting))
-        if lane is self._slow:  # those that a worker might not be done with in time are not begun
-            for of_source in lane.waiting.values():
-                for text, requests in of_source.items():
-                    for request in requests:
-                        if request.expires < now + lane.limits.total_seconds:
-                            request.settle(text, None)
+        """The next source, and those of its texts that are to be judged now: one in the slow lane,
+        in the fast lane all, or a few where the source has strikes."""
+        now, slow = time.monotonic(), lane is self._slow
+        if slow:
             source = min(lane.waiting, key=lambda waits: self._strikes.get(waits, 0))
+        else:
+            source = next((s for s in lane.waiting if s not in self._strikes), "")
+            source = source or next(iter(lane.waiting))
+        suspect = slow or source in self._strikes
+        most = 1 if slow else FEW if suspect else inf
+        # What a worker of the slow lane might not be done with in time is not begun.
+        latest = now + lane.limits.total_seconds if slow else now
+        for name in lane.waiting if slow else [source] * suspect:
+            for text, requests in lane.waiting[name].items():
+                for request in requests:
+                    if request.expires < latest:
+                        request.settle(text, None)
         taken: Waiting = {}
+        later: Waiting = {}
         for text, requests in lane.waiting.pop(source).items():
             if living := [r for r in requests if r.waits(text)]:
-                taken[text] = living
-            for request in living:
-                request.expires = min(request.expires, now + self.deadline)
-        # What was cut off comes last: it might use up the strikes of what was only late.
-        order = sorted(taken, key=lambda text: any(text in r.cut for r in taken[text]))
-        return source, {text: taken[text] for text in order}
+                (taken if len(taken) < most else later)[text] = living
+            if suspect:
+                for request in living:
+                    request.expires = min(request.expires, now + self.deadline)
+        self._add(lane, source, later)
+        return source, taken
 
     def _judged(
         self, lane: _Lane, source: str, waiting: Waiting, outcomes: Mapping[str, Outcome]
     ) -> None:
-        """What concluded is answered; what the fast lane cut off waits again."""
+        """What concluded is answered; what the fast lane cut off waits in the slow one."""
         late = [text for text, o in outcomes.items() if o.status is Status.TIMEOUT]
-        # Its turn had not come, or the time of the batch ran out just then.
-        unrun = [t for t in late if outcomes[t].detail.startswith((NOT_RUN, TOTAL))]
-        cut = [text for text in late if text not in unrun]
-        if len(late) == len(outcomes):
-            # More for what takes time without taking CPU.
-            of_cpu = sum(outcomes[text].detail == CPU for text in cut)
-            self._strike(source, of_cpu or MOST_STRIKES // 4)
-        elif lane is self._fast or not late:
+        if len(late) < len(outcomes):
             self._strikes.pop(source, None)
+        else:
+            self._strike(source)
         if lane is self._slow:
             late = []
-        else:
-            for text in cut:
-                for request in waiting[text]:
-                    request.cut.add(text)
-            again = self._slow if self._is_slow(source) else self._fast
-            self._add(self._slow, source, {text: waiting[text] for text in cut})
-            self._add(again, source, {text: waiting[text] for text in unrun})
+        # Its turn had not come, or the time of the batch ran out just then.
+        unrun = [t for t in late if outcomes[t].detail.startswith((NOT_RUN, TOTAL))]
+        if len(unrun) == len(outcomes):
+            unrun = []
+        cut = [text for text in late if text not in unrun]
+        self._add(self._slow, source, {text: waiting[text] for text in cut})
+        self._add(self._fast, source, {text: waiting[text] for text in unrun})
         for text in outcomes.keys() - set(late):
             for request in waiting[text]:
                 request.settle(text, outcomes[text])
 
-    def _is_slow(self, source: str) -> bool:
-        return self._strikes.get(source, 0) >= MOST_STRIKES
-
-    def _strike(self, source: str, strikes: int) -> None:
-        self._strikes[source] = self._strikes.get(source, 0) + strikes
+    def _strike(self, source: str) -> None:
+        self._strikes[source] = self._strikes.get(source, 0) + 1
         if len(self._strikes) > REMEMBERED:
             del self._strikes[next(iter(self._strikes))]

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoif.base.errors import UsageError
+from autoif.base.language import is_blank, strip_blank
 from autoif.base.records import Verdict
 from autoif.models.reasoning import strip_control_tokens, strip_thinking
 from autoif.verifier.check_queue import CheckQueue, Outcomes
@@ -33,6 +34,10 @@ from autoif.verifier.schema import VerifierRow, parse_verifier
 from autoif.verifier.verify import accepts
 
 DEADLINE = 20.0
+COMPLETION = (
+    'a completion is a text, a message {"role": "assistant", "content": text or parts}, or a list '
+    "of messages"
+)
 Verifiers = Sequence[Mapping[str, Any]]  # rows {"checks": [source, ...], "min_fraction": float}
 Row = Sequence[VerifierRow]
 Held = list[bool | None]
@@ -42,11 +47,15 @@ Held = list[bool | None]
 class RewardSettings:
     """partial: the share of the constraints that hold, else 1 where all do. deadline: seconds for
     a slow check; None: AUTOIF_REWARD_DEADLINE. keep_reasoning: judge what a model thought before
-    its answer as part of it."""
+    its answer as part of it. Raises UsageError for a deadline that is no number above 0."""
 
     partial: bool = True
     deadline: float | None = None
     keep_reasoning: bool = False
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None:
+            _positive("deadline", self.deadline)
 
 
 async def verifier_reward(
@@ -59,8 +68,8 @@ async def verifier_reward(
 ) -> list[float | None]:
     """The share of a row's constraints that its completion meets, between 0 and 1.
 
-    A completion is a text or a list of messages, of which the last counts. For other settings:
-    `reward_function`. Raises UsageError for a row that is no list of verifiers.
+    A completion is a text or messages, see `text_of`. For other settings: `reward_function`. Raises
+    UsageError for a row that is no list of verifiers, and for a completion that is neither.
     """
     start = time.perf_counter()
     if len(completions) != len(verifiers):
@@ -68,7 +77,7 @@ async def verifier_reward(
             f"{len(completions)} completions and {len(verifiers)} rows of verifiers: the column "
             "`verifiers` has one for each completion"
         )
-    texts = [_answer(completion, reward_settings) for completion in completions]
+    texts = [_answer(c, reward_settings, f"completion {n}") for n, c in enumerate(completions, 1)]
     rows = [_parsed(row, f"row {n}") for n, row in enumerate(verifiers, 1)]
     held = await _aholds(texts, rows, reward_settings)
     rewards = [_reward(row, reward_settings.partial) for row in held]
@@ -106,8 +115,8 @@ def reward_function(
 def score(
     completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
 ) -> float | None:
-    """The reward of one completion, a text or a list of messages. Blocks; safe to call from many
-    threads. Raises UsageError for `verifiers` that are none."""
+    """The reward of one completion, a text or messages. Blocks; safe to call from many threads.
+    Raises UsageError for `verifiers` and for a completion that are none."""
     return _reward(holds(completion, verifiers, settings), settings.partial)
 
 
@@ -136,27 +145,65 @@ async def aholds(
     return (await _aholds(texts, rows, settings))[0]
 
 
-def text_of(completion: Any) -> str | None:
-    """The text of a completion in either of TRL's formats, a text or messages; of a message of
-    several parts, those that are texts. None where there is no text, as in a call of a tool."""
-    if isinstance(completion, list):
-        completion = completion[-1].get("content") if completion else None
-    if isinstance(completion, list):
-        return "".join(part.get("text") or "" for part in completion)
-    return None if completion is None else str(completion)
+def text_of(completion: Any, where: str = "completion") -> str | None:
+    """The text of a completion in either of TRL's formats, a text or messages.
+
+    Of one message its content; of several the last of the assistant's; of content in parts those
+    that are text, without what the model thought. None where there is no text, as in a call of a
+    tool. Raises UsageError for anything else.
+    """
+    if completion is None or isinstance(completion, str):
+        return completion
+    messages = [completion] if isinstance(completion, Mapping) else completion
+    if not isinstance(messages, (list, tuple)) or not all(map(_is_message, messages)):
+        raise UsageError(f"{where}: {_kind(completion)} is no completion; {COMPLETION}")
+    answers = [m for m in messages if m.get("role", "assistant") == "assistant"]
+    content = answers[-1].get("content") if answers else None
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, (list, tuple)):
+        raise UsageError(f"{where}: {_kind(content)} is no content of a message; {COMPLETION}")
+    return "".join(_text_of_part(part, where) for part in content)
 
 
 # ---- the parts ---------------------------------------------------------------------------------
 
 
-def _answer(completion: Any, settings: RewardSettings) -> str | None:
+def _is_message(value: Any) -> bool:
+    return isinstance(value, Mapping) and ("role" in value or "content" in value)
+
+
+def _text_of_part(part: Any, where: str) -> str:
+    part = {"text": part} if isinstance(part, str) else part
+    text = part.get("text") if isinstance(part, Mapping) else part
+    if not isinstance(part, Mapping) or not isinstance(text, (str, type(None))):
+        raise UsageError(f"{where}: {_kind(text)} is no text of a part; {COMPLETION}")
+    answers = (part.get("type") or "text") in ("text", "output_text") and not part.get("thought")
+    return (answers and text) or ""
+
+
+def _kind(value: Any) -> str:
+    """What a value is, for an error: "list of str", "int"."""
+    name = type(value).__name__
+    return f"{name} of {type(value[0]).__name__}" if isinstance(value, (list, tuple)) else name
+
+
+def _answer(completion: Any, settings: RewardSettings, where: str = "completion") -> str | None:
     """What is judged: without the reasoning, and without the tokens that end a turn. Empty where
-    that leaves only space."""
-    text = text_of(completion)
+    nothing that is left can be seen."""
+    text = text_of(completion, where)
     if text is None:
         return None
     cut = strip_control_tokens if settings.keep_reasoning else strip_thinking
-    return cut(text) if text.strip() else ""
+    seen = strip_blank(text)
+    if seen != text.strip():  # characters that are not seen stand around what might be cut
+        if is_blank(cut(seen)):
+            return ""
+        behind = text[text.index(seen) :]
+        if cut(behind).strip() != behind.strip():
+            text = behind
+    answer = cut(text)
+    return "" if is_blank(answer) else answer
 
 
 def _parsed(row: Verifiers | None, where: str) -> Row:
@@ -214,6 +261,7 @@ _lock = threading.Lock()
 def _queue(deadline: float | None) -> CheckQueue:
     if deadline is None:
         deadline = _environment("AUTOIF_REWARD_DEADLINE", DEADLINE)
+    deadline = _positive("deadline", deadline)
     with _lock:
         if deadline not in _queues:
             workers = _environment("AUTOIF_REWARD_WORKERS", len(os.sched_getaffinity(0)))
@@ -222,10 +270,13 @@ def _queue(deadline: float | None) -> CheckQueue:
 
 
 def _environment(name: str, default: float) -> float:
-    value = os.environ.get(name) or str(default)
+    return _positive(name, os.environ.get(name) or default)
+
+
+def _positive(name: str, value: Any) -> float:
     try:
         number = float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         number = 0
     if not 0 < number < math.inf:
         raise UsageError(f"{name}={value}: it has to be a number above 0")

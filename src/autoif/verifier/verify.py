@@ -25,6 +25,7 @@ import orjson
 from autoif.base.errors import UsageError, one_line
 from autoif.base.inputs import read_rows, row_id
 from autoif.base.jsonl import Row
+from autoif.base.language import is_blank
 from autoif.base.records import (
     Check,
     Outcome,
@@ -382,7 +383,7 @@ def _holds_text(value: object) -> bool:
 def _confirms(claim: _Claim, column: Sequence[Verdict], least: Sequence[float]) -> bool:
     """Whether the verdicts on a text, one of each verifier, are what its row says. What no
     check concluded on confirms nothing."""
-    if not claim.text.strip():
+    if is_blank(claim.text):
         return not claim.accepted
     if claim.accepted:
         return accepts(column, least)
