@@ -107,6 +107,16 @@ POISON: dict[str, bytes | None] = {
     "a deep document": http(200, b"[" * 100_000),
     "a deep error": http(400, b'{"error":' * 100_000),
     "a web page": http(200, b"<html>"),
+    "a redirect": http(302, b"", "Location: /login"),
+    "a wrong key": error(401, "content policy: unauthorised topic"),
+    "a wrong key in a good answer": http(200, {"error": {"code": 401, "message": "policy"}}),
+    "no money": error(402, "this prompt needs a paid plan"),
+    "a firewall": error(403, "blocked"),
+    "a wrong method": error(405, "blocked"),
+    "too many": error(429, "Rate limit reached for this prompt"),
+    "news of credit": error(429, "Daily news about credit is a topic that we do not answer"),
+    "credit in a good answer": http(200, {"error": {"code": 429, "message": "credit"}}),
+    "come back tomorrow": error(429, "slow down", "Retry-After: 86400"),
 }
 
 
@@ -130,7 +140,7 @@ async def test_a_request_that_always_fails_is_given_up_and_the_others_are_answer
             replies = await asyncio.gather(*calls, return_exceptions=True)
         for reply in replies[:3]:
             assert isinstance(reply, CallFailed), fault
-            assert reply.reason in ("no_answer", "bad_request")
+            assert reply.reason in ("no_answer", "bad_request", "refused")
             assert reply.detail
         assert [r.text for r in replies[3:] if isinstance(r, Reply)] == ["fine"] * others
         assert max(asked[f"poison {i}"] for i in range(3)) <= 2 * ATTEMPTS
@@ -139,6 +149,41 @@ async def test_a_request_that_always_fails_is_given_up_and_the_others_are_answer
     async with asyncio.timeout(60), asyncio.TaskGroup() as faults:
         for fault in POISON:
             faults.create_task(fails(fault))
+
+
+@pytest.mark.parametrize("status", [302, 401, 402, 405, 429])
+async def test_a_set_up_that_stops_to_work_in_mid_run_ends_it(status: int) -> None:
+    """As a key that is revoked: then a request of our own is refused alike."""
+    answered = 0
+
+    def answer(body: Body) -> bytes:
+        nonlocal answered
+        answered += 1
+        # what is left may be enough for a request that asks for a token, and for no other
+        enough = status == 402 and body["max_tokens"] == 1
+        return says("fine") if answered <= 3 or enough else error(status, "no credit")
+
+    async with asyncio.timeout(30), serving(answer) as backend:
+        for number in range(3):
+            assert (await backend(ask(str(number)))).text == "fine"
+        with pytest.raises(ModelUnavailable, match=str(status)):
+            await backend(ask("one more"))
+
+
+async def test_a_busy_server_is_waited_for_while_it_is_busy_for_a_small_request_too() -> None:
+    asked: Counter[str] = Counter()
+
+    def answer(body: Body) -> bytes:
+        asked[last(body)] += 1
+        busy = last(body) in ("patient", "Hello") and asked["patient"] <= ATTEMPTS + 2
+        return error(429, "too many requests") if busy else says("fine")
+
+    async with asyncio.timeout(60), serving(answer) as backend:
+        patient = asyncio.create_task(backend(ask("patient")))
+        while not patient.done():
+            await backend(ask("another"))
+            await asyncio.sleep(0.02)
+        assert (await patient).text == "fine"
 
 
 async def test_a_request_that_is_never_answered_is_sent_a_few_times_only() -> None:
@@ -316,7 +361,7 @@ async def test_a_quota_by_the_minute_is_waited_for_and_one_by_the_day_is_not() -
 
     def answer(body: Body) -> bytes:
         asked[last(body)] += 1
-        if last(body) == "daily":
+        if "daily" in asked:
             return error(429, "Quota exceeded: 50 requests per day")
         if asked[last(body)] == 1:
             wait = "You exceeded your current quota. Please retry in 50ms."

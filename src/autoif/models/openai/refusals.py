@@ -15,6 +15,7 @@ STORED = "every answer so far is stored; run the same command again"
 NO_CREDIT = re.compile(
     "insufficient_quota|current quota|billing|credit|balance|payment|daily|per[ _-]?day"
 )
+SETUP = (*range(300, 400), 401, 402, 403, 404, 405, 407, 429)  # what a wrong set-up is answered
 ENOUGH_CALLS = 3  # that a server answers only without a field which it did not name
 
 # Fields that a call can do without, those first that change least; the words by which a complaint
@@ -119,23 +120,38 @@ def _value(name: str, body: Mapping[str, Any]) -> tuple[str, Any]:
     return name, body[name] if name in ("temperature", "top_p") else None
 
 
-def refusal(url: str, status: int, message: str, after: float | None, patience: float) -> Exception:
-    """What an error status means: Retry, ModelUnavailable or CallFailed.
+def refusal(
+    status: int, message: str, after: float | None, patience: float
+) -> Retry | CallFailed | None:
+    """What an error status means; None where it speaks of the set-up: key, credit, path, model.
 
     message: the server's, on one line. after: seconds for which it asks to wait. patience: the
     seconds that a run waits at most.
     """
-    if after is None and status in (429, 503):
-        after = seconds_asked_for(message)
-    if status == 402 or (status == 429 and after is None and NO_CREDIT.search(message.lower())):
-        return ModelUnavailable(f"{url} has no credit left ({status} {message}): {STORED} later")
-    if status == 429 and after is not None and after > patience:
-        return ModelUnavailable(f"{url} asks to wait {after:.0f} s (429 {message}): {STORED} then")
+    said = f"{status} {message}"
+    after = wait(status, message, after)
     if status == 429:
-        return Retry(CallResult.BUSY, f"429 {message}", overload=True, after=after)
+        if after is not None and after <= patience:
+            return Retry(CallResult.BUSY, said, overload=True, after=after)
+        if after is None and not NO_CREDIT.search(message.lower()):
+            return Retry(CallResult.BUSY, said, overload=True)
+        return None
     if status >= 500 or status in (408, 409, 425):
         after = None if after is None else min(after, patience)
-        return Retry(CallResult.FAILED, f"{status} {message}", overload=True, after=after)
-    if 300 <= status < 400 or status == 405:
-        return ModelUnavailable(f"{url} takes no chat completions ({status}): correct --base-url")
-    return CallFailed("refused" if status == 403 else "bad_request", f"{status} {message}")
+        return Retry(CallResult.FAILED, said, overload=True, after=after)
+    return None if status in SETUP else CallFailed("bad_request", said)
+
+
+def unusable(url: str, status: int, message: str, after: float | None) -> ModelUnavailable:
+    """The line for a server that answers nothing with this set-up."""
+    after = wait(status, message, after)
+    if status == 429 and after is not None:
+        return ModelUnavailable(f"{url} asks to wait {after:.0f} s (429 {message}): {STORED} then")
+    if status in (402, 429):
+        return ModelUnavailable(f"{url} has no credit left ({status} {message}): {STORED} later")
+    return ModelUnavailable(f"{url} takes no chat completions ({status}): correct --base-url")
+
+
+def wait(status: int, message: str, after: float | None) -> float | None:
+    """Seconds for which the server asks to wait, by its header (`after`) or its words."""
+    return seconds_asked_for(message) if after is None and status in (429, 503) else after
