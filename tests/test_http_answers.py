@@ -11,6 +11,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -312,6 +313,19 @@ REFUSALS: dict[str, tuple[Callable[[Body], bool], bytes]] = {
     "schemas by a 500": (has("response_format"), error(500, "Failed to parse grammar")),
     "schemas by a 501": (has("response_format"), error(501, "json_schema is not implemented")),
     "schemas by a 404": (has("response_format"), error(404, "No endpoints found for this")),
+    "schemas by a 429": (has("response_format"), error(429, "structured outputs: slow down")),
+    "schemas by a 402": (has("response_format"), error(402, "json_schema needs another plan")),
+    "schemas by a 402 without why": (has("response_format"), error(402, "upgrade")),
+    "top_p by a 500 without its name": (has("top_p"), error(500, "cannot both be specified")),
+    "temperature by a 501": (has("temperature"), error(501, "sampling parameters")),
+    "a system message": (
+        lambda body: body["messages"][0]["role"] == "system",
+        error(400, "System role not supported"),
+    ),
+    "a system message by a 500": (
+        lambda body: body["messages"][0]["role"] == "system",
+        error(500, "Conversation roles must alternate user/assistant/user/assistant"),
+    ),
     "schemas by a 400 without why": (has("response_format"), error(400, "Bad request")),
     "schemas by a 500 without why": (has("response_format"), error(500, "Internal error")),
     "max_tokens": (has("max_tokens"), error(400, "use max_completion_tokens")),
@@ -320,20 +334,23 @@ REFUSALS: dict[str, tuple[Callable[[Body], bool], bytes]] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_a_field_that_is_refused_is_left_out(refusal: str) -> None:
-    refuses, complaint = REFUSALS[refusal]
-    refused = 0
+    refused, complaint = REFUSALS[refusal]
+    asked: list[Body] = []
 
     def answer(body: Body) -> bytes:
-        nonlocal refused
-        refused += refuses(body)
-        return complaint if refuses(body) else says("fine")
+        if last(body) != "Hello":
+            asked.append(body)
+        return complaint if refused(body) else says("fine")
 
     notices: list[str] = []
     async with asyncio.timeout(60), serving(answer, on_notice=notices.append) as backend:
         for number in range(8):
-            request = ask(str(number), temperature=0.0, schema=SCHEMA)
+            messages = (Message("system", "Be brief."), Message("user", str(number)))
+            request = Request(messages, temperature=0.0, schema=SCHEMA)
             assert (await backend(request)).text == "fine"
-    assert refused <= 12  # and none any more at the end
+            assert "Be brief." in str(asked[-1]["messages"])
+    assert refused(asked[-1]) is False
+    assert len([body for body in asked if refused(body)]) <= 30  # in three calls
     assert len(notices) <= 1
 
 
@@ -351,6 +368,28 @@ async def test_a_bad_request_takes_no_field_from_the_others() -> None:
             await backend(ask("tour", schema=SCHEMA))
         await backend(ask("last", schema=SCHEMA))
     assert {"response_format", "temperature", "top_p", "max_tokens"} <= bodies[-1].keys()
+
+
+@pytest.mark.parametrize("code", [0, 200, "ok"])
+async def test_an_error_that_says_that_there_is_none_is_none(code: object) -> None:
+    choice = {"message": {"content": "fine"}, "finish_reason": "stop"}
+    said = {"choices": [choice], "error": {"code": code, "message": "ok"}}
+    async with serving(lambda body: http(200, said)) as backend:
+        assert (await backend(ask("hello"))).text == "fine"
+
+
+@pytest.mark.parametrize("text", ["word " * 20_000, "much"])
+async def test_an_answer_far_beyond_its_limit_is_none(text: str, tmp_path: Path) -> None:
+    choice = {"message": {"content": text}, "finish_reason": "stop"}
+    said = {"choices": [choice], "usage": {"completion_tokens": 20_000}}
+    path = tmp_path / "calls.sqlite"
+    async with serving(lambda body: http(200, said)) as backend, open_store(path) as store:
+        chat = CachedChat(backend, store)
+        for _ in range(2):  # it was paid for, so it is not asked again
+            with pytest.raises(CallFailed, match="too long: 100 tokens"):
+                await chat(ask("hello", max_tokens=100))
+        assert chat.counts[""].asked == chat.counts[""].replayed == 1
+    assert path.stat().st_size < 100_000
 
 
 # ---- quotas ------------------------------------------------------------------------------------

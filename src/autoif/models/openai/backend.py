@@ -32,7 +32,7 @@ from autoif.models.openai.protocol import (
     retry_after,
 )
 from autoif.models.openai.refusals import (
-    FIELDS,
+    OPTIONAL,
     SETUP,
     FieldTrial,
     RefusedFields,
@@ -142,7 +142,7 @@ class HttpBackend:
                     pass
                 elif stream is not None:  # perhaps it refuses to stream
                     self._streams = self._streams or False
-                elif not trial.without_another(*FIELDS):
+                elif not trial.without_another(*OPTIONAL):
                     raise trial.first or e from None
             except ModelUnavailable as e:
                 self.admission.give_up(e)
@@ -160,7 +160,7 @@ class HttpBackend:
                 counted += 1
                 timeouts += failure.paid and failure.overload
                 if not trial.without_named(failure) and counted % TRIALS == 0:
-                    trial.without_another(*FIELDS)
+                    trial.without_another(*OPTIONAL)
             if failure.outcome is CallResult.BUSY:
                 busy += 1
                 if not trial.without_named(failure) and busy % BUSY == 0:

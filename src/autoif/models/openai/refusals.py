@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from autoif.base.errors import CallFailed, ModelUnavailable
@@ -30,9 +30,15 @@ FIELDS: dict[str, tuple[re.Pattern[str], str]] = {
         re.compile("temperature"),
         "takes no temperature; it is asked without it from now on",
     ),
-    # The limit is never left out: it goes by its other name.
+    # These two are never left out. The limit goes by its other name...
     "max_tokens": (re.compile("max_completion_tokens|max_tokens"), ""),
+    # ...and a system message goes before the words of the user.
+    "system": (
+        re.compile(r"system (?:role|message|prompt|instruction)|\broles?\b"),
+        "takes no system message; it goes before the user's own from now on",
+    ),
 }
+OPTIONAL = tuple(name for name in FIELDS if name != "max_tokens")
 
 
 class RefusedFields:
@@ -50,8 +56,10 @@ class RefusedFields:
 
     def without(self, body: Mapping[str, Any], dropped: Collection[str] = ()) -> dict[str, Any]:
         """The body as the server takes it, and without these fields."""
-        gone = {n for n in FIELDS if n in body and _value(n, body) in self._refused} | {*dropped}
+        gone = {n for n in _fields(body) if _value(n, body) in self._refused} | {*dropped}
         left = {name: value for name, value in body.items() if name not in gone}
+        if "system" in gone:
+            left["messages"] = without_system(body["messages"])
         if "max_tokens" in gone and "max_tokens" in body:
             left["max_completion_tokens"] = body["max_tokens"]
         return left
@@ -65,10 +73,10 @@ class RefusedFields:
     ) -> None:
         """A body was answered as it was sent. named: fields left out since a complaint named them;
         what else was left out is believed to be refused after several such calls."""
-        self._taken.update(_value(name, sent) for name in FIELDS if name in sent)
-        for name in FIELDS:
+        self._taken.update(_value(name, sent) for name in _fields(sent))
+        for name in _fields(body):
             field = _value(name, body)
-            if name not in body or name in sent or field in self._refused | self._taken:
+            if name in _fields(sent) or field in self._refused | self._taken:
                 continue
             self._answered_without[field] += 1
             if name in named or self._answered_without[field] >= ENOUGH_CALLS:
@@ -86,6 +94,7 @@ class FieldTrial:
         self._fields, self._body = fields, body
         self._dropped: set[str] = set()
         self._named: set[str] = set()
+        self._alone: set[str] = set()  # were left out without the others
 
     def body(self) -> dict[str, Any]:
         """What to send."""
@@ -99,21 +108,41 @@ class FieldTrial:
         if isinstance(failure, CallFailed):
             self.first = self.first or failure
         words, sent = str(failure).lower(), self.body()
-        for name, (complaint, _) in FIELDS.items():
-            if name in sent and complaint.search(words):
-                self._dropped.add(name)
+        for name in _fields(sent):
+            if FIELDS[name][0].search(words):
                 self._named.add(name)
+                self._dropped = self._dropped | {name}
                 return True
         return False
 
     def without_another(self, *names: str) -> bool:
-        """Leaves out one of these that was in no answered body; False where there is none."""
-        sent = self.body()
-        for name in names:
-            if name in sent and name != "max_tokens" and not self._fields.taken(name, sent):
-                self._dropped.add(name)
-                return True
-        return False
+        """Leaves out another one of these that was in no answered body, and at last all of them;
+        False where that was tried."""
+        sent = self._fields.without(self._body, self._named)
+        doubtful = [n for n in _fields(sent) if n in names and not self._fields.taken(n, sent)]
+        alone = [n for n in doubtful if n not in self._alone]
+        leave_out = set(alone[:1] or doubtful) | self._named
+        if leave_out == self._dropped:
+            return False
+        self._alone.update(alone[:1])
+        self._dropped = leave_out
+        return True
+
+
+def _fields(body: Mapping[str, Any]) -> list[str]:
+    """Those of FIELDS that are in a body."""
+    first = next(iter(body["messages"]), {})
+    return [n for n in FIELDS if n in body or (n == "system" and first.get("role") == "system")]
+
+
+def without_system(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same words, those of a first system message before those of the user."""
+    (first, *rest) = map(dict, messages)
+    if first["role"] != "system":
+        return [first, *rest]
+    if not rest or rest[0]["role"] != "user":
+        return [{**first, "role": "user"}, *rest]
+    return [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
 def _value(name: str, body: Mapping[str, Any]) -> tuple[str, Any]:
