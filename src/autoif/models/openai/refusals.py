@@ -131,7 +131,7 @@ class FieldTrial:
 
 def _fields(body: Mapping[str, Any]) -> list[str]:
     """Those of FIELDS that are in a body."""
-    first = next(iter(body["messages"]), {})
+    first: Mapping[str, Any] = next(iter(body["messages"]), {})
     return [n for n in FIELDS if n in body or (n == "system" and first.get("role") == "system")]
 
 
