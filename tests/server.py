@@ -72,6 +72,8 @@ class Chaos:
     echo_key: bool = False  # puts the key it got into error messages
     batch_polls: int = 1  # how often a batch says "in_progress"
     batch_fails: int = 0  # that many of a batch's requests fail
+    batch_ends: str = "completed"  # the last status of a batch
+    batch_lost: str = ""  # "batch" or "results": 404 for it, when it has ended
 
 
 @dataclass
@@ -347,7 +349,11 @@ class Handler:
             case "POST", ["v1", "batches"]:
                 return 200, await self.make_batch(json.loads(data))
             case "GET", ["v1", "batches", name] if name in self.batches:
-                return 200, self.poll_batch(self.batches[name])
+                batch = self.poll_batch(self.batches[name])
+                if self.chaos.batch_lost == "batch":
+                    del self.batches[name]
+                    return 404, {"error": {"message": f"no batch {name}"}}
+                return 200, batch
         return 404, {"error": {"message": f"no route {method} {path}"}}
 
     async def make_batch(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -374,8 +380,12 @@ class Handler:
 
     def poll_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         batch["polls"] -= 1
-        batch["status"] = "in_progress" if batch["polls"] >= 0 else "completed"
-        if batch["status"] == "completed":
+        batch["status"] = "in_progress" if batch["polls"] >= 0 else self.chaos.batch_ends
+        if batch["status"] == "failed":
+            batch["errors"] = {"data": [{"message": "the model does not exist"}]}
+        elif batch["status"] not in ("in_progress", "unwell"):
+            if self.chaos.batch_lost == "results":
+                self.files.pop(f"{batch['id']}-out", None)
             batch["output_file_id"] = f"{batch['id']}-out"
             batch["error_file_id"] = (
                 f"{batch['id']}-err" if batch["request_counts"]["failed"] else None

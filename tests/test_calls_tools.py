@@ -569,6 +569,48 @@ async def test_a_batch_on_its_way_is_polled_not_submitted_again(path: Path) -> N
         assert server.stats()["batches"] == 1
 
 
+@pytest.mark.parametrize("lost", ["batch", "results"])
+async def test_a_batch_that_the_server_has_lost_is_submitted_anew(path: Path, lost: str) -> None:
+    with Server(batch_lost=lost) as server:
+        await pend(path, server, range(10))
+        with pytest.raises(ModelUnavailable, match="no longer has batch batch-0 or its results"):
+            await run_batches(path, server.url, None, poll=0.01)
+        server.chaos()
+        assert (await run_batches(path, server.url, None, poll=0.01)).added == 10
+
+
+async def test_a_wrong_url_is_no_lost_batch(path: Path) -> None:
+    with Server() as server:
+        await pend(path, server, range(10))
+        async with open_store(path) as store:
+            await store.assign([call.key async for call in store.pending()], "batch-0")
+        with pytest.raises(ModelUnavailable, match="/batches failed"):
+            await run_batches(path, server.url.replace("/v1", "/other"), None, poll=0.01)
+        async with open_store(path, read_only=True) as store:
+            assert await store.batches() == ["batch-0"]
+
+
+@pytest.mark.parametrize("word", ["COMPLETED", "ended"])
+async def test_a_batch_ends_in_the_words_of_any_server(path: Path, word: str) -> None:
+    with Server(batch_ends=word) as server:
+        await pend(path, server, range(10))
+        async with asyncio.timeout(10):
+            assert (await run_batches(path, server.url, None, poll=0.01)).added == 10
+
+
+async def test_a_batch_that_failed_says_why_and_one_in_unheard_words_is_not_polled_for_ever(
+    path: Path,
+) -> None:
+    with Server(batch_ends="failed") as server:
+        await pend(path, server, range(10))
+        with pytest.raises(ModelUnavailable, match=r"batch-0 failed: the model does not exist"):
+            await run_batches(path, server.url, None, poll=0.01)
+        assert server.stats()["batches"] == 1  # another command submits it, not this one
+        server.chaos(batch_ends="unwell", batch_polls=0)
+        with pytest.raises(ModelUnavailable, match="status 'unwell'"):
+            await run_batches(path, server.url, None, poll=0.01)
+
+
 async def test_a_server_without_batches_is_one_line(path: Path) -> None:
     with Server() as server:
         await pend(path, server, range(2))

@@ -11,6 +11,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,16 @@ POISON: dict[str, bytes | None] = {
     "a deep document": http(200, b"[" * 100_000),
     "a deep error": http(400, b'{"error":' * 100_000),
     "a web page": http(200, b"<html>"),
+    "a redirect": http(302, b"", "Location: /login"),
+    "a wrong key": error(401, "content policy: unauthorised topic"),
+    "a wrong key in a good answer": http(200, {"error": {"code": 401, "message": "policy"}}),
+    "no money": error(402, "this prompt needs a paid plan"),
+    "a firewall": error(403, "blocked"),
+    "a wrong method": error(405, "blocked"),
+    "too many": error(429, "Rate limit reached for this prompt"),
+    "news of credit": error(429, "Daily news about credit is a topic that we do not answer"),
+    "credit in a good answer": http(200, {"error": {"code": 429, "message": "credit"}}),
+    "come back tomorrow": error(429, "slow down", "Retry-After: 86400"),
 }
 
 
@@ -130,7 +141,7 @@ async def test_a_request_that_always_fails_is_given_up_and_the_others_are_answer
             replies = await asyncio.gather(*calls, return_exceptions=True)
         for reply in replies[:3]:
             assert isinstance(reply, CallFailed), fault
-            assert reply.reason in ("no_answer", "bad_request")
+            assert reply.reason in ("no_answer", "bad_request", "refused")
             assert reply.detail
         assert [r.text for r in replies[3:] if isinstance(r, Reply)] == ["fine"] * others
         assert max(asked[f"poison {i}"] for i in range(3)) <= 2 * ATTEMPTS
@@ -139,6 +150,41 @@ async def test_a_request_that_always_fails_is_given_up_and_the_others_are_answer
     async with asyncio.timeout(60), asyncio.TaskGroup() as faults:
         for fault in POISON:
             faults.create_task(fails(fault))
+
+
+@pytest.mark.parametrize("status", [302, 401, 402, 405, 429])
+async def test_a_set_up_that_stops_to_work_in_mid_run_ends_it(status: int) -> None:
+    """As a key that is revoked: then a request of our own is refused alike."""
+    answered = 0
+
+    def answer(body: Body) -> bytes:
+        nonlocal answered
+        answered += 1
+        # what is left may be enough for a request that asks for a token, and for no other
+        enough = status == 402 and body["max_tokens"] == 1
+        return says("fine") if answered <= 3 or enough else error(status, "no credit")
+
+    async with asyncio.timeout(30), serving(answer) as backend:
+        for number in range(3):
+            assert (await backend(ask(str(number)))).text == "fine"
+        with pytest.raises(ModelUnavailable, match=str(status)):
+            await backend(ask("one more"))
+
+
+async def test_a_busy_server_is_waited_for_while_it_is_busy_for_a_small_request_too() -> None:
+    asked: Counter[str] = Counter()
+
+    def answer(body: Body) -> bytes:
+        asked[last(body)] += 1
+        busy = last(body) in ("patient", "Hello") and asked["patient"] <= ATTEMPTS + 2
+        return error(429, "too many requests") if busy else says("fine")
+
+    async with asyncio.timeout(60), serving(answer) as backend:
+        patient = asyncio.create_task(backend(ask("patient")))
+        while not patient.done():
+            await backend(ask("another"))
+            await asyncio.sleep(0.02)
+        assert (await patient).text == "fine"
 
 
 async def test_a_request_that_is_never_answered_is_sent_a_few_times_only() -> None:
@@ -267,6 +313,19 @@ REFUSALS: dict[str, tuple[Callable[[Body], bool], bytes]] = {
     "schemas by a 500": (has("response_format"), error(500, "Failed to parse grammar")),
     "schemas by a 501": (has("response_format"), error(501, "json_schema is not implemented")),
     "schemas by a 404": (has("response_format"), error(404, "No endpoints found for this")),
+    "schemas by a 429": (has("response_format"), error(429, "structured outputs: slow down")),
+    "schemas by a 402": (has("response_format"), error(402, "json_schema needs another plan")),
+    "schemas by a 402 without why": (has("response_format"), error(402, "upgrade")),
+    "top_p by a 500 without its name": (has("top_p"), error(500, "cannot both be specified")),
+    "temperature by a 501": (has("temperature"), error(501, "sampling parameters")),
+    "a system message": (
+        lambda body: body["messages"][0]["role"] == "system",
+        error(400, "System role not supported"),
+    ),
+    "a system message by a 500": (
+        lambda body: body["messages"][0]["role"] == "system",
+        error(500, "Conversation roles must alternate user/assistant/user/assistant"),
+    ),
     "schemas by a 400 without why": (has("response_format"), error(400, "Bad request")),
     "schemas by a 500 without why": (has("response_format"), error(500, "Internal error")),
     "max_tokens": (has("max_tokens"), error(400, "use max_completion_tokens")),
@@ -275,20 +334,23 @@ REFUSALS: dict[str, tuple[Callable[[Body], bool], bytes]] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_a_field_that_is_refused_is_left_out(refusal: str) -> None:
-    refuses, complaint = REFUSALS[refusal]
-    refused = 0
+    refused, complaint = REFUSALS[refusal]
+    asked: list[Body] = []
 
     def answer(body: Body) -> bytes:
-        nonlocal refused
-        refused += refuses(body)
-        return complaint if refuses(body) else says("fine")
+        if last(body) != "Hello":
+            asked.append(body)
+        return complaint if refused(body) else says("fine")
 
     notices: list[str] = []
     async with asyncio.timeout(60), serving(answer, on_notice=notices.append) as backend:
         for number in range(8):
-            request = ask(str(number), temperature=0.0, schema=SCHEMA)
+            messages = (Message("system", "Be brief."), Message("user", str(number)))
+            request = Request(messages, temperature=0.0, schema=SCHEMA)
             assert (await backend(request)).text == "fine"
-    assert refused <= 12  # and none any more at the end
+            assert "Be brief." in str(asked[-1]["messages"])
+    assert refused(asked[-1]) is False
+    assert len([body for body in asked if refused(body)]) <= 30  # in three calls
     assert len(notices) <= 1
 
 
@@ -308,6 +370,28 @@ async def test_a_bad_request_takes_no_field_from_the_others() -> None:
     assert {"response_format", "temperature", "top_p", "max_tokens"} <= bodies[-1].keys()
 
 
+@pytest.mark.parametrize("code", [0, 200, "ok"])
+async def test_an_error_that_says_that_there_is_none_is_none(code: object) -> None:
+    choice = {"message": {"content": "fine"}, "finish_reason": "stop"}
+    said = {"choices": [choice], "error": {"code": code, "message": "ok"}}
+    async with serving(lambda body: http(200, said)) as backend:
+        assert (await backend(ask("hello"))).text == "fine"
+
+
+@pytest.mark.parametrize("text", ["word " * 20_000, "much"])
+async def test_an_answer_far_beyond_its_limit_is_none(text: str, tmp_path: Path) -> None:
+    choice = {"message": {"content": text}, "finish_reason": "stop"}
+    said = {"choices": [choice], "usage": {"completion_tokens": 20_000}}
+    path = tmp_path / "calls.sqlite"
+    async with serving(lambda body: http(200, said)) as backend, open_store(path) as store:
+        chat = CachedChat(backend, store)
+        for _ in range(2):  # it was paid for, so it is not asked again
+            with pytest.raises(CallFailed, match="too long: 100 tokens"):
+                await chat(ask("hello", max_tokens=100))
+        assert chat.counts[""].asked == chat.counts[""].replayed == 1
+    assert path.stat().st_size < 100_000
+
+
 # ---- quotas ------------------------------------------------------------------------------------
 
 
@@ -316,7 +400,7 @@ async def test_a_quota_by_the_minute_is_waited_for_and_one_by_the_day_is_not() -
 
     def answer(body: Body) -> bytes:
         asked[last(body)] += 1
-        if last(body) == "daily":
+        if "daily" in asked:
             return error(429, "Quota exceeded: 50 requests per day")
         if asked[last(body)] == 1:
             wait = "You exceeded your current quota. Please retry in 50ms."

@@ -173,20 +173,38 @@ def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(tmp_path: Path) 
     assert report(out)["calls"]["asked"] + asked == report(whole)["calls"]["asked"]
 
 
-def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ctrl_c_twice_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "run"
     with Server(SMOKE, dead_after=20) as server:
         process = command(*synth(out, "--model", "openai:scripted", "--base-url", server.url))
         while len(committed(out)) < 20:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         with pytest.raises(subprocess.TimeoutExpired):  # what is in flight is waited for
             process.wait(0.7)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         before = time.monotonic()
         _, err = process.communicate(timeout=10)
         assert time.monotonic() - before < 5
     assert process.returncode == 1
     assert "stopped at once" in err.splitlines()[-1]
     assert "Traceback" not in err
+    assert len(committed(out)) == 20
+
+
+def test_a_run_whose_server_hangs_stops_within_seconds_with_what_there_is(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    with Server(SMOKE, dead_after=20) as server:
+        process = command(*synth(out, "--model", "openai:scripted", "--base-url", server.url))
+        while len(committed(out)) < 20:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].startswith("autoif: stopped; 0 samples so far")
+    assert "Traceback" not in err
+    assert report(out)["state"] == "stopped"
     assert len(committed(out)) == 20

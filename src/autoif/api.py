@@ -49,7 +49,7 @@ def synth(
 
     Raises UsageError for a wrong recipe, setting or input file, and for a directory that another
     recipe made; SetupError where this machine, a server or a model cannot do it; RunFailed for an
-    empty dataset. After Ctrl-C what is in flight ends and is stored before KeyboardInterrupt is
+    empty dataset. After Ctrl-C what ends within seconds is stored before KeyboardInterrupt is
     raised; a second one does not wait. Blocks, also where an event loop is running (a notebook).
     """
     directory = RunDir(Path(out))

@@ -139,7 +139,7 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
 
 
 async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
-    from autoif.engine.local import Run, Stopped
+    from autoif.engine.local import GRACE, Run, Stopped
     from autoif.models.budget import Budget
     from autoif.report import terminal as terminal
 
@@ -155,11 +155,13 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
         if told.is_set():
             os._exit(_stop_at_once())
         told.set()
-        watch.notice("stopping: what is in flight ends first (Ctrl-C again stops at once)")
+        watch.notice(
+            f"stopping: calls in flight have {GRACE:.0f} s to end (Ctrl-C again stops at once)"
+        )
         run.stop()
 
-    loop.add_signal_handler(signal.SIGINT, interrupted)
-    loop.add_signal_handler(signal.SIGTERM, run.stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
     failed: RunFailed | None = None
     try:
         async with watch:

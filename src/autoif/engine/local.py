@@ -43,6 +43,7 @@ from autoif.synthesis.product import Product
 from autoif.synthesis.verifiers import evidence
 from autoif.verifier.verify import accepts
 
+GRACE = 5.0  # seconds that calls in flight have left once a run is stopped
 AHEAD = 4  # products begun or waiting to be committed, per one in flight
 
 
@@ -75,8 +76,10 @@ class Run:
         return self.calls or self.out.calls
 
     def stop(self) -> None:
-        """What is in flight ends, what there is gets written; `execute` raises Stopped."""
+        """What is in flight ends, or is given up after GRACE seconds; what there is gets written;
+        `execute` raises Stopped. To be called in the loop that executes."""
         self.guard.shut("stopped")
+        asyncio.get_running_loop().call_later(GRACE, self.guard.give_up)
 
     async def execute(self) -> dict[str, Any]:
         """The manifest. Raises RunFailed for an empty dataset, Stopped where it was cut short."""

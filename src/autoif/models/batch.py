@@ -40,7 +40,11 @@ from autoif.store.export_format import import_row
 MOST_REQUESTS, MOST_BYTES = 50_000, 150_000_000  # of one batch file; OpenAI takes 200 MB
 ROUTE = "/v1/chat/completions"
 MOST_ANSWERS = 4 << 30  # bytes of one file of results
-DONE = ("completed", "failed", "expired", "cancelled")
+DONE = ("completed", "failed", "expired", "cancelled", "canceled")
+ON_ITS_WAY = (
+    "validating", "queued", "pending", "running", "in_progress", "finalizing", "cancelling",
+)  # fmt: skip
+STRANGE = 20  # polls of a batch whose status is none of these
 ATTEMPTS = 8
 AT_ONCE = 1000  # lines of an import: their rows are committed together
 
@@ -168,7 +172,8 @@ async def run_batches(
     open for writing only to note something, not while a server works.
 
     poll: seconds between looks. Run it again after a kill: batches on their way are found by their
-    ids. Raises ModelUnavailable where the server does not do batches or stays away.
+    ids. Raises ModelUnavailable where the server does not do batches or stays away; and, when all
+    else is done, where it failed a batch or has lost one, whose calls then are in no batch.
     """
     url, total = checked_url(base_url), Imported()
     async with BatchServer(url, (api_key or "").strip()) as server:
@@ -180,25 +185,56 @@ async def run_batches(
             on_notice(f"batch {batch}: {len(lines)} calls submitted")
         async with open_store(where, read_only=True) as store:
             batches = await store.batches()
+        failures: list[str] = []
         for batch in batches:
-            status = await server.status(batch)
-            while status["status"] not in DONE:
-                counts = _object(status.get("request_counts"))
-                on_notice(
-                    f"batch {batch}: {status['status']}, {counts.get('completed', 0)} of "
-                    f"{counts.get('total', '?')} done"
-                )
-                await asyncio.sleep(poll)
-                status = await server.status(batch)
-            files = [status.get("output_file_id"), status.get("error_file_id")]
-            answers = [await server.content(str(file)) for file in files if file]
+            answers: list[bytes] = []
+            try:
+                status = await _ended(server, batch, poll, on_notice)
+                on_notice(f"batch {batch}: {status['status']}")
+                if status["status"] == "failed":
+                    failures.append(f"batch {batch} failed: {server.errors(status)}")
+                files = [status.get("output_file_id"), status.get("error_file_id")]
+                for file in filter(None, files):  # the first counts also where the second is lost
+                    answers.append(await server.content(str(file)))  # noqa: PERF401
+            except Gone:
+                await server.listed()  # else it is the URL that is wrong
+                failures.append(f"{url} no longer has batch {batch} or its results (404)")
             async with open_store(where) as store:
                 for answer in answers:
                     total += await import_lines(store, answer.splitlines())
                 unanswered = [call.key async for call in store.pending(batch)]
                 await store.assign(unanswered, "")
-            on_notice(f"batch {batch}: {status['status']}")
+    if failures:
+        raise ModelUnavailable(
+            f"{'; '.join(failures)}; the calls without an answer are pending again, and the same "
+            "command submits them anew"
+        )
     return total
+
+
+async def _ended(
+    server: BatchServer, batch: str, poll: float, on_notice: Callable[[str], None]
+) -> dict[str, Any]:
+    """The last status of a batch, when the server is through with it. One in unheard words has
+    ended where it names a file of results. Raises ModelUnavailable where it never does."""
+    strange = 0
+    while True:
+        status = await server.status(batch)
+        word = status["status"]
+        if word in DONE or (word not in ON_ITS_WAY and status.get("output_file_id")):
+            return status
+        counts = _object(status.get("request_counts"))
+        on_notice(
+            f"batch {batch}: {word}, {counts.get('completed', 0)} of "
+            f"{counts.get('total', '?')} done"
+        )
+        strange += word not in ON_ITS_WAY
+        if strange == STRANGE:
+            raise ModelUnavailable(
+                f"{server.url} has batch {batch} in status {word!r}, of which nothing is known: "
+                "look there, and run the same command again when it has ended"
+            )
+        await asyncio.sleep(poll)
 
 
 async def _first(where: str | Path) -> list[bytes]:
@@ -215,6 +251,10 @@ async def _first(where: str | Path) -> list[bytes]:
                 break
             taken.append(line)
     return taken
+
+
+class Gone(ModelUnavailable):
+    """404: the server does not have it, or no longer."""
 
 
 class BatchServer:
@@ -241,11 +281,9 @@ class BatchServer:
         """The id of a batch of these lines. One that an earlier try submitted, before it was killed
         or lost its connection, is found by its name and not submitted again."""
         name = hashlib.blake2b(data, digest_size=16).hexdigest()
-        listed = parse_json(await self._call("GET", "/batches?limit=100", retry=True))
-        for batch in _rows(listed):
+        for batch in await self.listed():
             ours = _object(batch.get("metadata")).get("autoif") == name
-            answered = _object(batch.get("request_counts")).get("completed") not in (0, None)
-            if ours and "id" in batch and (answered or batch.get("status") not in DONE):
+            if ours and "id" in batch and await self._is_of_use(batch):
                 return str(batch["id"])
         form = aiohttp.FormData()
         form.add_field("purpose", "batch")
@@ -257,6 +295,23 @@ class BatchServer:
             "metadata": {"autoif": name},
         }
         return self._id("batch", await self._call("POST", "/batches", json=asked))
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """The last batches of the server, whoever submitted them."""
+        return _rows(parse_json(await self._call("GET", "/batches?limit=100", retry=True)))
+
+    async def _is_of_use(self, batch: dict[str, Any]) -> bool:
+        """Whether it is on its way, or has answers that can still be had."""
+        if str(batch.get("status")).lower() not in DONE:
+            return True
+        answered = _object(batch.get("request_counts")).get("completed") not in (0, None)
+        file = batch.get("output_file_id")
+        if not answered or not file:
+            return False
+        try:
+            return bool(await self.content(str(file)))
+        except Gone:
+            return False
 
     def _id(self, what: str, answer: bytes) -> str:
         made = _object(parse_json(answer)).get("id")
@@ -271,7 +326,14 @@ class BatchServer:
         status = _object(parse_json(await self._call("GET", path, retry=True)))
         if "status" not in status:
             raise ModelUnavailable(f"{self.url} gives no status of batch {batch}: try later")
-        return status
+        word = one_line(status["status"], self._key).lower().replace("-", "_")
+        return status | {"status": word}
+
+    def errors(self, status: dict[str, Any]) -> str:
+        """What the server says of a batch that failed."""
+        errors = status.get("errors") or status.get("error") or "the server does not say why"
+        rows = _rows(errors)
+        return one_line("; ".join(complaint(row, b"") for row in rows) or errors, self._key)
 
     async def content(self, file: str) -> bytes:
         return await self._call("GET", f"/files/{quote(file, safe='')}/content", retry=True)
@@ -300,7 +362,8 @@ class BatchServer:
             if response.status < 500 and response.status != 429:
                 break
         why = one_line(why, self._key)
-        raise ModelUnavailable(
+        error = Gone if why.startswith("404") else ModelUnavailable
+        raise error(
             f"{self.url}{path.partition('?')[0]} failed ({why}): nothing is lost; run the same "
             "command again, or take the file by hand (`--batch FILE`, `autoif calls import`)"
         )

@@ -7,6 +7,7 @@ that was paid for is used.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,9 +71,15 @@ class BudgetGuard:
         # Records whose calls the server gave no answer to: another start asks them again.
         self.unanswered: set[str] = set()
         self._reserved = 0.0
+        self._in_flight: set[asyncio.Timeout] = set()
 
     def shut(self, reason: str) -> None:
         self.reason = self.reason or reason
+
+    def give_up(self) -> None:
+        """It is shut, and what is in flight is waited for no longer: it is rejected too."""
+        for scope in self._in_flight:
+            scope.reschedule(asyncio.get_running_loop().time())
 
     def reopen(self) -> None:
         """Work of another kind begins: what the last one refused is no longer wanted."""
@@ -93,12 +100,21 @@ class BudgetGuard:
             self.refused += 1
             raise CallFailed(self.reason)
         self._reserved += most
+        scope = asyncio.timeout(None)
         try:
-            reply = await backend(request)
+            async with scope:
+                self._in_flight.add(scope)
+                reply = await backend(request)
         except CallFailed:
             self.unanswered.add(request.record)
             raise
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            self.refused += 1
+            raise CallFailed(self.reason) from None
         finally:
+            self._in_flight.discard(scope)
             self._reserved -= most
         if self.budget:
             self.spent += self.budget.of(self.prices, model, reply.usage)

@@ -13,6 +13,9 @@ from autoif.models import Backend
 from autoif.models.finish import ENDS, FILTER, LENGTH, finish_reason
 from autoif.store.base import ReplyStore, call_key, canonical
 
+CHARACTERS = 16  # of a token, at most, over a whole answer
+SLACK = 256  # tokens beyond max_tokens that nobody minds: servers count in their own ways
+
 
 @dataclass(slots=True)
 class CallCounts:
@@ -30,8 +33,9 @@ class CachedChat:
     """A `Chat`: looks in the store, else asks the backend and makes the answer durable.
 
     Identical requests in flight at once are asked once. An answer that cannot be used (empty,
-    withheld by a filter, without a clean end) is stored like any other, since it was paid for, and
-    then raised as `CallFailed`. `counts` holds one `CallCounts` per stage.
+    withheld by a filter, without a clean end, far beyond `max_tokens`) is stored like any other,
+    since it was paid for, and then raised as `CallFailed`. `counts` holds one `CallCounts` per
+    stage.
     """
 
     def __init__(self, backend: Backend, store: ReplyStore) -> None:
@@ -54,7 +58,7 @@ class CachedChat:
                 counts.replayed += 1
                 counts.replayed_usage += reply.usage
             else:
-                paid = _encodable(await self.backend(request))
+                paid = _storable(await self.backend(request), request)
                 reply = await self.store.put(key, request, body, namespace, paid)
                 counts.asked += 1
                 counts.usage += paid.usage
@@ -63,10 +67,10 @@ class CachedChat:
             raise
         finally:
             self._asking.pop(key).set_result(None)
-        return self._usable(reply, counts)
+        return self._usable(reply, request, counts)
 
     @staticmethod
-    def _usable(reply: Reply, counts: CallCounts) -> Reply:
+    def _usable(reply: Reply, request: Request, counts: CallCounts) -> Reply:
         ended = finish_reason(reply.finish_reason)
         if ended not in ENDS:
             counts.failed += 1
@@ -77,14 +81,28 @@ class CachedChat:
         if not reply.text.strip() and ended != LENGTH:
             counts.failed += 1
             raise CallFailed("no_answer", "the answer is empty")
+        if len(reply.text) > _most_characters(request) or (
+            reply.usage.completion - reply.usage.reasoning > 2 * request.max_tokens + SLACK
+        ):
+            counts.failed += 1
+            many = f"{request.max_tokens} tokens were asked for at most"
+            raise CallFailed("no_answer", f"the answer is too long: {many}")
         return reply if reply.finish_reason == ended else replace(reply, finish_reason=ended)
 
     async def close(self) -> None:
         await self.backend.close()
 
 
-def _encodable(reply: Reply) -> Reply:
-    """Lone surrogates replaced here, once, so that a replay gives the same text."""
+def _most_characters(request: Request) -> int:
+    return CHARACTERS * (request.max_tokens + SLACK)
+
+
+def _storable(reply: Reply, request: Request) -> Reply:
+    """Lone surrogates replaced here, once, so that a replay gives the same text. Of one that is too
+    long, as much as shows it."""
+    most = _most_characters(request) + 1
+    if len(reply.text) > most:
+        reply = replace(reply, text=reply.text[:most])
     try:
         reply.text.encode()
     except UnicodeEncodeError:

@@ -3,8 +3,9 @@
 One POST per answer over kept-alive connections, behind one adaptive `Admission`. What can be
 retried is (429, 5xx, resets, timeouts, garbage), with jitter. A set-up that will never work raises
 `ModelUnavailable`; a request that will never be answered raises `CallFailed`, also where it takes
-the server down: whether the request or the server is to blame, a small request of our own finds
-out. The key goes into one header and nowhere else; server messages are scrubbed of it.
+the server down or is answered as a wrong key would be: whether the request or the server is to
+blame, a small request of our own finds out. The key goes into one header and nowhere else; server
+messages are scrubbed of it.
 """
 
 from __future__ import annotations
@@ -30,15 +31,24 @@ from autoif.models.openai.protocol import (
     request_body,
     retry_after,
 )
-from autoif.models.openai.refusals import FIELDS, FieldTrial, RefusedFields, refusal
+from autoif.models.openai.refusals import (
+    OPTIONAL,
+    SETUP,
+    FieldTrial,
+    RefusedFields,
+    refusal,
+    unusable,
+)
 from autoif.models.openai.stream import StreamedReply
 
 ATTEMPTS = 16  # of one call, apart from 429s and from what an outage took
 TIMEOUTS = 4  # of one call: each may have been paid for
 UNFINISHED = 3  # answers to one call that came to no clean end: each has been paid for
-TRIALS = 3  # failed attempts after which a field that no complaint names is left out
+TRIALS = 3  # failed attempts after which one more field that no complaint names is left out
+BUSY = 4  # 429s in a row to one call, after which it is compared with a request of our own...
+BLAMED = 4  # ...and how often in a row that one has to be answered until the call is given up
 LONGEST_BACKOFF = 20.0
-PROBE = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+PROBE = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
 class Unfinished(Retry):
@@ -110,7 +120,7 @@ class HttpBackend:
             self._watch = asyncio.create_task(self._watching(), name="silence-watch")
         group = hash(request.messages[:-1])  # calls that share all but their last message
         trial = FieldTrial(self._fields, self.body(request))
-        counted = timeouts = unfinished = 0
+        counted = timeouts = unfinished = busy = blamed = 0
         while True:
             permit = await self.admission.enter(group, warm=warm)
             url = permit.limiter.name
@@ -132,7 +142,7 @@ class HttpBackend:
                     pass
                 elif stream is not None:  # perhaps it refuses to stream
                     self._streams = self._streams or False
-                elif not trial.without_another(*FIELDS):
+                elif not trial.without_another(*OPTIONAL):
                     raise trial.first or e from None
             except ModelUnavailable as e:
                 self.admission.give_up(e)
@@ -149,16 +159,28 @@ class HttpBackend:
             if failure.outcome is CallResult.FAILED and not permit.limiter.is_open:
                 counted += 1
                 timeouts += failure.paid and failure.overload
-                if not trial.without_named(failure) and counted >= TRIALS:
-                    trial.without_another("response_format")
+                if not trial.without_named(failure) and counted % TRIALS == 0:
+                    trial.without_another(*OPTIONAL)
+            if failure.outcome is CallResult.BUSY:
+                busy += 1
+                if not trial.without_named(failure) and busy % BUSY == 0:
+                    served, _ = await self._hello(url, request.max_tokens)
+                    blamed = blamed + 1 if served == 200 else 0
+                    if blamed and not permit.limiter.is_open:
+                        permit.limiter.answered()  # it has time for others
+                    if blamed >= BLAMED:
+                        raise _given_up(busy, failure)
+                    if blamed >= BLAMED // 2:
+                        trial.without_another("response_format")
+            else:
+                busy = blamed = 0
             if counted >= ATTEMPTS or timeouts >= TIMEOUTS or unfinished >= UNFINISHED:
                 if unfinished or not await self._probe(url):
-                    many = counted + unfinished
-                    raise CallFailed("no_answer", f"{many} attempts failed, the last: {failure}")
+                    raise _given_up(counted + unfinished, failure)
                 self.admission.down(permit.limiter, str(failure))  # nobody is answered
                 counted = timeouts = 0
             if failure.after is None:
-                await asyncio.sleep(self._backoff(permit.limiter, counted))
+                await asyncio.sleep(self._backoff(permit.limiter, counted, busy))
 
     async def _attempt(
         self, url: str, body: dict[str, Any], index: int, stream: StreamedReply | None
@@ -169,7 +191,8 @@ class HttpBackend:
             status, headers, document, data = await self._post(url, index, body, stream)
             if status != 200:
                 message = one_line(complaint(document, data), self._key)
-                raise await self._error(url, status, message, retry_after(headers))
+                asked = int(body.get("max_completion_tokens") or body.get("max_tokens") or 1)
+                raise await self._error(url, status, message, retry_after(headers), asked)
             reply = self._reply(url, document, data)
             if stream is not None:
                 self._streams = stream.counted
@@ -203,18 +226,23 @@ class HttpBackend:
     async def _probe(self, url: str) -> str:
         """Why the endpoint does not answer a small request of our own, or "" where it does: then
         what failed was to blame for it."""
-        body = self._fields.without({"model": self.model, **PROBE, **self._extra})
+        status, why = await self._hello(url)
+        if status == 200 or (400 <= status < 500 and status not in (404, 408, 409, 425)):
+            return ""  # also where it refuses: it is there
+        return why
+
+    async def _hello(self, url: str, max_tokens: int = 1) -> tuple[int, str]:
+        """The status, and the words, of the answer to a small request of our own; 0 where there is
+        none. max_tokens: credit and quotas are often reckoned by it."""
+        body = {"model": self.model, **PROBE, "max_tokens": max_tokens, **self._extra}
         try:
-            status, _, document, data = await self._post(url, 0, body, None)
+            status, _, document, data = await self._post(url, 0, self._fields.without(body), None)
             if status == 200:
                 self._reply(url, document, data)
-                return ""
-            if 400 <= status < 500 and status not in (404, 408, 409, 425):
-                return ""  # it refuses, so it is there
-            return f"{status} {one_line(complaint(document, data), self._key)}"
+            return status, f"{status} {one_line(complaint(document, data), self._key)}"
         except ModelUnavailable as e:
             self.admission.give_up(e)
-            return str(e)
+            return 0, str(e)
         except Retry as e:
             if e.garbage and url not in self._worked:
                 self.admission.give_up(
@@ -223,9 +251,9 @@ class HttpBackend:
                         "(it usually ends in /v1)"
                     )
                 )
-            return str(e)
+            return 0, str(e)
         except Exception as e:
-            return f"{type(e).__name__}: {one_line(e, self._key)}"
+            return 0, f"{type(e).__name__}: {one_line(e, self._key)}"
 
     async def _post(
         self, url: str, index: int, body: dict[str, Any], stream: StreamedReply | None
@@ -242,27 +270,51 @@ class HttpBackend:
                 ) from e
             raise
 
-    @staticmethod
-    def _backoff(limiter: Limiter, counted: int) -> float:
+    def _backoff(self, limiter: Limiter, counted: int, busy: int) -> float:
         """Up to as long again as the endpoint has been in trouble, and longer with each failure
         of the call's own: short where the others get their answers."""
         now = asyncio.get_running_loop().time()
         lasted = 0.0 if limiter.trouble_since is None else now - limiter.trouble_since
-        return random.uniform(0, min(LONGEST_BACKOFF, max(0.1 * 1.2**counted, lasted)))
+        longest = min(LONGEST_BACKOFF, self.admission.patience / 10)
+        own = 0.1 * max(1.2**counted, min(1.5**busy, 10 * longest))  # a quota fills by the minute
+        return random.uniform(0, min(LONGEST_BACKOFF, max(own, lasted)))
 
-    async def _error(self, url: str, status: int, message: str, after: float | None) -> Exception:
-        """What a status other than 200 means on this server."""
+    async def _error(
+        self, url: str, status: int, message: str, after: float | None, max_tokens: int
+    ) -> Exception:
+        """What a status other than 200 means on this server. One that speaks of the set-up is
+        believed where a request of our own gets such an answer as well."""
+        said = f"{status} {message}"
+        if status == 403 and url in self._worked:
+            return CallFailed("refused", said)
+        error = refusal(status, message, after, self.admission.patience)
+        if error is not None:
+            return error
+        ours = 0
+        if self.admission.fatal is None:
+            ours, _ = await self._hello(url, max_tokens)
+        if self.admission.fatal is not None:
+            return self.admission.fatal
+        if ours in SETUP and (ours != 429 or status == 429):
+            return await self._unusable(url, status, message, after)
+        if status == 429:
+            return Retry(CallResult.BUSY, said, overload=True)
+        if ours == 0 or ours == 429 or ours >= 500:  # that tells nothing
+            return Retry(CallResult.FAILED, said, overload=True)
+        return CallFailed("refused" if status in (401, 403) else "bad_request", said)
+
+    async def _unusable(
+        self, url: str, status: int, message: str, after: float | None
+    ) -> ModelUnavailable:
         if status == 404:
-            if not await self._probe(url):
-                return CallFailed("bad_request", f"404 {message}")  # this request alone
             return await self._missing(url)
-        if status == 401 or (status == 403 and url not in self._worked):
+        if status in (401, 403):
             how = "check" if self._key else "set"
             return ModelUnavailable(
                 f"{url} refuses the API key ({status}): {how} the environment variable "
                 f"{self._key_env}"
             )
-        return refusal(url, status, message, after, self.admission.patience)
+        return unusable(url, status, message, after)
 
     async def _missing(self, url: str) -> ModelUnavailable:
         """404: says which models there are, where the server tells."""
@@ -310,3 +362,7 @@ class HttpBackend:
         await self.admission.close()
         await self._connection.close()
         self._watch = None
+
+
+def _given_up(attempts: int, last: Retry) -> CallFailed:
+    return CallFailed("no_answer", f"{attempts} attempts failed, the last: {last}")

@@ -88,6 +88,9 @@ def parse_usage(usage: Any) -> Usage:
     )
 
 
+NO_ERROR = ("0", "200", "ok", "success")  # codes that some gateways put beside each answer
+
+
 def error_in_body(document: Any) -> int | None:
     """The status of an error that came with a 200, as some gateways send it, or None: the code that
     stands in it where that is one, else 502."""
@@ -97,6 +100,8 @@ def error_in_body(document: Any) -> int | None:
     if not error and document.get("object") != "error":
         return None
     code = (error if isinstance(error, dict) else document).get("code")
+    if document.get("choices") and str(code).lower() in NO_ERROR:
+        return None
     try:
         status = int(code)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

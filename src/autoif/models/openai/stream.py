@@ -69,11 +69,10 @@ class StreamedReply:
         None if that broke off."""
         if not self._streamed:
             return parse_json(data)
-        if "error" in self._answer:
-            return {"error": self._answer["error"]}
+        error = {"error": self._answer["error"]} if "error" in self._answer else {}
         if not self._done or "finish_reason" not in self._answer:
-            return None
+            return error or None
         self.counted = "usage" in self._answer
         message = {name: "".join(pieces) for name, pieces in self._message.items()}
         choice = {"message": message, "finish_reason": self._answer["finish_reason"]}
-        return {"choices": [choice], "usage": self._answer.get("usage")}
+        return {"choices": [choice], "usage": self._answer.get("usage"), **error}
