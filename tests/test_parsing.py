@@ -15,6 +15,7 @@ from autoif.synthesis.prompts.parsing import (
     parse_lines,
     parse_relation,
     parse_score,
+    parse_yes,
 )
 from autoif.synthesis.verifiers.write import normalise
 from autoif.verifier.schema import parse_label
@@ -218,10 +219,75 @@ def test_strict_takes_whole_json_alone() -> None:
         ("Final answer: 8", 8.0),
         ("Rating: 3 stars", 3.0),
         ("Score: 9, 10 being the best", 9.0),
+        ("Score: 6 → 8", 8.0),
+        ("Score: 6/10 -> 8/10", 8.0),
+        ("Score: ~~6~~ 8", 8.0),
+        ("Revised score: 8\nThe score was: 6", 8.0),
+        ("原评分：6\n修正评分：8", 8.0),
+        ("Score: 6. If it had been shorter, score: 9", 6.0),
+        ("If it had been shorter, score: 9", None),
+        ("Had it been shorter, score: 9", None),
+        ("Score: 9 if it had been shorter", None),
+        ("If it had been shorter:\nScore: 9\nScore: 7", 7.0),
+        ("如果更短，评分：9", None),
+        ("Score: 7, even if it is long", 7.0),
+        ("Score: <5", None),
+        ("Score: > 8", None),
+        ("Score: 7 or 8", None),
+        ("Score: 8 to 9", None),
+        ("评分：7或8", None),
+        ("The reply was rated on 9/10.", None),
+        ("Date: 9/10", None),
+        ("Rated 9/10/2024.", None),
+        ("Score: 9,5", 9.5),
+        ("Score: 4 of 5", 8.0),
+        ("Score: 4 of 7", None),
+        ("<score>\n9\n</score>", 9.0),
     ],
 )
 def test_scores(answer: str, score: float | None) -> None:
     assert parse_score(answer) == score
+
+
+@pytest.mark.parametrize(
+    ("answer", "relation"),
+    [
+        ("Entailment.", "entailment"),
+        ("It says neither yes nor partly, so: entailment", "entailment"),
+        ("My answer: no", "contradiction"),
+        ("No doubt: yes", "entailment"),
+        ("Yes, no part of it is missing", "entailment"),
+        ("The relation is entailment, not a contradiction.", "entailment"),
+        ("Entailment or contradiction", None),
+        ("不完全一致", "neutral"),
+        ("不太一致", "contradiction"),
+        ("一致性：不一致", "contradiction"),
+        ("并非不一致，而是一致", "entailment"),
+        ("一致", "entailment"),
+        ("", None),
+    ],
+)
+def test_relations(answer: str, relation: str | None) -> None:
+    assert parse_relation(answer) == relation
+
+
+@pytest.mark.parametrize(
+    ("answer", "meant"),
+    [
+        ("No doubt: yes", True),
+        ("My answer: no", False),
+        ("There is no conflict, so yes.", True),
+        ("No they cannot", False),
+        ("Yes, there is no conflict", True),
+        ("Answer:\n\n**No**", False),
+        ("yes or no", None),
+        ("不可能", False),
+        ("可能", None),
+        ("答案：不能", False),
+    ],
+)
+def test_yes_or_no_as_it_is_stated(answer: str, meant: bool | None) -> None:
+    assert parse_yes(answer) is meant
 
 
 @pytest.mark.parametrize(
@@ -243,8 +309,25 @@ def test_lists_of_proposals() -> None:
         '* "Use a comma."\n* **Use two colons.**',
         '["Use a comma.", "Use two colons."]',
         '```json\n{"instructions": ["Use a comma.", "Use two colons."]}\n```',
+        '[{"id": 1, "instruction": "Use a comma."}, {"instruction": "Use two colons."}]',
+        "- Use\n  a comma.\n- Use two\n  colons.",
+        "- [ ] Use a comma.\n- [x] Use two colons.",
+        "- 1. Use a comma.\n- 2. Use two colons.",
+        "1. - Use a comma.\n2. - Use two colons.",
+        "（1）Use a comma.\n（2）Use two colons.",
+        "一、Use a comma.\n二、Use two colons.",
+        "+ Use a comma.\n+ Use two colons.",
+        "a. Use a comma.\nb. Use two colons.",
+        "(i) Use a comma.\n(ii) Use two colons.",
+        "**1.** Use a comma.\n**2.** Use two colons.",
+        "**1. Use a comma.**\n**2. Use two colons.**",
     ):
         assert parse_lines(answer) == wanted
+    assert parse_lines("- 用逗\n  号。\n\n  So much.") == ["用逗号。"]
+    assert parse_lines("-5 must come first.\n- -6 comes next.") == [
+        "-5 must come first.",
+        "-6 comes next.",
+    ]
     assert parse_lines("I would rather not.\n---\n3.5 metres are enough.") == []
 
 
@@ -292,12 +375,13 @@ PARSERS = {
     "code": lambda answer: parse_code(answer, "evaluate"),
     "score": parse_score,
     "relation": parse_relation,
+    "yes": parse_yes,
     "lines": parse_lines,
     "normalise": normalise,
 }
 MARKS = ["`", "```", "```a", "- ", "* ", " ", "\n", "\t", "'", '"', "\\", "\\'", '\\"', "{", "}",
          "[", "]", ",", ":", "#", "1", ".", "score", "Score: ", "/", "'''", '"""', "True", "no",
-         "def evaluate(", "\ud800", "\x00", "评分", "٣", '{"a":']  # fmt: skip
+         "def evaluate(", "\ud800", "\x00", "评分", "٣", "->", "<1", ": no", "不一", "if ", "\n  a", "一、", "**1.", "if had ", '{"a":']  # fmt: skip
 
 
 @given(st.text() | st.lists(st.sampled_from(MARKS), max_size=60).map("".join))

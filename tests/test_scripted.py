@@ -96,6 +96,22 @@ BESIDE = {
     "a role": "assistant\n\n{}",
     "a header": "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
     "a turn": "<start_of_turn>model\n{}<end_of_turn>",
+    "closed twice": "<think>plan</think>\n\n</think>\n\n{}",
+    "names its own end": "<think>I must write </think> at the end. Ready. </think>{}",
+    "the template opened it, spaced": "Okay, plan. </think> {}",
+    "full-width brackets": "＜think＞plan this＜/think＞{}",
+    "full-width slash": "＜think＞plan this＜／think＞{}",
+    "a Chinese name": "<思考>计划</思考>{}",
+    "a name in two words": "<thoughtProcess>plan this</thoughtProcess>{}",
+    "channels without tokens, with a role": "assistantanalysisplan this.assistantfinal{}",
+    "unused tokens": "<unused94>thought\nplan<unused95>{}",
+    "an attribute says it": '<details type="reasoning" done="true">\nplan\n</details>\n{}',
+    "a fence": "```thinking\nplan this\n```\n{}",
+    "an end in bars": "{}[|endofturn|]",
+    "the end of a document": "{}<EOD>",
+    "the end of an utterance": "{}<end_of_utterance>",
+    "a sentinel": "{}<extra_id_1>",
+    "a block behind it": "{}\n\n<reflection>\nhm\n</reflection>",
 }
 
 
@@ -131,11 +147,41 @@ def test_reasoning_that_ran_out_of_tokens_is_no_answer(start: str) -> None:
         "[NAME] lives here. [THINK] so",
         "analysis shows x < y and y > z",
         "assistant editor\nwriter",
+        "[REASONS]\n- cheap\n[CONCLUSION]\nBuy",
+        "[ANALYSIS]\nIt is fine.",
+        "<reasonable_offer>5</reasonable_offer>\nTake it.",
+        "<thinking-cap>red</thinking-cap>\nTake it.",
+        "|start_thinking|end_thinking|\n|---|---|\n|1|2|",
+        "A table:\n\n|start_thinking|end_thinking|\n|---|---|\n|1|2|",
+        "Write it so:\n```xml\nhm\n</reasoning>\n```\nDone.",
+        "The tag is\n</think>\nand that is all.",
+        "1. Open with\n<think>\n2. Plan.\n3. Close with\n</think>\n4. Answer.",
+        "1. Open with\n<think>\n2. Plan.",
+        "1. <think>\n2. Plan.\n3. </think>\n4. Answer.",
+        "Use </think>, and stop.",
+        "Answer one.</think>",
+        "model\n\nA model walks on.",
+        "assistant\n\nAn assistant helps.",
     ],
 )
 def test_an_answer_that_only_looks_so_keeps_its_words(text: str) -> None:
     assert strip_thinking(text) == text
     assert control_token(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_start|> is the token that begins a turn.",
+        "</s> ends a sequence.",
+        "[INST] is what opens it.",
+        "The token is <|endoftext|>",
+        "The token is:\n<|endoftext|>",
+    ],
+)
+def test_a_control_token_that_a_sentence_names_is_not_cut(text: str) -> None:
+    assert strip_thinking(text) == text
+    assert control_token(text)  # so whoever must not learn it can drop the answer
 
 
 def test_reasoning_in_mid_answer_is_cut_where_it_stands_apart() -> None:
@@ -151,11 +197,20 @@ def test_what_stands_in_mid_answer_and_is_not_the_answers_is_named() -> None:
     assert unasked_tag("<hmm>plan</hmm>one", "Hum in <hmm> tags.") == ""
     assert unasked_tag("<note>one</note>", "Write XML.") == ""
     assert unasked_tag("<h1>Title</h1>one", "Tell me.") == ""
+    assert unasked_tag("<réflexion>plan</réflexion>one", "Tell me.") == "<réflexion>"
+    assert unasked_tag("One.</think>", "Tell me.") == "</think>"
+    assert unasked_tag("One.</think>", "End with </think>.") == ""
+    assert unasked_tag("One.\n<think>\nand so", "Tell me.") == "<think>"
+    assert unasked_tag("One.\n<tool_call>\n{}\n</tool_call>", "Tell me.") == "<tool_call>"
+    assert unasked_tag("One.\n\nUser: And?\n\nAssistant: No.", "Tell me.") == "User:"
+    assert unasked_tag("A talk:\n\nUser: And?\n\nAssistant: No.", "Tell me.") == ""
+    assert unasked_tag("Wrap it in <think> and </think>.", "Tell me.") == ""
 
 
 UNITS = [
     "<think>", "</think>", "<think>a</think>b", "<think>a ", "x<think>b ", "<s>", "<|im_end|>",
     "[THINK]", "<a", "<a ", "```<think>x", "\n", "<think>a\n</think> ", "<|channel|>final",
+    "```x\n", "~", "~`", "|a\n", "|end_think|", "<think>\n1. ", "</think>, ", "\n\nUser: a",
 ]  # fmt: skip
 
 
@@ -192,7 +247,8 @@ def test_replies_are_read_as_servers_really_write_them() -> None:
     nulls = {"prompt_tokens": 10, "completion_tokens": 20, "prompt_tokens_details": None}
     aside = parse_reply(completion({"content": "1234", "reasoning_content": "x" * 12}, usage=nulls))
     assert aside.usage == Usage(10, 0, 20, 15)
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    parts: list[dict[str, object]] = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    parts.append({"text": "plan", "thought": True})
     assert parse_reply(completion({"content": parts})).text == "ab"
     assert parse_reply(completion({"content": None})).text == ""
     refusal = parse_reply(completion({"content": None, "refusal": "I cannot"}))

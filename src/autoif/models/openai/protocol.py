@@ -67,7 +67,7 @@ def _piece(piece: Any) -> str:
     if isinstance(piece, str):
         return piece
     kind, text = str(piece.get("type", "text")), piece.get("text") or ""
-    return text if kind in ("text", "output_text") else ""
+    return text if kind in ("text", "output_text") and not piece.get("thought") else ""
 
 
 def parse_usage(usage: Any) -> Usage:

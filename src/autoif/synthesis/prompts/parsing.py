@@ -75,21 +75,34 @@ def _texts(value: Any) -> Iterator[str]:
 
 _LONGEST = 4000  # characters: a score stands at the end of what a judge writes
 _SCALES = (5, 10, 20, 50, 100)  # what a score may be out of; 3/3 counts something
-_NUMBER = r"(?P<n>[-+]?\d++(?:\.\d++)?)(?:\s*(?:/|out\s+of)\s*(?P<of>\d++)|\s*(?P<percent>%))?"
+_NUMBER = (
+    r"(?P<n>[-+]?\d++(?:\.\d++)?)(?:\s*(?:/|(?:out\s+)?of\b)\s*(?P<of>\d++)|\s*(?P<percent>%))?"
+)
 _VALUE = re.compile(
-    rf"\W*?{_NUMBER}(?!\s*(?:[-~]|to\b|到|至)\s*\d|\.?\d|e\d|\s+(?:would|means|is)\b)"
+    rf"[^\w<>≤≥]*?{_NUMBER}"
+    r"(?!\s*(?:[-~/]|to\b|or\b|到|至|或)\s*\d|\.?\d|e\d|\s+(?:would|means|is)\b)"
 )
 _ALONE = re.compile(rf"\W*?{_NUMBER}(?:\s*(?:points?|stars?|分))?\W*")
-_LAST = re.compile(rf"(?<![A-Za-z\d.+-]){_NUMBER}(?:\s*(?:points?|stars?|分))?\W*\Z")
+_LAST = re.compile(rf"(?<![A-Za-z\d.+<>≤≥/-]){_NUMBER}(?:\s*(?:points?|stars?|分))?\W*\Z")
 _FRACTION = re.compile(
-    r"(?<![A-Za-z\d.+-])(?P<n>\d++(?:\.\d++)?)\s*(?:/|out\s+of)\s*(?P<of>\d++)(?P<percent>)"
+    r"(?<![A-Za-z\d.+<>≤≥/-])(?P<n>\d++(?:\.\d++)?)\s*(?:/|out\s+of)\s*(?P<of>\d++)(?P<percent>)"
+    r"(?!\s*/)"
+)
+# Before a number: the other end of a range, or what makes a date of 9/10.
+_RANGE_OR_DATE = re.compile(
+    r"(?:\d\s{0,2}(?:[-~]|to|or|and|到|至|或)|\b(?:on|by|dated?|since|until|before|after):?)\s*\Z",
+    re.IGNORECASE,
 )
 _GIVES = re.compile(r"\b(?:score|rating|grade|rate|give)\b|[得打给评总]", re.IGNORECASE)
 _LABEL = re.compile(r"\b(?:score|rating|grade)\b|分", re.IGNORECASE)
 _PLAIN = re.compile(
     r"\W*(?:(?:so|thus|the|my|your|a|this|its)\W+)*+(?:score|rating|grade|[得评打]?分数?)\W*", re.I
 )
-_OVERALL = re.compile(r"\b(?:overall|final|total)\b|总|综合|最终|最后|整体", re.IGNORECASE)
+_OVERALL = re.compile(
+    r"\b(?:overall|final|total|revised|corrected|updated|adjusted)\b"
+    r"|总|综合|最终|最后|整体|修正|更正|修改后|调整后",
+    re.IGNORECASE,
+)
 _EQUALS = re.compile(r"[:=]|\bis\b|为|是", re.IGNORECASE)
 _SCALE = re.compile(  # "on a scale of 0 to 10", "0-10", "/10", "out of 10"
     r"(?:\b(?:on|using)\s+)?(?:\b(?:a|the)\s+)?(?:\bscale\s+)?(?:\b(?:of|from)\s+|从)?"
@@ -103,8 +116,10 @@ _NO_CLAIM = re.compile(  # of the scale, or of what would have been
     re.IGNORECASE,
 )
 _ASIDE = re.compile(r"\(([^()]*+)\)|\[([^\[\]]*+)\]")
-_CLAUSE = re.compile(r"\n|[.!?;,](?=\s|$)|\|")
-_SIGNS = str.maketrans("−–—，；。！？、", "---\n\n\n\n\n\n")
+_CLAUSE = re.compile(r"(\n|[.!?;,](?=\s|$)|\|)")
+_IF = re.compile(r"(?<!even )\b(?:if|unless)\b|^\s*had\b|如果|假如|若", re.IGNORECASE)
+_HAD = re.compile(r"\b(?:if|unless)\b.*\b(?:had|were|would)\b", re.IGNORECASE)
+_SIGNS = str.maketrans("−–—；。！？、", "---\n\n\n\n\n") | {ord("，"): ",\n"}
 
 
 def parse_score(answer: str) -> float | None:
@@ -139,7 +154,12 @@ def _unmarked(text: str) -> str:
     """Without emphasis, tags and tables; of an aside stays what it says of the scale."""
     text = unicodedata.normalize("NFKC", text.translate(_SIGNS))
     text = re.sub(r"\\boxed\{([^{}\n]*+)\}", r"\nfinal score: \1\n", text)
-    text = re.sub(r"<(\w++)>([^<\n]*+)</\w++>", r"\n\1: \2\n", text)
+    text = re.sub(r"<(\w++)>\s*+([^<\n]*+)\s*+</\w++>", r"\n\1: \2\n", text)
+    text = re.sub(r"~~[^~\n]*+~~", " ", text)
+    text = re.sub(r"(?<![\d.,])(\d{1,2}),(\d{1,2})(?![\d,])", r"\1.\2", text)
+    # "6 -> 8" corrects the 6.
+    text = re.sub(r"(?:(?<![\d.])\d[\d./]{0,6}\s{0,2})?(?:[-=]>|[→⇒])\s?", ": ", text)
+    text = re.sub(r"([<>≤≥])\s(?=\d)", r"\1", text)
     text = re.sub(r"^[ \t]*+\|([^|\n]*+)\|([^|\n]*+)\|", r"\1: \2|", text, flags=re.MULTILINE)
     text = re.sub(r"[*`#$\"]+", "", text).replace("_", " ")
     for _ in range(2):  # [[9]]
@@ -160,7 +180,14 @@ def _claims(text: str) -> Iterator[tuple[int, float | None]]:
     for line in (lines[:1], lines[-1:]):
         if line and (number := _ALONE.fullmatch(line[0])):
             yield from _claim(2, number, None)
-    for clause in _CLAUSE.split(text):
+    clauses = [*_CLAUSE.split(text), "\n", "", ""]
+    conditional = False
+    for n in range(0, len(clauses) - 3, 2):
+        clause, mark = clauses[n : n + 2]
+        goes_on = mark == "," or not clause.strip() or clause.rstrip().endswith(":")
+        unreal, conditional = conditional, goes_on and (conditional or bool(_IF.search(clause)))
+        if unreal or _HAD.search(clause) or (mark == "," and _HAD.search(clauses[n + 2])):
+            continue
         equals = _EQUALS.search(clause)
         head = clause[: equals.start()] if equals else ""
         scale = _SCALE.search(head)
@@ -177,7 +204,8 @@ def _claims(text: str) -> Iterator[tuple[int, float | None]]:
         if _GIVES.search(clause) and (last := _LAST.search(clause)):
             given.append(last)
         for number in given:
-            yield from _claim(0, number, None)
+            if not _RANGE_OR_DATE.search(clause[max(0, number.start() - 9) : number.start()]):
+                yield from _claim(0, number, None)
 
 
 def _claim(
@@ -189,41 +217,48 @@ def _claim(
         yield rank, value if 0 <= value <= 10 else None
 
 
-_RELATIONS = {
-    "entailment": "entailment",
-    "yes": "entailment",
-    "neutral": "neutral",
-    "partly": "neutral",
-    "contradiction": "contradiction",
-    "no": "contradiction",
-    "不一致": "contradiction",
-    "部分一致": "neutral",
-    "一致": "entailment",
-}
-_RELATION = re.compile(
-    r"\b(?:entailment|yes|neutral|partly|contradiction|no)\b|不一致|部分一致|一致"
+_RELATION = (
+    r"(?P<neutral>\b(?:neutral|partly|partially)\b|部分一致|不(?:完全|全|尽)一致)"
+    r"|(?P<contradiction>\b(?:contradiction|no)\b|(?:不|并非)[^\W\d_]{0,3}一致)"
+    r"|(?P<entailment>\b(?:entailment|yes)\b|一致(?!性))"
 )
+_YES = r"(?P<no>\bno\b|不可?能|不可以|不行|无法)|(?P<yes>\byes\b|(?<!可)能(?!否)|可以)"
+_DENIED = re.compile(  # "not a contradiction"
+    r"\b(?:not|no|than|nor)\s(?:an?\s|the\s)?(?:entailment|neutral|contradiction)\b"
+    r"|(?:并非|不是)不[^\W\d_]{0,3}一致"
+)
+_ENDS = r"(?=[*_\"'`”)\] \t]*+(?:[.,;:!?。，；！\n]|\Z))"  # a clause
 
 
 def parse_relation(answer: str) -> str | None:
-    """entailment, neutral or contradiction: the first that the answer names, or None."""
-    match = _RELATION.search(answer.lower())
-    return _RELATIONS[match[0]] if match else None
-
-
-_YES = re.compile(r"\b(yes|no)\b|(不能|不可以|不行)|(能|可以)")
+    """entailment, neutral or contradiction, as the answer states it; None where it names none, or
+    several and states none of them."""
+    return _stated(answer, _RELATION)
 
 
 def parse_yes(answer: str) -> bool | None:
-    """The first yes or no of an answer, in English or Chinese; None where there is neither."""
-    match = _YES.search(answer.lower())
-    if not match:
-        return None
-    return match[1] == "yes" or bool(match[3])
+    """The yes or no of an answer, in English or Chinese; None where there is neither, or both and
+    neither is stated."""
+    stated = _stated(answer, _YES)
+    return stated == "yes" if stated else None
+
+
+def _stated(answer: str, words: str) -> str | None:
+    """The name of the group of words that an answer means: the last that stands alone behind a
+    colon, "so" or "is"; else one alone at the beginning; else the only one that occurs."""
+    text = _DENIED.sub(" ", unicodedata.normalize("NFKC", answer).lower())
+    final = rf"(?:[:=]|\b(?:so|thus|hence|therefore|is|answer)\b|是|为)\W{{0,9}}(?:{words}){_ENDS}"
+    if last := [match.lastgroup for match in re.finditer(final, text)]:
+        return last[-1]
+    if first := re.match(rf"\W*+(?:{words}){_ENDS}", text):
+        return first.lastgroup
+    names = {match.lastgroup for match in re.finditer(words, text)}
+    return names.pop() if len(names) == 1 else None
 
 
 def parse_lines(answer: str) -> list[str]:
-    """The items of a list: lines headed by "- ", "* ", "1." or "1)"; a JSON list of strings too.
+    """The items of a list: lines headed by "- ", "* ", "1.", "1)" and the like, each with the lines
+    below it that are indented more; a JSON list of strings, or of objects with one text each, too.
 
     They stand as proposed, but for marks around the whole of one: "Use a comma." **Use a comma.**
     """
@@ -232,12 +267,44 @@ def parse_lines(answer: str) -> list[str]:
         if isinstance(value, dict):
             value = next((v for v in value.values() if isinstance(v, list)), None)
         if isinstance(value, list):
-            return [v.strip() for v in value if isinstance(v, str) and v.strip()]
-    items = (match[1] for line in answer.splitlines() if (match := _ITEM.match(line.strip())))
+            return [text.strip() for v in value if (text := _only_text(v)).strip()]
+    items: list[str] = []
+    margin = MAX_ANSWER  # of the item above, where the next line can belong to it
+    for line in answer.splitlines():
+        text, indent = line.strip(), len(line) - len(line.lstrip())
+        if text.startswith("**") and text.endswith("**"):  # **1. Use a comma.**
+            text = _unwrapped(text)
+        if item := _ITEM.match(text):
+            items.append(item[1])
+            margin = indent
+        elif text and indent > margin:
+            items[-1] += text if _wide(items[-1][-1]) else f" {text}"
+        else:
+            margin = MAX_ANSWER
     return [bare for item in items if (bare := _unwrapped(item))]
 
 
-_ITEM = re.compile(r"(?:-(?!-)|\*(?=\s)|[•·]|\d{1,3}(?:[.)](?!\d)|、))\s*(.+)")
+def _only_text(value: Any) -> str:
+    texts = value.values() if isinstance(value, dict) else [value]
+    texts = [text for text in texts if isinstance(text, str)]
+    return texts[0] if len(texts) == 1 else ""
+
+
+def _wide(character: str) -> bool:
+    """Whether it is of a script that has no space at the end of a line."""
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+_COUNT = r"(?:\d{1,3}|[一二三四五六七八九十]{1,3}|[a-z]|[ivx]{2,4})"
+_COUNTED = (
+    rf"\d{{1,3}}(?:[.)．）](?!\d)|、)|[一二三四五六七八九十]{{1,3}}[、.．]|[(（]{_COUNT}[)）]"
+    rf"|{_COUNT}[.)](?=\s)|[①-⑳]|\*\*\d{{1,3}}[.)]\*\*"
+)
+_BULLET = r"-(?![-\d])|[*+–—](?=\s)|[•·●▪◦‣■]"
+_ITEM = re.compile(  # "- 1. x" and "1. - x" have two markers; what "-5" begins with is a minus
+    rf"(?:(?:{_BULLET})(?:\s*(?:{_COUNTED})(?=\s))?|(?:{_COUNTED})(?:\s*(?:{_BULLET})(?=\s\w))?"
+    r"|(?=-\d))\s*(?:\[[ xX✓]\]\s+)?(.+)"
+)
 _PAIRS = [(mark, mark) for mark in ("***", "___", "**", "__", "*", "_", '"', "'", "`")]
 _PAIRS += [("“", "”"), ("‘", "’"), ("「", "」"), ("『", "』"), ("«", "»"), ("„", "“")]
 
