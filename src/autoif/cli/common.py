@@ -55,7 +55,8 @@ class _JsonLines(io.RawIOBase):
         return True
 
     def write(self, rows: Any) -> int:
-        sys.stdout.buffer.write(printable_json(bytes(rows).decode()).encode())
+        text = bytes(rows).decode("utf-8", "surrogatepass")  # escaped below
+        sys.stdout.buffer.write(printable_json(text).encode())
         return len(rows)
 
 
