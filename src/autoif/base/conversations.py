@@ -44,7 +44,7 @@ def user_text(row: Mapping[str, Any], columns: Sequence[str], where: object) -> 
 
 def user_texts(value: Any, column: str) -> list[str]:
     """The texts of a column that are not blank; of a conversation those of the user's turns."""
-    turns = list(_turns(_opened(value) if column in _MESSAGES else value))
+    turns = list(_turns(opened(value) if column in _MESSAGES else value))
     mine = [text for role, text in turns if role in _USERS]
     if not any(role in _USERS for role, _ in turns):
         mine = [text for role, text in turns if role not in _OTHERS]
@@ -52,7 +52,7 @@ def user_texts(value: Any, column: str) -> list[str]:
 
 
 def _has_roles(value: Any) -> bool:
-    return any(role for role, _ in _turns(_opened(value)))
+    return any(role for role, _ in _turns(opened(value)))
 
 
 def all_texts(value: Any) -> Iterator[str]:
@@ -75,8 +75,10 @@ def _turns(value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         if value and all(isinstance(v, Mapping) and "type" in v and not _role(v) for v in value):
             yield "", _content(value)
-        elif value and all(isinstance(v, list) and len(v) == 2 for v in value) and all(
-            isinstance(v[0], str) and _name(v[0]) in _USERS | _OTHERS for v in value
+        elif (
+            value
+            and all(isinstance(v, list) and len(v) == 2 for v in value)
+            and all(isinstance(v[0], str) and _name(v[0]) in _USERS | _OTHERS for v in value)
         ):  # [["user", text], ...]
             for role, content in value:
                 yield _name(role), _content(content)
@@ -98,7 +100,7 @@ def _message(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         for name, inner in value.items():
             if name in CHAT_COLUMNS:
-                yield from _turns(_opened(inner))
+                yield from _turns(opened(inner))
             elif _name(name) in _USERS | _OTHERS:  # {"user": ..., "assistant": ...}
                 yield _name(name), _content(inner)
 
@@ -124,10 +126,10 @@ def _content(value: Any) -> str:
     return ""
 
 
-def _opened(value: Any) -> Any:
+def opened(value: Any) -> Any:
     """The messages that a JSON string holds, or several in a list; else the value itself."""
     if isinstance(value, list):
-        return [_opened(v) if isinstance(v, str) else v for v in value]
+        return [opened(v) if isinstance(v, str) else v for v in value]
     inner = _parsed(value) if isinstance(value, str) else None
     return value if inner is None else inner
 

@@ -187,9 +187,7 @@ def _is_row(line: bytes) -> bool:
     return isinstance(value, str) or (isinstance(value, dict) and not _lists_of_rows(value))
 
 
-def _document(
-    place: Place, head: bytes, file: io.BufferedReader, column: str
-) -> Iterator[Found]:
+def _document(place: Place, head: bytes, file: io.BufferedReader, column: str) -> Iterator[Found]:
     source = str(place.file)
     values = _values(source, place.line, head, file)
     first = list(islice(values, 2))
@@ -312,9 +310,7 @@ def _table(file: io.BufferedReader, source: str, separator: str) -> Iterator[Fou
         ) from None
 
 
-def _plain(
-    file: io.BufferedReader, source: str, column: str, *, markdown: bool
-) -> Iterator[Found]:
+def _plain(file: io.BufferedReader, source: str, column: str, *, markdown: bool) -> Iterator[Found]:
     for number, line in enumerate(_lines(file, source, None), 1):
         text = line.strip()
         if markdown:
