@@ -169,9 +169,9 @@ def test_instructions_of_ones_own_stay_as_they_are(tmp_path: Path, here: Here) -
 
 
 def test_odd_files_that_will_do(tmp_path: Path, here: Here) -> None:
-    """Repeated, huge, or with NUL in it: each line has its fate in the books."""
+    """Repeated, huge, or with a control character: each line has its fate in the books."""
     smoke = [row["text"] for row in rows(BUILTIN / "smoke" / "seeds.en.jsonl")]
-    lines = [*smoke, smoke[0].upper(), "Use \x00 somewhere.", "Say " + "very " * 5_000 + "much."]
+    lines = [*smoke, smoke[0].upper(), "Use \x07 somewhere.", "Say " + "very " * 5_000 + "much."]
     (tmp_path / "s.txt").write_text("\n".join(lines))
     out = tmp_path / "run"
     done = here(*synth(out, "--seeds", tmp_path / "s.txt", "--set", "instructions.rounds=0"))

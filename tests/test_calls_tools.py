@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,9 @@ from autoif.models.cached import CachedChat
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.scripted import ScriptedBackend
 from autoif.store import open_store
-from autoif.store.base import GarbageCollected
+from autoif.store.base import GarbageCollected, call_key
 from autoif.store.export_format import export_lines
+from autoif.store.sqlite_file import reply_crc
 from server import Server
 
 
@@ -364,6 +365,78 @@ async def test_an_export_leaves_out_what_is_not_what_was_written(
     assert notices == [f"{path}: 6 rows are damaged and left out"]
     assert (await import_file(tmp_path / "saved.sqlite", lines)).added == 16
     assert await replayed(tmp_path / "saved.sqlite", 20) == 15
+
+
+HOSTILE = {
+    "view": "ALTER TABLE pending RENAME TO p; CREATE VIEW pending AS WITH RECURSIVE n(i) AS "
+    "(SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+    "trigger": "CREATE TRIGGER t AFTER INSERT ON calls BEGIN DELETE FROM calls; END",
+    "column": "ALTER TABLE runs ADD COLUMN x AS (length(zeroblob(100000000)))",
+    "index": "CREATE INDEX i ON runs(length(name))",
+    "missing": "DROP TABLE marks",
+    "table": "CREATE TABLE other(x)",
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE)
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_a_store_that_defines_more_than_ours_is_refused(
+    path: Path, change: str, read_only: bool
+) -> None:
+    await fill(path, range(3))
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(HOSTILE[change])
+    with pytest.raises(StoreError, match=r"views or triggers that are of no call store"):
+        open_store(path, read_only=read_only)
+
+
+async def test_what_a_recovery_could_not_place_does_not_matter(path: Path) -> None:
+    await fill(path, range(3))
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("CREATE TABLE lost_and_found(rootpgno INTEGER, c0)")
+    assert await replayed(path, 3) == 3
+
+
+ODD = {
+    "text": "x'00'", "body": "'no JSON'", "stage": "x'01'", "prompt": "'many'",
+    "namespace": "x'01'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ODD)
+async def test_a_value_of_another_type_is_damage(path: Path, column: str) -> None:
+    await fill(path, range(1))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"UPDATE calls SET {column} = {ODD[column]}")
+        db.execute("INSERT INTO outcomes VALUES('k', 'text', 0)")
+        names = ("namespace", "sample", "body", "text", "finish_reason", "prompt", "cached")
+        wanted = f"SELECT {', '.join(names)}, completion, reasoning FROM calls"
+        namespace, sample, body, text, finish_reason, *usage = db.execute(wanted).fetchone()
+        key = call_key(namespace, str(body).encode(), sample)  # whoever made it knows how
+        crc = reply_crc(text, finish_reason, tuple(usage))
+        db.execute("UPDATE calls SET key = ?, crc = ?", (key, crc))
+        db.commit()
+    notices: list[str] = []
+    assert await export(path, notices.append) == []
+    assert notices == [f"{path}: 2 rows are damaged and left out"]
+    assert json.dumps(await inspect(path))
+    async with open_store(path, read_only=True) as store:
+        with pytest.raises(StoreError, match="is damaged"):
+            await store.calls_for("r")
+        if column in ("text", "prompt"):
+            with pytest.raises(StoreError, match="is damaged"):
+                await store.get(key)
+
+
+async def test_a_pending_call_of_another_type_is_damage(path: Path) -> None:
+    async with open_store(path) as store:
+        await store.put_pending(b"k", Request(()), b"{}", "n")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE pending SET body = x'00'")
+        db.commit()
+    async with open_store(path, read_only=True) as store:
+        with pytest.raises(StoreError, match="is damaged"):
+            await store.get_pending(b"k")
 
 
 @settings(max_examples=20, deadline=None)

@@ -176,6 +176,23 @@ def test_rows_that_share_words_with_a_benchmark_are_removed(tmp_path: Path) -> N
     }
 
 
+def test_rows_that_stay_are_the_lines_that_were_read(tmp_path: Path) -> None:
+    kept = [
+        b'{"text": "a",  "n": 123456789012345678901234567890, "x": NaN, "f": 1.0e2}',
+        b'{"text": "lone \\ud800", "y": "\\u00e9", "y": "again"}',
+        b'{"text": "raw \xed\xa0\x80"}',
+    ]
+    source = tmp_path / "rows.jsonl"
+    source.write_bytes(b"\r\n".join([*kept, json.dumps({"text": BENCHMARK}).encode(), kept[0]]))
+    long = write_rows(tmp_path / "long.jsonl", [{"question": BENCHMARK}])
+    args = ("decontaminate", "--rows", source, "--against", long)
+    done = command(*args, "--out", tmp_path / "out.jsonl")
+    assert done.code == 0, done.err
+    assert (tmp_path / "out.jsonl").read_bytes().splitlines() == [*kept, kept[0]]
+    shown = command(*args)
+    assert (shown.code, len(shown.out.splitlines())) == (0, 4), shown.err
+
+
 TURN = {"role": "user", "content": BENCHMARK}
 SEEN: list[object] = [
     {

@@ -212,9 +212,15 @@ def test_a_key_goes_to_no_host_that_only_a_file_named(
         else:
             assert key_of(same) == sent
     if sent is None:  # a person may say so
-        for said in ({"models.api_key_env": variable}, {"models.base_url": [url]}):
-            assert key_of(Recipe.load(None, file, said)) == "secret"
-            assert key_of(recipe.changed(said)) == "secret"
+        server = {"models.base_url": [url]}
+        for said in ({"models.api_key_env": variable}, server):
+            made = [Recipe.load(None, file, said), recipe.changed(said)]
+            if said is server and variable != "OPENAI_API_KEY":  # which key, only the file says
+                for same in made:
+                    with pytest.raises(UsageError, match=f"--api-key-env {variable}$"):
+                        key_of(same)
+            else:
+                assert [key_of(same) for same in made] == ["secret"] * 2
 
 
 def test_a_recipe_that_spells_the_defaults_out_names_no_server(

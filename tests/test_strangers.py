@@ -235,6 +235,71 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path: Path, here: Here) -> 
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.fixture
+def verdicts(tmp_path: Path, here: Here) -> Callable[[Path], Done]:
+    row = {"id": "v", "checks": ["def evaluate(response):\n return True"]}
+    verifiers = write_rows(tmp_path / "v.jsonl", [row])
+    responses = write_rows(tmp_path / "r.jsonl", [{"id": "v", "responses": ["a"]}])
+    args = ("verify", "--verifiers", verifiers, "--responses", responses, "--quiet")
+    return lambda out: here(*args, "--out", out)
+
+
+def test_a_link_to_a_device_or_a_pipe_gives_its_place_to_the_file(
+    verdicts: Callable[[Path], Done], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, to in (("a", "/dev/null"), ("b", str(tmp_path / "pipe"))):
+        (tmp_path / name).symlink_to(to)
+        assert verdicts(tmp_path / name).code == 0
+        assert not (tmp_path / name).is_symlink()
+        assert json.loads((tmp_path / name).read_text())["id"] == "v"
+
+
+def test_an_output_that_cannot_be_written_is_one_line_that_names_it(
+    verdicts: Callable[[Path], Done], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, why in (
+        ("pipe", "nobody reads from it"), ("folder", "is a directory"), ("no/F", "no directory"),
+    ):  # fmt: skip
+        done = verdicts(tmp_path / name)
+        assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
+        assert f"{tmp_path / name}" in done.err
+        assert why in done.err
+        assert ".tmp" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("01-instructions", [{"id": "a1"}]),
+        ("01-instructions", [{"id": 7}, {"id": "a1", "text": 3, "parents": 4}]),
+        ("02-verifiers", [{"id": "a1", "instruction": "text", "checks": 3}]),
+        ("03-samples", [{"id": "a1"}]),
+        ("03-samples", [{"id": "a1", "composition": "", "verifiers": []}]),
+        ("01-instructions.dropped", [{"record_id": "a1", "parent": "p"}]),
+    ],
+)
+def test_rows_that_no_run_wrote_are_one_line_to_show(
+    name: str, rows: list[object], tmp_path: Path, here: Here
+) -> None:
+    write_rows(tmp_path / f"{name}.jsonl", rows)
+    done = here("show", tmp_path, "a1")
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
+    assert str(tmp_path) in done.err
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "recipe.toml"])
+def test_a_report_of_any_size_is_not_read(name: str, tmp_path: Path, here: Here) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1 << 40)  # a hole
+    (args) = ("status", tmp_path) if name == "manifest.json" else ("recipe", tmp_path / name)
+    done = here(*args)
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
+    assert name in done.err
+
+
 # ---- text ----------------------------------------------------------------------------------------
 
 OBEYED = {"Cc", "Cf", "Zl", "Zp"}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from autoif.base.errors import UsageError
 from autoif.base.inputs import language, read_rows, read_texts
+from autoif.base.records import dump_line
 
 COLUMNS = ("text", "prompt")
 
@@ -144,6 +145,114 @@ OTHER = [{"role": "assistant", "content": "They are pulled."}]
 def test_a_text_is_found_in_every_shape(row: dict[str, Any], tmp_path: Path) -> None:
     lines = json.dumps({"text": "plain"}) + "\n" + json.dumps(row)
     assert texts(tmp_path / "f.jsonl", lines.encode()) == ["plain", ASKED]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]',
+        '{"role": "nurse", "text": "Is this valid JSON?"}',
+        '{"messages": [{"role": "user", "content": "x"}]}',
+    ],
+)
+def test_a_text_of_json_stays_the_text_it_is(text: str, tmp_path: Path) -> None:
+    assert texts(tmp_path / "f.jsonl", json.dumps({"text": text}).encode()) == [text]
+
+
+def test_a_column_of_messages_may_hold_a_text_of_json(tmp_path: Path) -> None:
+    rows = [{"prompt": '{"role": "nurse", "text": "Tidy."}'}, {"turns": '[{"from": "x", "n": 1}]'}]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    assert texts(tmp_path / "f.jsonl", content) == [next(iter(row.values())) for row in rows]
+
+
+SECOND = "Why is the sky blue?"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [ASKED, SECOND],
+        [ASKED, SECOND, "And why?"],
+        ["AI", SECOND],
+        ["user", SECOND],
+        [[ASKED, SECOND]],
+        [{"content": ASKED}, {"content": SECOND}],
+    ],
+    ids=json.dumps,
+)
+def test_several_texts_in_a_column_are_never_the_first_alone(value: object, tmp_path: Path) -> None:
+    row = json.dumps({"text": value})
+    with pytest.raises(UsageError, match=r"f\.jsonl:1: [23] texts in the column 'text'"):
+        texts(tmp_path / "f.jsonl", row.encode())
+
+
+def test_one_text_in_a_list_is_that_text(tmp_path: Path) -> None:
+    row = {"text": [ASKED, "", None]}
+    assert texts(tmp_path / "f.jsonl", json.dumps(row).encode()) == [ASKED]
+
+
+ROWS_BESIDE: list[dict[str, object]] = [
+    {"data": [{"text": ASKED}], "more": {"data": [{"text": SECOND}]}},
+    {"more": {"a": {"b": [SECOND]}}, "data": [{"text": ASKED}]},
+    {"data": [{"text": ASKED}], "more": {"text": SECOND}},
+    {"data": [{"text": ASKED}], "more": [{"text": SECOND}]},
+    {"data": [{"text": ASKED}], "more": [SECOND]},
+]
+
+
+@pytest.mark.parametrize("document", ROWS_BESIDE, ids=json.dumps)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_rows_beside_the_list_that_is_read_are_not_passed_over(
+    document: dict[str, object], indent: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps(document, indent=indent))
+    with pytest.raises(UsageError, match=r"f\.json: rows in 2 places"):
+        list(read_rows(path))
+
+
+def test_an_object_beside_the_list_may_say_what_it_is(tmp_path: Path) -> None:
+    document = {"info": {"by": {"name": "x"}, "n": 1, "tags": []}, "data": [{"text": ASKED}]}
+    assert texts(tmp_path / "f.json", json.dumps(document).encode()) == [ASKED]
+
+
+def test_marks_of_a_list_are_taken_off_at_the_start_of_a_line_alone(tmp_path: Path) -> None:
+    content = (
+        b"Explain what happened in 1969. Use simple words.\nLondon - Paris - Rome\n"
+        b"- one * two\n2) Add 3 + 4.\n"
+    )
+    assert texts(tmp_path / "f.md", content) == [
+        "Explain what happened in 1969. Use simple words.", "London - Paris - Rome",
+        "one * two", "Add 3 + 4.",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name", ["f.txt", "f.csv", "f.md", "f.jsonl", "f.json"])
+def test_another_encoding_is_no_text_full_of_nuls(encoding: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"f\.\w+(:\d+)?: (a NUL character|not )"):
+        texts(tmp_path / name, "text\nWhat are tides?\n".encode(encoding))
+
+
+def test_a_row_of_millions_of_lists_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    row = b'{"text": "a", "x": [' + b"[]," * 2_100_000 + b"[]]}"
+    with pytest.raises(UsageError, match=r"more than 2,000,000 lists"):
+        texts(tmp_path / "f.jsonl", b'{"text": "b"}\n' + row)
+    with pytest.raises(UsageError, match=r"more than 2,000,000 lists"):
+        texts(tmp_path / "f.json", b"[" + row + b"]")
+
+
+def test_a_long_field_of_a_table_has_its_own_message(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"f\.csv:2: a field of more than 131,072 characters"):
+        texts(tmp_path / "f.csv", b"text\n" + b"a" * 140_000 + b"\n")
+
+
+def test_integers_of_any_length_can_be_read_from_parquet(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": ["a"], "n": pl.Series([2**100], dtype=pl.Int128)})
+    frame.write_parquet(tmp_path / "f.parquet")
+    (row,) = read_texts(str(tmp_path / "f.parquet"), ("text",))
+    assert row == {"text": "a", "n": 2**100}
+    assert json.loads(dump_line(row)) == row
 
 
 def test_parts_of_a_text_are_joined(tmp_path: Path) -> None:

@@ -451,3 +451,31 @@ def test_a_gguf_file_that_is_none_is_one_line(
     bad.write_bytes(b"GGUF" + b"\0" * 64)
     with pytest.raises(UsageError, match="cannot be read as a model"):
         model_files.find(str(bad))
+
+
+# ---- what somebody else left in the directory ---------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"\xff\xfe", b'{"model": 3, "rows": 1}', b"3"])
+def test_inputs_that_no_training_wrote_are_one_line(content: bytes, tmp_path: Path) -> None:
+    from autoif.train.training import _inputs
+
+    (tmp_path / "inputs.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"inputs\.json: not what a training wrote"):
+        _inputs(tmp_path / "inputs.json")
+
+
+def test_a_checkpoint_without_a_number_is_none(tmp_path: Path) -> None:
+    from autoif.train.training import last_checkpoint
+
+    for name in ("checkpoint-abc", "checkpoint-", "checkpoint-7"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-7"
+
+
+def test_metrics_without_a_step_are_left_out(tmp_path: Path) -> None:
+    from autoif.train import plots
+
+    (tmp_path / "metrics.jsonl").write_text('{"loss": 1}\n{"step": "x"}\n{"step": 2, "loss": 1}\n')
+    assert plots.read(tmp_path / "metrics.jsonl", "step") == [{"step": 2, "loss": 1}]

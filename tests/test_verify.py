@@ -228,7 +228,7 @@ def test_rows_are_derived_again_from_the_code_they_carry(tmp_path: Path, sandbox
         {"messages": chat("ABC"), "verifiers": carried},
         {"prompt": chat("q"), "chosen": "abc", "rejected": chat("ABC"), "verifiers": carried},
         {"prompt": chat("q"), "chosen": "abc", "rejected": "ab", "verifiers": carried},
-        {"prompt": chat("q"), "verifiers": carried},
+        {"prompt": chat("q")[:1], "verifiers": carried},
     )
     out: list[bytes] = []
     counts = verify_rows(rows, out.append, sandbox=sandbox)
@@ -299,6 +299,16 @@ def test_a_check_that_concludes_nothing_agrees_with_nothing(
     [
         ({"prompt": "q", "answer": "Seven."}, "nothing would be checked of the column 'answer'"),
         ({"prompt": "q", "responses": ["Seven."]}, "of the column 'responses'; responses are read"),
+        ({"prompt": [{"role": "user", "content": "q"}, *LONG]}, "the last is the user's"),
+        ({"prompt": json.dumps([{"role": "user", "content": "q"}, *LONG])}, "a prompt without"),
+        ({"prompt": {"user": "q", "assistant": "a"}}, "a prompt without a response is a text"),
+        ({"prompt": [{"user": "q", "assistant": "a"}]}, "a prompt without a response is a text"),
+        ({"prompt": [{"role": "user", "content": "q", "reply": "x"}, "a"]}, "a prompt without"),
+        ({"messages": LONG, "label": False}, '"label" is of a "completion"'),
+        ({"prompt": "q", "chosen": "a", "rejected": LONG, "label": "false"}, '"label" is of'),
+        ({"messages": LONG, "response": "a"}, "nothing would be checked of the column 'response'"),
+        ({"messages": LONG, "completions": ["a"]}, "checked of the column 'completions'"),
+        ({"prompt": "q", "completion": "a", "output": "b"}, "checked of the column 'output'"),
         ({"question": "q"}, "none of the columns messages, completion, chosen, rejected is there"),
         ({"prompt": "q", "chosen": "a"}, '"chosen" and "rejected" need each other'),
         ({"prompt": "q", "completion": "a", "label": "yes"}, '"label" has to be true or false'),

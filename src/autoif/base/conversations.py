@@ -1,7 +1,8 @@
 """What a row says: the texts that a user wrote, in whatever shape a data set keeps conversations.
 
 A column may hold a text, content parts, messages (OpenAI's, ShareGPT's and their like), pairs of
-turns, lists of these, a table of roles and contents, or any of them as a JSON string.
+turns, lists of these, or a table of roles and contents. Messages may be a JSON string where a
+column is meant for them; any other string is the text it is, also one of JSON.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from autoif.base import jsonl
+from autoif.base.errors import UsageError
 
 CHAT_COLUMNS = (
     "messages", "conversations", "conversation", "turns", "dialog", "dialogue", "chat",
 )  # fmt: skip
+_MESSAGES = (*CHAT_COLUMNS, "prompt")  # may hold a conversation as a JSON string
 _ROLES = ("role", "from", "speaker", "author", "sender")
 _CONTENTS = ("content", "value", "text", "message", "parts")
 _USERS = {"user", "human", "prompter", "questioner", "customer", "usr"}
@@ -24,19 +27,32 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def user_text(row: Mapping[str, Any], columns: Sequence[str]) -> str:
-    """The first text of the first of `columns`, or of a chat column, that holds one; else ""."""
-    texts = (text for name in (*columns, *CHAT_COLUMNS) for text in user_texts(row.get(name)))
-    return next(texts, "")
+def user_text(row: Mapping[str, Any], columns: Sequence[str], where: object) -> str:
+    """The first text of the first of `columns`, or of a chat column, that holds one; else "".
+    Raises UsageError naming `where` for several texts in a column that are no conversation."""
+    for name in (*columns, *CHAT_COLUMNS):
+        texts = user_texts(row.get(name), name)
+        if len(texts) > 1 and name not in CHAT_COLUMNS and not _has_roles(row[name]):
+            raise UsageError(
+                f"{where}: {len(texts)} texts in the column {name!r}, which are no conversation; "
+                "give each a row of its own"
+            )
+        if texts:
+            return texts[0]
+    return ""
 
 
-def user_texts(value: Any) -> list[str]:
+def user_texts(value: Any, column: str) -> list[str]:
     """The texts of a column that are not blank; of a conversation those of the user's turns."""
-    turns = list(_turns(value))
+    turns = list(_turns(opened(value) if column in _MESSAGES else value))
     mine = [text for role, text in turns if role in _USERS]
     if not any(role in _USERS for role, _ in turns):
         mine = [text for role, text in turns if role not in _OTHERS]
     return [text for text in mine if text.strip()]
+
+
+def _has_roles(value: Any) -> bool:
+    return any(role for role, _ in _turns(opened(value)))
 
 
 def all_texts(value: Any) -> Iterator[str]:
@@ -55,16 +71,17 @@ def all_texts(value: Any) -> Iterator[str]:
 def _turns(value: Any) -> Iterator[tuple[str, str]]:
     """Role, "" where there is none, and text."""
     if isinstance(value, str):
-        inner = _parsed(value)
-        if inner is None:
-            yield "", value
-        else:
-            yield from _turns(inner)
+        yield "", value
     elif isinstance(value, list):
         if value and all(isinstance(v, Mapping) and "type" in v and not _role(v) for v in value):
             yield "", _content(value)
-        elif len(value) == 2 and _name(value[0]) in _USERS | _OTHERS:  # ["user", text]
-            yield _name(value[0]), _content(value[1])
+        elif (
+            value
+            and all(isinstance(v, list) and len(v) == 2 for v in value)
+            and all(isinstance(v[0], str) and _name(v[0]) in _USERS | _OTHERS for v in value)
+        ):  # [["user", text], ...]
+            for role, content in value:
+                yield _name(role), _content(content)
         else:
             for item in value:
                 yield from _turns(item)
@@ -83,7 +100,7 @@ def _message(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         for name, inner in value.items():
             if name in CHAT_COLUMNS:
-                yield from _turns(inner)
+                yield from _turns(opened(inner))
             elif _name(name) in _USERS | _OTHERS:  # {"user": ..., "assistant": ...}
                 yield _name(name), _content(inner)
 
@@ -109,6 +126,14 @@ def _content(value: Any) -> str:
     return ""
 
 
+def opened(value: Any) -> Any:
+    """The messages that a JSON string holds, or several in a list; else the value itself."""
+    if isinstance(value, list):
+        return [opened(v) if isinstance(v, str) else v for v in value]
+    inner = _parsed(value) if isinstance(value, str) else None
+    return value if inner is None else inner
+
+
 def _parsed(text: str) -> Any:
     """The messages that stand in a JSON string, or None."""
     if not text.lstrip().startswith(("[{", "{", "[\n", "[ ", "[[")):
@@ -117,7 +142,14 @@ def _parsed(text: str) -> Any:
         value = jsonl.loads(text.encode("utf-8", "replace"))
     except ValueError:
         return None
-    first = value
-    while isinstance(first, list) and first:
-        first = first[0]
-    return value if isinstance(first, Mapping) and (_role(first) or "messages" in first) else None
+    return value if _is_conversation(value) else None
+
+
+def _is_conversation(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_conversation, value))
+    if not isinstance(value, Mapping):
+        return False
+    if "messages" in value:
+        return _is_conversation(value["messages"])
+    return _role(value) in _USERS | _OTHERS and any(name in value for name in _CONTENTS)

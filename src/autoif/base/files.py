@@ -20,6 +20,8 @@ from typing import IO
 
 from autoif.base.errors import SetupError
 
+SMALL = 64 << 20  # bytes
+
 
 @contextmanager
 def in_place_of(path: Path) -> Iterator[Path]:
@@ -34,9 +36,11 @@ def in_place_of(path: Path) -> Iterator[Path]:
         if temporary.is_dir():
             remove(path)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             remove(temporary)
+        if isinstance(error, OSError) and error.filename in (temporary, str(temporary)):
+            error.filename = str(path)  # a name that somebody knows
         raise
 
 
@@ -70,8 +74,21 @@ def appending(path: Path) -> IO[bytes]:
 
 
 def open_device(path: Path) -> IO[bytes]:
-    """To write to a device or a pipe, which is never a file: nothing is made, nothing cut off."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb")
+    """To write to a device or a pipe, which is never a file: nothing is made, nothing cut off.
+    Raises OSError (ENXIO) for a pipe that nobody reads, rather than wait for somebody."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(fd, True)
+    return os.fdopen(fd, "wb")
+
+
+def read_small(path: Path) -> bytes:
+    """The content of a file that is read as a whole. Raises OSError, also for one of more than
+    `SMALL` bytes: it may be anybody's."""
+    with path.open("rb") as file:
+        content = file.read(SMALL + 1)
+    if len(content) > SMALL:
+        raise OSError(errno.EFBIG, f"larger than {SMALL >> 20} MB", str(path))
+    return content
 
 
 def remove(path: Path) -> None:

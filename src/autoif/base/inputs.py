@@ -55,6 +55,9 @@ class Where(NamedTuple):
         return f"{self.source}:{self.number}" if self.is_line else f"{self.source}: row {self[1]}"
 
 
+Found = tuple[Where, Row, bytes]  # where it stands, the row, its line of JSON or b""
+
+
 def builtin(source: str, name: str) -> str:
     """The shipped file that `builtin` or `builtin:SET` means."""
     return str(BUILTIN / source.partition(":")[2] / name)
@@ -63,11 +66,11 @@ def builtin(source: str, name: str) -> str:
 def read_texts(source: str, columns: tuple[str, ...]) -> list[Row]:
     """Every row with its `text`, from the first of `columns`, or of the chat columns, that holds
     one. A row without any has the text "": it is for the caller to count. Raises UsageError where
-    no row has one."""
+    no row has one, and where a column holds several that are no conversation."""
     rows: list[Row] = []
     reason = "empty, no text in it"
     for where, row in read_rows(source, columns[0]):
-        text = clean_text(user_text(row, columns)).strip()
+        text = clean_text(user_text(row, columns, where)).strip()
         if not rows:
             has = ", ".join(f"{name} ({_kind(value)})" for name, value in row.items()) or "nothing"
             reason = (
@@ -124,10 +127,16 @@ def read_rows(source: str | Path, column: str = "") -> Iterator[tuple[Where, Row
 
     Raises UsageError for what cannot be read.
     """
+    return ((where, row) for where, row, _ in read_lines(source, column))
+
+
+def read_lines(source: str | Path, column: str = "") -> Iterator[Found]:
+    """As `read_rows`, with the line that a row stands in; b"" where it is in no line of JSON. The
+    line says what a parsed row does not: long numbers, NaN, repeated keys."""
     source = str(source)
     if source.startswith("hf:"):
         for number, row in enumerate(_hub(source, column), 1):
-            yield Where(source, number, False), row
+            yield Where(source, number, False), row, b""
         return
     path = Path(source)
     try:
@@ -137,7 +146,7 @@ def read_rows(source: str | Path, column: str = "") -> Iterator[tuple[Where, Row
         raise UsageError(f"{source}: not UTF-8 text ({one_line(error.reason)})") from None
 
 
-def _rows(file: io.BufferedReader, path: Path, column: str) -> Iterator[tuple[Where, Row]]:
+def _rows(file: io.BufferedReader, path: Path, column: str) -> Iterator[Found]:
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     head = file.peek(CHUNK)
     if kind == "parquet" or head.startswith(b"PAR1"):
@@ -154,7 +163,7 @@ def _rows(file: io.BufferedReader, path: Path, column: str) -> Iterator[tuple[Wh
 # ---- JSON --------------------------------------------------------------------------------------
 
 
-def _json(file: io.BufferedReader, path: Path, column: str) -> Iterator[tuple[Where, Row]]:
+def _json(file: io.BufferedReader, path: Path, column: str) -> Iterator[Found]:
     """JSON lines; or, where the first line is no row, a document: a list of rows, an object that
     holds such a list, or rows that go over several lines each."""
     if _LIST.match(file.peek(CHUNK)):  # which may be one line
@@ -167,7 +176,7 @@ def _json(file: io.BufferedReader, path: Path, column: str) -> Iterator[tuple[Wh
         return
     for place, line in chain([first] if first else [], lines):
         where = Where(str(path), place.line)
-        yield where, _row(jsonl.parse_value(line, where), where, column)
+        yield where, _row(jsonl.parse_value(line, where), where, column), line
 
 
 def _is_row(line: bytes) -> bool:
@@ -175,19 +184,19 @@ def _is_row(line: bytes) -> bool:
         value = jsonl.loads(line)
     except ValueError:
         return False
-    return isinstance(value, str) or (isinstance(value, dict) and not _inner_rows(value))
+    return isinstance(value, str) or (isinstance(value, dict) and not _lists_of_rows(value))
 
 
-def _document(
-    place: Place, head: bytes, file: io.BufferedReader, column: str
-) -> Iterator[tuple[Where, Row]]:
+def _document(place: Place, head: bytes, file: io.BufferedReader, column: str) -> Iterator[Found]:
     source = str(place.file)
     values = _values(source, place.line, head, file)
     first = list(islice(values, 2))
-    inner = _inner_rows(first[0]) if len(first) == 1 else None
-    for number, value in enumerate(inner or chain(first, values), 1):
+    lists = _lists_of_rows(first[0]) if len(first) == 1 else []
+    if len(lists) > 1:
+        raise UsageError(f"{source}: rows in {len(lists)} places of one object; give one list")
+    for number, value in enumerate(lists[0] if lists else chain(first, values), 1):
         where = Where(source, number, False)
-        yield where, _row(value, where, column)
+        yield where, _row(value, where, column), b""
 
 
 def _row(value: Any, where: Where, column: str) -> Row:
@@ -198,13 +207,23 @@ def _row(value: Any, where: Where, column: str) -> Row:
     raise UsageError(f"{where}: a JSON object is wanted, not {_kind(value)}")
 
 
-def _inner_rows(value: Any) -> list[Any] | None:
-    """The rows that a document keeps in an object: `{"version": 1, "data": [{...}, ...]}`."""
+def _lists_of_rows(value: Any) -> list[Any]:
+    """What holds the rows of a document: the list in `{"version": 1, "data": [{...}, ...]}`, and
+    whatever else in it might hold some too. Empty for what is a row itself."""
     if not isinstance(value, dict) or value.keys() & _OF_A_ROW:
-        return None
-    lists = [v for v in value.values() if isinstance(v, list) and v]
-    rows = lists[0] if len(lists) == 1 else []
-    return rows if rows and all(isinstance(row, dict) for row in rows) else None
+        return []
+    holders = [v for v in value.values() if _may_hold_rows(v)]
+    lists = [v for v in holders if isinstance(v, list) and all(isinstance(r, dict) for r in v)]
+    if len(holders) > 1 and not any(row.keys() & _OF_A_ROW for rows in lists for row in rows):
+        return []  # lists within a row
+    return holders if lists else []
+
+
+def _may_hold_rows(value: Any) -> bool:
+    """Whether it is a list, or an object in which there is one, or which is a row itself."""
+    if isinstance(value, dict):
+        return bool(value.keys() & _OF_A_ROW) or any(map(_may_hold_rows, value.values()))
+    return isinstance(value, list) and bool(value)
 
 
 def _values(source: str, line: int, head: bytes, file: io.BufferedReader) -> Iterator[Any]:
@@ -245,6 +264,8 @@ def _values(source: str, line: int, head: bytes, file: io.BufferedReader) -> Ite
         more = bool(chunk)
         line += text.count("\n", 0, at)
         text, at = text[at:] + decoder.decode(chunk, not more), 0
+        if text.count("[") + text.count("{") > jsonl.MOST:
+            raise UsageError(f"{source}:{line}: {jsonl.TOO_MANY}")
 
 
 def _json_error(error: Exception, at: int) -> tuple[str, int]:
@@ -257,7 +278,7 @@ def _json_error(error: Exception, at: int) -> tuple[str, int]:
 # ---- tables and lines --------------------------------------------------------------------------
 
 
-def _table(file: io.BufferedReader, source: str, separator: str) -> Iterator[tuple[Where, Row]]:
+def _table(file: io.BufferedReader, source: str, separator: str) -> Iterator[Found]:
     reader = csv.reader(_lines(file, source, ""), delimiter=separator, strict=True)
     header: list[str] = []
     line = 1
@@ -276,23 +297,27 @@ def _table(file: io.BufferedReader, source: str, separator: str) -> Iterator[tup
                 )
             elif cells:
                 row = zip(header, cells, strict=True)
-                yield where, {name: cell or None for name, cell in row}
+                yield where, {name: cell or None for name, cell in row}, b""
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise UsageError(
+                f"{source}:{reader.line_num}: a field of more than {csv.field_size_limit():,} "
+                "characters, or a quotation mark that nothing closes; JSON lines hold longer texts"
+            ) from None
         raise UsageError(
             f"{source}:{reader.line_num}: its quotation marks cannot be read ({error}); a field "
             "in quotation marks doubles those within it"
         ) from None
 
 
-def _plain(
-    file: io.BufferedReader, source: str, column: str, *, markdown: bool
-) -> Iterator[tuple[Where, Row]]:
+def _plain(file: io.BufferedReader, source: str, column: str, *, markdown: bool) -> Iterator[Found]:
     for number, line in enumerate(_lines(file, source, None), 1):
         text = line.strip()
         if markdown:
-            text = "" if _SHAPE.match(text) else _ITEM.sub("", text, count=1)
+            mark = _ITEM.match(text)
+            text = "" if _SHAPE.match(text) else text[mark.end() if mark else 0 :]
         if text:
-            yield Where(source, number), {column: text}
+            yield Where(source, number), {column: text}, b""
 
 
 def _lines(file: io.BufferedReader, source: str, newline: str | None) -> Iterator[str]:
@@ -304,13 +329,18 @@ def _lines(file: io.BufferedReader, source: str, newline: str | None) -> Iterato
             number += 1
             if len(line) > jsonl.LONGEST:
                 raise UsageError(f"{source}:{number}: {jsonl.TOO_LONG}")
+            if "\0" in line:
+                raise UsageError(
+                    f"{source}:{number}: a NUL character, as in UTF-16 and UTF-32 without their "
+                    "mark; save the file as UTF-8"
+                )
             yield line
 
 
 # ---- columns of binary files -------------------------------------------------------------------
 
 
-def _parquet(file: io.BufferedReader, path: Path) -> Iterator[tuple[Where, Row]]:
+def _parquet(file: io.BufferedReader, path: Path) -> Iterator[Found]:
     packed = isinstance(file.raw, io.BufferedIOBase)
     try:
         frame = pl.read_parquet(io.BytesIO(file.read(jsonl.LONGEST)) if packed else path)
@@ -318,12 +348,15 @@ def _parquet(file: io.BufferedReader, path: Path) -> Iterator[tuple[Where, Row]]
         reason = str(error).splitlines()[0]
         raise UsageError(f"{path}: not a readable parquet file: {reason}") from None
     for number, row in enumerate(frame.iter_rows(named=True), 1):
-        yield Where(str(path), number, False), _as_json(row)
+        yield Where(str(path), number, False), _as_json(row), b""
 
 
 def _as_json(row: Mapping[str, Any]) -> Row:
     """Times, decimals and bytes as JSON has them, so that any row can be written again."""
-    plain: Row = orjson.loads(orjson.dumps(row, default=_text_for))
+    try:
+        plain: Row = orjson.loads(orjson.dumps(row, default=_text_for))
+    except (orjson.JSONEncodeError, TypeError):  # an integer of more than 64 bits
+        plain = json.loads(json.dumps(row, default=_text_for))
     return plain
 
 

@@ -26,6 +26,8 @@ GZIP = b"\x1f\x8b"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 LONGEST = 64 << 20  # bytes of what is parsed in one piece, counted after unpacking
 DEEPEST = 200  # levels of nesting: orjson writes 254, and rows are put into rows
+MOST = 2_000_000  # lists and objects in one piece; each takes some 60 bytes of memory
+TOO_MANY = f"more than {MOST:,} lists and objects in one row"
 TOO_LONG = "longer than 64 MB; is it one row per line?"
 
 
@@ -101,7 +103,9 @@ def parse_value(line: bytes, where: object) -> Any:
 
 def loads(data: bytes) -> Any:
     """A JSON value, lone surrogates let in. Raises ValueError for what is none, or is nested more
-    than `DEEPEST` levels deep."""
+    than `DEEPEST` levels deep, or of more than `MOST` lists and objects."""
+    if len(data) > MOST and data.count(b"[") + data.count(b"{") > MOST:
+        raise ValueError(TOO_MANY)
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -464,7 +464,11 @@ def dump_line(record: Any) -> bytes:
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except (orjson.JSONEncodeError, TypeError):
-        return orjson.dumps(_clean(row), option=orjson.OPT_APPEND_NEWLINE)
+        row = _clean(row)
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except (orjson.JSONEncodeError, TypeError):  # an integer of more than 64 bits
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
 def _clean(value: Any) -> Any:

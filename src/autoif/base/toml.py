@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autoif.base import jsonl
 from autoif.base.errors import UsageError, did_you_mean
+from autoif.base.files import read_small
 
 LONGEST = 200_000  # characters of a file
 MOST_DOTS = 2_000_000  # squares of the dots of each line, added up
@@ -130,7 +131,7 @@ def problem(error: ValidationError, table: type[BaseModel], page: str) -> str:
 
 def read_toml(file: Path) -> dict[str, Any]:
     try:
-        return _parse(file.read_text("utf-8-sig"))
+        return _parse(read_small(file).decode("utf-8-sig"))
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise UsageError(f"{file}: {reason}; a TOML file is wanted here") from None

@@ -8,7 +8,7 @@ from typing import IO
 
 from autoif.base.conversations import CHAT_COLUMNS, all_texts
 from autoif.base.errors import UsageError
-from autoif.base.inputs import read_rows
+from autoif.base.inputs import read_lines
 from autoif.base.records import dump_line
 from autoif.clean.ngrams import Runs
 
@@ -23,7 +23,8 @@ def decontaminate(
     source: str, benchmarks: Sequence[str], out: IO[bytes], dropped: IO[bytes]
 ) -> tuple[int, Counter[str], int]:
     """Writes the rows of `source` (JSONL, CSV, Parquet, ...) that share no run of 13 words with a
-    prompt of the benchmark files to `out`, as JSON lines in their order. `dropped` gets a row
+    prompt of the benchmark files to `out`, as JSON lines in their order: lines of JSON as they are.
+    `dropped` gets a row
     `{"row", "id", "run", "benchmark"}` for each of the others; `row` counts from 1.
 
     Returns the number of rows read, of rows dropped by benchmark, and of the benchmarks' rows that
@@ -33,7 +34,7 @@ def decontaminate(
     runs = {name: Runs.of_files([name]) for name in benchmarks}
     counts = Counter(dict.fromkeys(benchmarks, 0))
     number = 0
-    for number, (where, row) in enumerate(read_rows(source), 1):
+    for number, (where, row, line) in enumerate(read_lines(source), 1):
         texts = [text for column in TEXTS for text in all_texts(row.get(column))]
         if not row.keys() & set(TEXTS):
             raise UsageError(
@@ -47,5 +48,5 @@ def decontaminate(
             fate = {"row": number, "id": row.get("id"), "run": run, "benchmark": name}
             dropped.write(dump_line(fate))
         else:
-            out.write(dump_line(row))
+            out.write(line.rstrip(b"\r\n") + b"\n" if line else dump_line(row))
     return number, counts, sum(len(own.read.dropped) for own in runs.values())

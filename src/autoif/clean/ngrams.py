@@ -67,7 +67,7 @@ def _texts(row: Row) -> Iterator[str]:
     if len(words(whole)) >= RUN:
         yield whole
     for name in (*PROMPTS, *CHAT_COLUMNS):
-        for text in user_texts(row.get(name)):
+        for text in user_texts(row.get(name), name):
             yield text
             if isinstance(row.get("input"), str):
                 yield f"{text}\n{row['input']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import io
 import re
@@ -55,7 +56,8 @@ class _JsonLines(io.RawIOBase):
         return True
 
     def write(self, rows: Any) -> int:
-        sys.stdout.buffer.write(printable_json(bytes(rows).decode()).encode())
+        text = bytes(rows).decode("utf-8", "surrogatepass")  # escaped below
+        sys.stdout.buffer.write(printable_json(text).encode())
         return len(rows)
 
 
@@ -73,8 +75,18 @@ def output(path: str | None, *inputs: str | Path | None) -> Iterator[IO[bytes]]:
             raise UsageError(f"--out {path} is the file that is read; choose another name")
     own = str(target.parent.resolve())
     device = own == "/dev" or own.startswith("/proc/")  # stdout, which may be a file
-    if target.exists() and (device or not target.is_file()):
-        with open_device(target) as out:
+    if target.is_dir():
+        raise UsageError(f"{path} is a directory; give the name of a file")
+    if not target.parent.is_dir():
+        raise UsageError(f"{path}: there is no directory {printable(str(target.parent))}")
+    # Elsewhere a link gives its place to the file, wherever it leads.
+    if target.exists() and (device or not (target.is_symlink() or target.is_file())):
+        try:
+            opened = open_device(target)
+        except OSError as error:
+            why = "nobody reads from it" if error.errno == errno.ENXIO else error.strerror
+            raise UsageError(f"{path} cannot be written: {why}") from None
+        with opened as out:
             yield out
         return
     with replacing(target) as out:

@@ -122,11 +122,16 @@ def _show(args: argparse.Namespace) -> int:
     from autoif.report import terminal as terminal
     from autoif.run.directory import RunDir
 
-    told = lineage.story(RunDir(Path(args.dir)), args.id, Path(args.calls) if args.calls else None)
+    calls = Path(args.calls) if args.calls else None
+    try:
+        told = lineage.story(RunDir(Path(args.dir)), args.id, calls)
+        shown = to_json(told) if args.json else terminal.story(told)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        raise UsageError(f"{args.dir}: its files are not what a run wrote") from None
     if args.json:
-        say_json(to_json(told))
+        say_json(shown)
     else:
-        console().print(terminal.story(told), soft_wrap=True)
+        console().print(shown, soft_wrap=True)
     return 0
 
 

@@ -61,7 +61,8 @@ def _train(args: argparse.Namespace) -> int:
                 f"{config.train.save_steps} steps) and the answers that are stored"
             ) from None
     out = Path(config.out)
-    history = read(out / ("rounds.jsonl" if args.method == "selfplay" else "metrics.jsonl"))
+    name, x = ("rounds", "round") if args.method == "selfplay" else ("metrics", "step")
+    history = read(out / f"{name}.jsonl", x)
     if args.json:
         say_json({"model": str(model), "last": history[-1] if history else {}})
     elif not args.quiet:

@@ -66,7 +66,7 @@ def join(items: Sequence[Item], rows: Iterable[Mapping[str, Any]], source: str) 
         if "response" not in row or not (response is None or isinstance(response, str)):
             raise UsageError(f"{source}: row {number} has no text or null as its response")
         key = _key(row.get("key"), by_key)
-        prompt = next(iter(user_texts(row.get("prompt"))), "").strip()
+        prompt = next(iter(user_texts(row.get("prompt"), "prompt")), "").strip()
         if not key and not prompt:
             raise UsageError(f"{source}: row {number} has neither key nor prompt")
         matches = [by_key[key]] if key in by_key else by_prompt.get(prompt, [])

@@ -17,8 +17,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from autoif.base import jsonl
 from autoif.base.errors import CallFailed, UsageError, did_you_mean
-from autoif.base.files import make_folder, replacing, write_whole
+from autoif.base.files import make_folder, read_small, replacing, write_whole
 from autoif.base.loop import blocking
 from autoif.base.printable import log
 from autoif.base.records import Message, Request, dump_line
@@ -225,7 +226,7 @@ def _save_responses(items: Sequence[Item], collected: JoinedAnswers, out: Path) 
 
 def _load(run: Path) -> tuple[str, list[Row]]:
     try:
-        name = json.loads((run / "scores.json").read_text("utf-8"))["benchmark"]
+        name = jsonl.loads(read_small(run / "scores.json"))["benchmark"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{run}: no scores.json of `autoif eval` in it") from None
     return str(name), read_file(run / "verdicts.jsonl")

@@ -107,7 +107,7 @@ def _key(variable: str, urls: Sequence[str], named_in: str) -> str | None:
     if remote:
         raise UsageError(
             f"{named_in} would send the key in {variable} to {remote[0]}: if you want that, say so "
-            f"with --api-key-env {variable} or --base-url URL"
+            f"with --api-key-env {variable}"
         )
     return None if others else key
 

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
+from autoif.base.files import read_small
 from autoif.base.language import words
 from autoif.base.printable import markdown, markdown_code, printable
 from autoif.base.records import seed_from
@@ -261,7 +260,7 @@ def fidelity(recipe: Recipe) -> str:
     if not path:
         return "Not measured for this run (`python benchmarks/fidelity.py`, `hygiene.fidelity`)."
     try:
-        told = orjson.loads(Path(path).read_bytes())
+        told = jsonl.loads(read_small(Path(path)))
         profiles = told["profiles"]
         rows = [
             (name, *("-" if f[key] is None else f"{f[key]:.4g}" for key in FIGURES))

@@ -26,11 +26,13 @@ from typing import IO, Any
 
 import orjson
 
+from autoif.base import jsonl
 from autoif.base.errors import SetupError, UsageError
 from autoif.base.files import (
     alone,
     make_folder,
     new_file,
+    read_small,
     refuse_links,
     remove,
     remove_temporaries,
@@ -142,8 +144,8 @@ class RunDir:
             if not file.is_file():
                 continue
             try:
-                report = orjson.loads(file.read_bytes())
-            except ValueError:
+                report = jsonl.loads(read_small(file))
+            except (OSError, ValueError):
                 report = None
             if not _is_report(report):
                 raise UsageError(f"{file}: not what a run wrote; start the run again")
@@ -186,7 +188,7 @@ class ShardFiles:
         if not self.path.is_dir():
             return False
         try:
-            left = orjson.loads((self.path / "funnel.json").read_bytes())
+            left = jsonl.loads(read_small(self.path / "funnel.json"))
             if left["bytes"] == self._sizes(self.path):
                 self.funnel = Funnel.from_json(left["stages"])
                 return True

@@ -389,16 +389,23 @@ class Recipe(Section):
         name = in_file if preset is None else preset
         values = with_settings(merge(preset_values(name), from_file), settings or {})
         recipe = cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
-        if file and _names_server(from_file) and not _confirms(settings or {}):
+        if file and _names_server(from_file) and not recipe._confirmed_by(settings or {}):
             recipe._server_named_in = str(file)
         return recipe
 
     def changed(self, settings: Mapping[str, Any]) -> Recipe:
         """With these settings laid over it, by section or by dotted key."""
         recipe = self.of(with_settings(self.model_dump(), settings))
-        if not _confirms(settings):
+        if not recipe._confirmed_by(settings):
             recipe._server_named_in = self._server_named_in
         return recipe
+
+    def _confirmed_by(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a person named the variable, be it as the default, or the server, which is to be
+        had the common key then: no other that a file alone names."""
+        keys = set(flat(settings))
+        common = self.models.api_key_env == KEY_ENV
+        return "models.api_key_env" in keys or (common and "models.base_url" in keys)
 
     @property
     def server_named_in(self) -> str:
@@ -472,12 +479,6 @@ def _names_server(values: Mapping[str, Any]) -> bool:
     models = dict(section) if isinstance(section, Mapping) else {}
     models |= {key.removeprefix("models."): value for key, value in values.items()}
     return bool(models.get("base_url")) or models.get("api_key_env", KEY_ENV) != KEY_ENV
-
-
-def _confirms(settings: Mapping[str, Any]) -> bool:
-    """Whether a person named the server or the variable, be it as the default."""
-    keys = set(flat(settings))
-    return "models.base_url" in keys or "models.api_key_env" in keys
 
 
 def files_outside(file: Path) -> list[tuple[str, Path]]:

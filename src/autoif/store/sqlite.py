@@ -27,6 +27,7 @@ from typing import Any
 
 import orjson
 
+from autoif.base import jsonl
 from autoif.base.errors import StoreError
 from autoif.base.records import Reply, Request, Usage
 from autoif.store.base import (
@@ -119,7 +120,7 @@ class SqliteStore(Store):
             store = cls(path, reader, lock)
             (store._next_id,) = writer.execute(NEXT_ID).fetchone()
             store._seen = bytearray(1 << SEEN_BITS - 3)
-            for (key,) in writer.execute("SELECT key FROM calls"):
+            for (key,) in writer.execute("SELECT CAST(key AS BLOB) FROM calls"):
                 store._see(key)
         except sqlite3.Error as e:
             os.close(lock)
@@ -141,13 +142,15 @@ class SqliteStore(Store):
         if row is None:
             return None
         text, finish_reason, prompt, cached, completion, reasoning, crc, call, first = row
-        if reply_crc(text, finish_reason, (prompt, cached, completion, reasoning)) != crc:
+        usage = (prompt, cached, completion, reasoning)
+        typed = _are(str, text, finish_reason, first) and _are(int, *usage)
+        if not typed or reply_crc(text, finish_reason, usage) != crc:
             raise damaged(self.path, f"the reply of call {key.hex()} is not what was written")
         if self._writer is not None:
             self._touched.append(call)
             if record and record != first:
                 self._open_writer().soon(PUT_USE, [(record, call)])
-        return Reply(text, finish_reason, Usage(prompt, cached, completion, reasoning))
+        return Reply(text, finish_reason, Usage(*usage))
 
     async def put(
         self, key: bytes, request: Request, body: bytes, namespace: str, reply: Reply
@@ -169,7 +172,7 @@ class SqliteStore(Store):
         row = self._first(GET_OUTCOMES, key)
         if row is None:
             return None
-        if zlib.crc32(row[0]) != row[1]:
+        if not _are(bytes, row[0]) or zlib.crc32(row[0]) != row[1]:
             raise damaged(self.path, f"the outcomes {key.hex()} are not what was written")
         return bytes(row[0])
 
@@ -197,12 +200,12 @@ class SqliteStore(Store):
 
     async def get_pending(self, key: bytes) -> PendingCall | None:
         row = self._first(f"{PENDING} key = ?", key)
-        return _pending_call(row) if row else None
+        return self._pending_call(row) if row else None
 
     async def pending(self, batch: str = "") -> AsyncIterator[PendingCall]:
         with connected(self.path) as db:  # a snapshot, which must not be that of `get`
             for row in db.execute(f"{PENDING} batch = ? ORDER BY key", (batch,)):
-                yield _pending_call(row)
+                yield self._pending_call(row)
 
     async def batches(self) -> list[str]:
         return [batch for (batch,) in self._all(BATCHES)]
@@ -216,7 +219,10 @@ class SqliteStore(Store):
     # ---- the store as a whole ------------------------------------------------------------------
 
     async def calls_for(self, record: str) -> list[StoredCall]:
-        return [_stored_call(row) for row in self._all(CALLS + OF_RECORD, record)]
+        rows = self._all(CALLS + OF_RECORD, record)
+        if not all(map(_intact, rows)):
+            raise damaged(self.path, f"a call for {record} is not what was written")
+        return [_stored_call(row) for row in rows]
 
     async def contents(self, on_notice: Notice) -> AsyncIterator[StoredCall | StoredOutcomes]:
         left_out = 0
@@ -228,7 +234,7 @@ class SqliteStore(Store):
                 else:
                     left_out += 1
             for key, value, crc in db.execute("SELECT key, value, crc FROM outcomes ORDER BY key"):
-                if zlib.crc32(value) == crc:
+                if _are(bytes, key, value) and zlib.crc32(value) == crc:
                     yield StoredOutcomes(key.hex(), value)
                 else:
                     left_out += 1
@@ -241,6 +247,13 @@ class SqliteStore(Store):
 
     async def collect_garbage(self, forget: Iterable[str] = ()) -> GarbageCollected:
         return collect_garbage(self.path, forget)
+
+    def _pending_call(self, row: Row) -> PendingCall:
+        key, namespace, sample, stage, record, body = row
+        if not (_are(bytes, key) and _are(str, namespace, stage, record, body) and _is_json(body)):
+            raise damaged(self.path, "a pending call is not what was written")
+        request = Request((), index=sample, stage=stage, record=record)
+        return PendingCall(key, namespace, request, body.encode())
 
     # ---- within --------------------------------------------------------------------------------
 
@@ -288,8 +301,13 @@ def _place(key: bytes) -> tuple[int, int]:
 
 def _intact(row: Row) -> bool:
     """Whether a row of CALLS is what was written."""
-    key, namespace, sample, _, _, body, text, finish_reason, *usage, crc = row
-    if not isinstance(body, str) or call_key(namespace, body.encode(), sample) != key:
+    key, namespace, sample, stage, record, body, text, finish_reason, *usage, crc = row
+    # SQLite keeps a value of any type in any column.
+    if not _are(str, namespace, stage, record, body, text, finish_reason):
+        return False
+    if not _are(int, sample, *usage) or call_key(namespace, body.encode(), sample) != key:
+        return False
+    if not _is_json(body):
         return False
     prompt, cached, completion, reasoning = usage
     return bool(reply_crc(text, finish_reason, (prompt, cached, completion, reasoning)) == crc)
@@ -298,10 +316,18 @@ def _intact(row: Row) -> bool:
 def _stored_call(row: Row) -> StoredCall:
     key, namespace, sample, stage, record, body, text, finish_reason, *usage, _ = row
     reply = Reply(text, finish_reason, Usage(*usage))
-    return StoredCall(key.hex(), namespace, sample, stage, record, orjson.loads(body), reply)
+    return StoredCall(
+        key.hex(), namespace, sample, stage, record, jsonl.loads(body.encode()), reply
+    )
 
 
-def _pending_call(row: Row) -> PendingCall:
-    key, namespace, sample, stage, record, body = row
-    request = Request((), index=sample, stage=stage, record=record)
-    return PendingCall(key, namespace, request, body.encode())
+def _are(kind: type, *values: object) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def _is_json(body: str) -> bool:
+    """Whether it is an object of JSON, as the body of every request is."""
+    try:
+        return isinstance(jsonl.loads(body.encode()), dict)
+    except ValueError:
+        return False

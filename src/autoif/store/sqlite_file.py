@@ -37,6 +37,8 @@ CREATE INDEX pending_by_batch ON pending(batch);
 CREATE TABLE runs(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE marks(run INTEGER, call INTEGER, PRIMARY KEY(run, call)) WITHOUT ROWID;
 """
+NOT_OURS = "holds tables, views or triggers that are of no call store of AutoIF"
+RECOVERED = "lost_and_found"  # the beginning of the names of tables that `.recover` may add
 FORGET = "DELETE FROM pending WHERE batch = '' OR key IN (SELECT key FROM calls)"
 CHECK_SECONDS = 5.0
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -121,6 +123,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
                 f"{path} has schema version {version} and this AutoIF reads {SCHEMA_VERSION}: "
                 "export it with the AutoIF that made it (`autoif calls export`) and import it here"
             )
+        _require_own_schema(db, path)
         if not read_only:
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
@@ -134,6 +137,33 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _require_own_schema(db: sqlite3.Connection, path: Path) -> None:
+    """In somebody else's file a view, a trigger or a generated column may stand where we take a
+    table to be, and run for ever or change what it is asked."""
+    ours = sqlite3.connect(":memory:")
+    try:
+        ours.executescript(SCHEMA)
+        wanted = _objects(ours)
+    finally:
+        ours.close()
+    others = _objects(db) - wanted
+    plain = {
+        entry
+        for entry in others
+        if entry[0] == "table"
+        and str(entry[1]).startswith(RECOVERED)
+        and str(entry[2]).upper().startswith("CREATETABLE")
+    }
+    if others - plain or not wanted <= _objects(db):
+        raise StoreError(f"{path} {NOT_OURS}: choose another file")
+
+
+def _objects(db: sqlite3.Connection) -> set[tuple[object, object, str]]:
+    """Type, name and, without its white space, the definition of all that the file defines."""
+    rows = db.execute("SELECT type, name, sql FROM sqlite_master LIMIT 1000")
+    return {(kind, name, "".join(str(sql or "").split())) for kind, name, sql in rows}
 
 
 def _require_plain(path: Path) -> None:
@@ -188,15 +218,15 @@ def inspect(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
 
     names = ("namespace", "stage", "calls", "prompt", "cached", "completion", "reasoning")
     stages = db.execute(
-        "SELECT namespace, stage, count(*), sum(prompt), sum(cached), sum(completion), "
-        "sum(reasoning) FROM calls GROUP BY namespace, stage ORDER BY min(id)"
+        "SELECT CAST(namespace AS TEXT), CAST(stage AS TEXT), count(*), sum(prompt), sum(cached), "
+        "sum(completion), sum(reasoning) FROM calls GROUP BY 1, 2 ORDER BY min(id)"
     )
     return {
         "calls": count("calls"),
         "outcomes": count("outcomes"),
         "pending": count("pending WHERE key NOT IN (SELECT key FROM calls)"),
         "bytes": _bytes(path),
-        "runs": [name for (name,) in db.execute("SELECT name FROM runs ORDER BY name")],
+        "runs": [n for (n,) in db.execute("SELECT CAST(name AS TEXT) FROM runs ORDER BY name")],
         "stages": [dict(zip(names, row, strict=True)) for row in stages],
     }
 

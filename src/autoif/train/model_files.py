@@ -12,8 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoif.base import jsonl
 from autoif.base.errors import SetupError, UsageError, one_line
-from autoif.base.files import in_place_of, make_folder, remove_temporaries, write_whole
+from autoif.base.files import (
+    in_place_of,
+    make_folder,
+    read_small,
+    remove_temporaries,
+    write_whole,
+)
 from autoif.models import weights
 from autoif.models.transformers.backend import base_of
 
@@ -69,7 +76,7 @@ def fingerprint(where: str) -> str:
 
 def lineage(folder: Path) -> dict[str, Any]:
     try:
-        origin = json.loads((folder / LINEAGE).read_text("utf-8"))
+        origin = jsonl.loads(read_small(folder / LINEAGE))
     except (OSError, ValueError):
         return {}
     return origin if isinstance(origin, dict) else {}

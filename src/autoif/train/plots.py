@@ -22,14 +22,16 @@ STEPS = {
 GUARDS = ("words_median", "repetition", "drift", "refusals", "empty", "kl")
 
 
-def read(path: Path) -> History:
-    """Its rows; none where there is no file. A last line that a kill cut short is left out."""
+def read(path: Path, x: str) -> History:
+    """Its rows with a number in `x`; none where there is no file. A last line that a kill cut short
+    is left out."""
     if not path.is_file():
         return []
     rows = []
     with suppress(UsageError):
         for _, row in jsonl.read(path):
-            rows.append(row)
+            if isinstance(row.get(x), (int, float)):
+                rows.append(row)
     return rows
 
 

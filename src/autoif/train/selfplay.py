@@ -165,7 +165,7 @@ class _Rounds:
         """A row of rounds.jsonl: pass rate on the held out, guards, KL from the start, and what
         `evaluate` gives. A round that was measured before is read back."""
         file = self.out / "rounds.jsonl"
-        measured = plots.read(file)
+        measured = plots.read(file, "round")
         if number < len(measured):
             return measured[number]
         folder = self.out / f"round-{number}"

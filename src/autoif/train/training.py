@@ -25,8 +25,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autoif.base import jsonl
 from autoif.base.errors import RunFailed, SetupError, UsageError
-from autoif.base.files import alone, appending, make_folder, refuse_links, remove, write_whole
+from autoif.base.files import (
+    alone,
+    appending,
+    make_folder,
+    read_small,
+    refuse_links,
+    remove,
+    write_whole,
+)
 from autoif.base.records import dump_line
 from autoif.models.transformers.backend import base_of
 from autoif.train import dataset as dataset
@@ -101,11 +110,10 @@ class TrainingRun:
             "sha256": rows.fingerprint,
             "model": model_files.fingerprint(self.where),
         }
-        try:
-            known = json.loads(file.read_text("utf-8"))
-        except FileNotFoundError:
+        if not file.exists():
             write_whole(file, f"{json.dumps(mine)}\n".encode())
             return rows
+        known = _inputs(file)
         if known["model"] != mine["model"]:
             raise UsageError(
                 f"{self.out} was begun with other weights than {self.config.model} has now: put "
@@ -244,10 +252,21 @@ class TrainingRun:
             write_whole(raw / model_files.LINEAGE, f"{json.dumps(about, indent=2)}\n".encode())
             remove(raw / "training_args.bin")
             raw.replace(self.model)
-        history = plots.read(self.out / "metrics.jsonl")
+        history = plots.read(self.out / "metrics.jsonl", "step")
         plots.steps(history, self.out)
         card = model_card.card(self.config, rows, history)
         write_whole(self.model / "README.md", card.encode())
+
+
+def _inputs(file: Path) -> dict[str, Any]:
+    """What a training wrote of its inputs. Raises UsageError for anything else."""
+    try:
+        known = jsonl.loads(read_small(file))
+        if isinstance(known["model"], str) and isinstance(known["rows"], int):
+            return dict(known)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(f"{file}: not what a training wrote; choose another `out`")
 
 
 def _need_tracker(name: str) -> None:
@@ -310,7 +329,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     whole = [
         p
         for p in folder.glob("checkpoint-*")
-        if (p / "trainer_state.json").is_file()
+        if p.name.rpartition("-")[2].isdecimal()
+        and (p / "trainer_state.json").is_file()
         and all(map(zipfile.is_zipfile, [*p.glob("*.pt"), *p.glob("*.pth")]))
     ]
     return max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
@@ -323,7 +343,7 @@ def _recorder(path: Path, guard: Guard) -> Any:
     class Recorder(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             """What was logged after the checkpoint will be logged again."""
-            kept = [r for r in plots.read(path) if r["step"] <= state.global_step]
+            kept = [r for r in plots.read(path, "step") if r["step"] <= state.global_step]
             self.before = kept[-1] if kept else {}  # seconds and tokens go on from there
             self.start = time.perf_counter() - self.before.get("seconds", 0.0)
             if state.is_world_process_zero:

@@ -22,6 +22,7 @@ from typing import IO, NamedTuple
 
 import orjson
 
+from autoif.base.conversations import opened
 from autoif.base.errors import UsageError, one_line
 from autoif.base.inputs import read_rows, row_id
 from autoif.base.jsonl import Row
@@ -38,7 +39,7 @@ from autoif.base.records import (
 )
 from autoif.sandbox import Sandbox
 from autoif.store.base import OutcomeStore
-from autoif.verifier.schema import MIN_FRACTION, parse_verifier, parse_verifiers
+from autoif.verifier.schema import MIN_FRACTION, parse_label, parse_verifier, parse_verifiers
 
 Write = Callable[[bytes], object]
 Job = tuple[str, list[tuple[Check, ...]], list[str]]  # name, per verifier its checks, texts
@@ -46,6 +47,11 @@ Job = tuple[str, list[tuple[Check, ...]], list[str]]  # name, per verifier its c
 # Columns that hold a response, and what the text is called in verdicts.
 RESPONSES = {
     "messages": "response", "completion": "completion", "chosen": "chosen", "rejected": "rejected"
+}  # fmt: skip
+# Columns by which others name a response. Beside those that are read they would go unread.
+UNREAD_RESPONSES = {
+    "response", "responses", "output", "outputs", "answer", "answers", "completions", "generation",
+    "generations", "generated_text", "reply",
 }  # fmt: skip
 # Those of a row that is a prompt alone; in any other there might be a response.
 PROMPT_COLUMNS = {
@@ -357,23 +363,39 @@ def _claims(row: Row, place: object) -> dict[str, _Claim]:
     label = row.get("label", True)
     if "completion" in row and not isinstance(label, bool):
         raise UsageError(f'{place}: "label" has to be true or false')
+    if "completion" not in row and parse_label(label) is False:
+        raise UsageError(f'{place}: "label" is of a "completion", and there is none')
+    no_claim = {"rejected"} | ({"completion"} if label is False else set())
     claims = {
-        name: _Claim(_last(row[column], place), label is not False and column != "rejected")
+        name: _Claim(_last(row[column], place), column not in no_claim)
         for column, name in RESPONSES.items()
         if column in row
     }
     if ("chosen" in row) != ("rejected" in row):
         raise UsageError(f'{place}: "chosen" and "rejected" need each other')
-    if not claims:
-        columns = ", ".join(RESPONSES)
-        if "prompt" not in row:
-            raise UsageError(f"{place}: none of the columns {columns} is there, and no prompt")
-        if unread := [c for c in row if c not in PROMPT_COLUMNS and _holds_text(row[c])]:
-            raise UsageError(
-                f"{place}: nothing would be checked of the column {unread[0]!r}; responses are "
-                f"read from {columns}"
-            )
+    columns = ", ".join(RESPONSES)
+    if not claims and "prompt" not in row:
+        raise UsageError(f"{place}: none of the columns {columns} is there, and no prompt")
+    if not claims and not _is_prompt(row["prompt"]):
+        raise UsageError(
+            f'{place}: a prompt without a response is a text, or messages {{"role", "content"}} of '
+            f"which the last is the user's; responses are read from {columns}"
+        )
+    unread = [c for c in row if (c in UNREAD_RESPONSES if claims else c not in PROMPT_COLUMNS)]
+    if unread := [c for c in unread if _holds_text(row[c])]:
+        raise UsageError(
+            f"{place}: nothing would be checked of the column {unread[0]!r}; responses are "
+            f"read from {columns}"
+        )
     return claims
+
+
+def _is_prompt(value: object) -> bool:
+    """Whether nothing in it can be a response to it."""
+    value = opened(value)  # a conversation may stand in a string
+    if isinstance(value, list) and value and all(isinstance(m, dict) for m in value):
+        return all("content" in m for m in value) and value[-1].get("role") == "user"
+    return isinstance(value, str)
 
 
 def _holds_text(value: object) -> bool:

@@ -17,14 +17,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.util
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from autoif.base import jsonl
 from autoif.base.errors import AutoIFError, CallFailed, ModelUnavailable, one_line
+from autoif.base.files import read_small
 from autoif.base.records import Reply, Request, seed_from
 from autoif.models.openai.protocol import request_body
 from autoif.models.transformers.batcher import Generation, Model
@@ -181,7 +182,7 @@ def base_of(where: str) -> str:
     if not file.is_file():
         return ""
     try:
-        return str(json.loads(file.read_bytes())["base_model_name_or_path"])
+        return str(jsonl.loads(read_small(file))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ModelUnavailable(f"{file}: names no base_model_name_or_path") from None
 
