@@ -381,7 +381,8 @@ PARSERS = {
 }
 MARKS = ["`", "```", "```a", "- ", "* ", " ", "\n", "\t", "'", '"', "\\", "\\'", '\\"', "{", "}",
          "[", "]", ",", ":", "#", "1", ".", "score", "Score: ", "/", "'''", '"""', "True", "no",
-         "def evaluate(", "\ud800", "\x00", "评分", "٣", "->", "<1", ": no", "不一", "if ", "\n  a", "一、", "**1.", "if had ", '{"a":']  # fmt: skip
+         "def evaluate(", "\ud800", "\x00", "评分", "٣", "->", "<1", ": no", "不一", "if ",
+         "\n  a", "一、", "**1.", "if had ", '{"a":']  # fmt: skip
 
 
 @given(st.text() | st.lists(st.sampled_from(MARKS), max_size=60).map("".join))

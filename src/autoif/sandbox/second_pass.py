@@ -38,13 +38,16 @@ class SecondPass:
         return [text for _, text in self.calls]
 
     def agreed(self, second: Sequence[Outcome]) -> list[Outcome]:
-        """One outcome per text of the batch.
+        """One outcome per text of the batch. A function that is nondeterministic on one text is so
+        on all that it concluded on: none of its verdicts says anything of a text alone.
 
-        What a busy machine may cause is no proof that a function is nondeterministic.
+        What a busy machine may cause is no proof of it.
         """
         agreed = list(self.outcomes)
         for (i, text), again in zip(self.calls, second, strict=True):
-            same = again.status is self.outcomes[i].status or text != self.batch[i]
-            if not same and agreed[i] is not _FICKLE:
-                agreed[i] = again if again.status.machine_dependent else _FICKLE
+            if again.status is self.outcomes[i].status or text != self.batch[i]:
+                continue
+            if not again.status.machine_dependent:
+                return [o if o.status.machine_dependent else _FICKLE for o in self.outcomes]
+            agreed[i] = again
         return agreed
