@@ -21,6 +21,7 @@ from autoif.synthesis.verifiers.write import normalise
 from autoif.verifier.schema import parse_label
 
 FUNCTION = 'def evaluate(response):\n    return "#" in response'
+WRONG = "def evaluate(response):\n    return 1"
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,18 @@ FUNCTION = 'def evaluate(response):\n    return "#" in response'
         f"{FUNCTION}\n\n## How it works\nif you use it, note this:\nit's exact.",
         "```json\n" + json.dumps({"code": [{"python": FUNCTION}]}) + "\n```",
         "As JSON: " + json.dumps({"func": f"```python\n{FUNCTION}\n```"}),
+        "> " + FUNCTION.replace("\n", "\n> "),
+        "> ```python\n> " + FUNCTION.replace("\n", "\n> ") + "\n> ```\n\nDone.",
+        f"\ufeff{FUNCTION}",
+        f"```python\n{FUNCTION}\n```".replace("\n", "\r"),
+        f"```python\n{FUNCTION}\n\nThis function looks for a hash.",
+        f"```python\nx = evaluate('#')\n```\nThis is it:\n```python\n{FUNCTION}\n```",
+        f"```python\nx = (1,\n```\nNo, I mean:\n```python\n{FUNCTION}\n```",
+        f"```python\nx = 'a\n```\nNo, I mean:\n```python\n{FUNCTION}\n```",
+        f"{FUNCTION}\nprint(evaluate('#'))\n\nThis prints it.",
+        f"```python\n{FUNCTION}\n```\nBeside it:\n```python\nunrelated = 1\n```",
+        f"This is wrong:\n```python\n{WRONG}\n```\nThis is right:\n```python\n{FUNCTION}\n```",
+        f"This is wrong:\n```python\n{WRONG}\n```\nThis is right:\n\n{FUNCTION}",
         '{"func": "' + FUNCTION.replace('"', '\\"') + '"}',  # line breaks as they are
     ],
 )
@@ -88,6 +101,7 @@ ABOVE = [
     "try:\n    import regex\nexcept ImportError:\n    regex = None",
     'TEXT: str = """\nIt is not for "us".\n"""\nA, B = 1, 2',
     "class Counter:\n    n = 0\n\nCOUNTER = Counter()",
+    "BAD = []\nBAD.extend([\n    'a',\n])\nassert BAD",
 ]
 
 
@@ -101,6 +115,18 @@ def test_what_is_defined_above_the_function_comes_with_it(above: str) -> None:
         f"{above}\n\nNow the function:\n\n{FUNCTION}",
     ):
         assert parse_code(answer, "evaluate") == whole
+
+
+def test_a_helper_below_the_function_comes_with_it() -> None:
+    function = "def evaluate(response):\n    return helper(response)"
+    helper = "def helper(text):\n    return '#' in text"
+    answer = f"```python\n{function}\n```\nThe helper:\n```python\n{helper}\n```"
+    assert parse_code(answer, "evaluate") == f"{helper}\n\n{function}"
+
+
+def test_a_generic_function_is_one() -> None:
+    source = "def evaluate[T](response: T) -> bool:\n    return True"
+    assert parse_code(f"```python\n{source}\n```", "evaluate") == source
 
 
 def test_imports_and_constants_above_bare_code_belong_to_it() -> None:
@@ -381,8 +407,9 @@ PARSERS = {
 }
 MARKS = ["`", "```", "```a", "- ", "* ", " ", "\n", "\t", "'", '"', "\\", "\\'", '\\"', "{", "}",
          "[", "]", ",", ":", "#", "1", ".", "score", "Score: ", "/", "'''", '"""', "True", "no",
-         "def evaluate(", "\ud800", "\x00", "评分", "٣", "->", "<1", ": no", "不一", "if ",
-         "\n  a", "一、", "**1.", "if had ", '{"a":']  # fmt: skip
+         "def evaluate(", "\ud800", "\x00", "评分", "٣",
+         "->", "<1", ": no", "不一", "if ", "\n  a", "一、", "**1.", "if had ",
+         '{"a":']  # fmt: skip
 
 
 @given(st.text() | st.lists(st.sampled_from(MARKS), max_size=60).map("".join))

@@ -133,12 +133,14 @@ def test_the_head_of_a_job_says_nothing_of_the_second_pass(sandbox: Sandbox) -> 
         "    bit = int(response)\n"
         "    return bool(runner.payload[bit // 8] >> bit % 8 & 1)\n"
     )
-    bits = [f"{bit:03}" for bit in range(80 * 8)]
-    used = sandbox.evaluate(reader, bits)
-    tested = sandbox.evaluate(reader, bits, check_order=True)
-    differing = [i for i, (a, b) in enumerate(zip(used, tested, strict=True)) if a != b]
-    assert {o.status for o in used} == {Status.TRUE, Status.FALSE}
-    assert {bit // 64 for bit in differing} == {1, 9}  # the words `texts` and `blob`
+    differing = set()
+    for word in range(10):
+        bits = [f"{bit:03}" for bit in range(word * 64, word * 64 + 64)]
+        used = sandbox.evaluate(reader, bits)
+        assert {o.status for o in used} <= {Status.TRUE, Status.FALSE}
+        if sandbox.evaluate(reader, bits, check_order=True) != used:
+            differing.add(word)
+    assert differing == {1, 9}  # the words `texts` and `blob`
 
 
 def test_no_process_number_and_no_job_number(sandbox: Sandbox) -> None:

@@ -36,7 +36,7 @@ _FENCE_LINE = re.compile(r"^[ \t]*+(`{3,}+|~{3,}+)[ \t]*+$", re.MULTILINE)
 def fenced_blocks(text: str) -> list[str]:
     """What stands between fences of three and more backticks or tildes, in its order; where the
     last fence is missing, up to the end. The first 32 blocks of a text."""
-    text = text.replace("\r\n", "\n")
+    text = _lines_ended(text)
     bodies: list[str] = []
     opening = _OPENING.search(text)
     while opening and len(bodies) < MOST:
@@ -71,15 +71,34 @@ def code_defining(text: str, function: str) -> str | None:
     """The source that defines `function`: a fenced block, else a run of lines; None without one.
 
     Where several define it, the last one corrects the others. Imports, constants and helpers that
-    stand in blocks of their own above it come with it.
+    stand in blocks of their own above it come with it, and those below that it names.
     """
-    defines = re.compile(rf"^[ \t]*+(?:async[ \t]+)?def[ \t]+{re.escape(function)}[ \t]*\(", re.M)
-    for sources in (_blocks(text), _bare(text)):
+    text = _lines_ended(text)
+    name = re.escape(function)
+    defines = re.compile(rf"^[ \t]*+(?:async[ \t]+)?def[ \t]+{name}[ \t]*[(\[]", re.M)
+    uses = re.compile(rf"\b{name}\b")
+    unquoted = re.sub(r"^[ \t]*+>[ ]?", "", text, flags=re.MULTILINE)
+    for sources in (_blocks(text), _bare(text), _blocks(unquoted), _bare(unquoted)):
         last = max((n for n, source in enumerate(sources) if defines.search(source)), default=None)
-        if last is not None:
-            above = map(_outdented, (s for s in sources[:last] if not defines.search(s)))
-            return "\n\n".join([*(s for s in above if _bare(s) == [s]), _outdented(sources[last])])
+        if last is None:
+            continue
+        if defines.search(text, text.rfind(sources[last]) + len(sources[last])):
+            continue  # one without fences stands below
+        source = _outdented(sources[last])
+        if text.rstrip().endswith(sources[last].rstrip()):  # no fence tells it from prose below
+            runs = _bare(source)
+            source = "\n\n".join(runs) if any(map(defines.search, runs)) else source
+        others = [(n, _outdented(s)) for n, s in enumerate(sources) if not uses.search(s)]
+        others = [(n, s) for n, s in others if _is_code(s)]
+        words = set(re.findall(r"\w+", source))
+        first = [s for n, s in others if n < last or words & set(_NAMES.findall(s))]
+        return "\n\n".join([*first, source])
     return None
+
+
+def _lines_ended(text: str) -> str:
+    """With one kind of line end, and without the mark that some files begin with."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _blocks(text: str) -> list[str]:
@@ -109,15 +128,24 @@ _CONTINUES = re.compile(
 # Two words in a row, neither of them a keyword: no Python outside of strings and comments.
 _WORD = rf"\b(?!(?:{'|'.join(keyword.kwlist)})\b)\w++"
 _PROSE = re.compile(rf"{_WORD}[ ]++{_WORD}")
+_CALL = re.compile(
+    rf"[ \t]*+(?:(?:assert|del)[ ][^\n]*+|{_TARGET}\(.*\)[ \t]*+(?:\#[^\n]*+)?)\n\Z", re.DOTALL
+)
+_FUNCTION = re.compile(r"(?:async[ ]+def|def|class)[ ]")
+_LONGEST_CALL = 2000  # characters: how far its end is looked for
+_NAMES = re.compile(rf"^(?:async[ ]+)?(?:def[ ]+|class[ ]+)?({_TARGET})", re.MULTILINE)
 _SKIPPED = re.compile(SKIPPED, re.DOTALL)
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _MARK = re.compile(rf"{SKIPPED}|\\\n|(?P<mark>[(\[{{}}\])\n])", re.DOTALL)
 
 
 def _bare(text: str) -> list[str]:
     """Runs of lines of Python among prose, each of which defines something."""
-    text = text.replace("\r\n", "\n") + "\n"
+    text = _lines_ended(text) + "\n"
     runs: list[str] = []
-    start, margin, defines, at = 0, 0, False, 0
+    function = False  # whether the run has one
+    misses = 0  # lines that might have been a call: each costs a look ahead
+    start, margin, defines, at, last = 0, 0, False, 0, 0  # last: where its last definition ends
     while at < len(text):
         end = text.index("\n", at) + 1
         line = text[at:end].lstrip(" \t")
@@ -129,13 +157,45 @@ def _bare(text: str) -> list[str]:
         if follows or (heads and (definition or _CONTINUES.match(line))):
             margin = indent if start == at else margin
             defines = defines or definition
+            function = (start < at and function) or bool(_FUNCTION.match(line))
             end = _logical_end(text, at)
+            last = last if line == "\n" else end
+        elif heads and defines and misses < MOST and (call := _call(text[at : at + _LONGEST_CALL])):
+            # TABLE.append(1) belongs to the table; what stands below a function shows its use,
+            # but where the run goes on to define more.
+            end = at + call.end()
+            last = last if function else end
         else:
             if defines:
-                runs.append(_outdented(text[start:at]))
+                runs.append(_outdented(text[start:last]))
+            misses += heads and defines
             start, defines = end, False
         at = end
-    return [*runs, _outdented(text[start:])] if defines else runs
+    return [*runs, _outdented(text[start:last])] if defines else runs
+
+
+def _is_code(source: str) -> bool:
+    whole = f"{source}\n\nx = 0"  # so that statements at its end count, too
+    return _bare(whole) == [whole] and _bare(source) != [] and _lexes(source)
+
+
+def _lexes(source: str) -> bool:
+    """Whether the brackets and quotes of a source come in pairs."""
+    closers: list[str] = []
+    for token in _MARK.finditer(source):
+        mark, quote = token["mark"], token[0][0]
+        if mark in _BRACKETS:
+            closers.append(_BRACKETS[mark])
+        elif mark in (")", "]", "}"):
+            if not closers or closers.pop() != mark:
+                return False
+        elif quote in ("'", '"') and (len(token[0]) == 1 or token[0][-1] != quote):
+            return False
+    return not closers
+
+
+def _call(text: str) -> re.Match[str] | None:
+    return _CALL.match(text, 0, _logical_end(text, 0))
 
 
 def _logical_end(text: str, start: int) -> int:
