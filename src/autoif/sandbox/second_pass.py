@@ -25,8 +25,9 @@ class SecondPass:
         self.batch, self.outcomes = batch, outcomes
         whole = [i for i, o in enumerate(outcomes) if not o.status.machine_dependent]
         draw = Random("\0".join((source, *batch)).encode("utf-8", "surrogatepass"))
-        copied = [i for i in whole if len(batch[i]) <= COPY] or whole
-        copies = draw.choices(copied, k=MORE) if copied else []
+        copied = [i for i in whole if len(batch[i]) <= COPY] or list(whole)
+        draw.shuffle(copied)
+        copies = (copied[:MORE] * MORE)[:MORE]
         self.calls = [(i, batch[i]) for i in whole] + [(i, batch[i][:COPY]) for i in copies]
         draw.shuffle(self.calls)
         if len(whole) > 1:  # a verdict of the first call alone shows for certain
