@@ -25,6 +25,14 @@ from runs import Done, artefacts
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `-n 2 --dist loadgroup`: a file's tests run in one worker, which makes its fixtures once;
+    pages of the documents, which take long and have none, go to whichever worker is free."""
+    for item in items:
+        group = item.nodeid if item.path.name == "test_docs.py" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Skips where the data is absent; in CI its absence is a failure."""

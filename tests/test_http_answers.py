@@ -389,7 +389,7 @@ async def test_an_answer_far_beyond_its_limit_is_none(text: str, tmp_path: Path)
             with pytest.raises(CallFailed, match="too long: 100 tokens"):
                 await chat(ask("hello", max_tokens=100))
         assert chat.counts[""].asked == chat.counts[""].replayed == 1
-    assert path.stat().st_size < 100_000
+    assert path.stat().st_size < 150_000  # a new store is 100 kB
 
 
 # ---- quotas ------------------------------------------------------------------------------------
