@@ -232,7 +232,7 @@ class Sandbox:
             refused = f"source over {frames.SOURCE >> 10} kB"
         # One that is too long stands alone, or beside its copies.
         elif len(texts) <= 1 + MORE and any(
-            len(t.encode("utf-8", "surrogatepass")) > ROOM for t in texts
+            4 * len(t) > ROOM and len(t.encode("utf-8", "surrogatepass")) > ROOM for t in texts
         ):
             refused = f"text over {ROOM >> 20} MB"
         if refused:
