@@ -19,6 +19,7 @@ from autoif.base.errors import RunFailed, UsageError, did_you_mean
 from autoif.base.loop import run_blocking
 from autoif.base.printable import log
 from autoif.engine.local import Run, Stopped
+from autoif.engine.sizing import begin
 from autoif.models import Backend
 from autoif.models.budget import Budget
 from autoif.run.directory import RunDir
@@ -56,9 +57,9 @@ def synth(
     whole = _recipe(recipe, settings)
     limit = Budget.parse(budget) if budget else None
     with directory.locked():
-        directory.claim(whole, update=update)
         store = Path(calls) if calls else None
-        _complete(Run(whole, directory, store, on_notice, dict(backends or {}), limit))
+        run = Run(whole, directory, store, on_notice, dict(backends or {}), limit)
+        _complete(run, update)
     return Result(directory.path)
 
 
@@ -75,10 +76,14 @@ def _recipe(recipe: Recipe | str | Path | None, settings: Mapping[str, Any]) -> 
     return Recipe.load(None, Path(recipe), settings)
 
 
-def _complete(run: Run) -> None:
+def _complete(run: Run, update: bool) -> None:
+    async def work() -> None:
+        await begin(run, update=update)
+        await run.execute()
+
     again = "what was answered is stored; the same call goes on from there"
     try:
-        run_blocking(run.execute(), run.stop)
+        run_blocking(work(), run.stop)
     except Stopped as stopped:
         if str(stopped) == "budget":
             raise RunFailed(f"the budget is spent; {again}, with a larger one") from None

@@ -84,6 +84,12 @@ def add(commands: Any) -> None:
     )
     group.add_argument("--budget", metavar="B", help="spend at most this: 5USD or 2Mtok")
     group.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="embedded model: make a run that takes about N minutes; demo: 20; 0: all of it",
+    )
+    group.add_argument(
         "--batch",
         metavar="F",
         help="make no calls; write the requests that are still needed to F (OpenAI batch JSONL)",
@@ -115,9 +121,10 @@ def _synth(args: argparse.Namespace) -> int:
     own_process()
     out = RunDir(Path(args.out or Path("runs") / (recipe.preset or "defaults")))
     with out.locked():
-        out.claim(recipe, update=args.update)
-        if args.batch and _collect(recipe, out, args):
-            return 0
+        if args.batch:
+            out.claim(recipe, update=args.update)
+            if _collect(recipe, out, args):
+                return 0
         return asyncio_run(_run(recipe, out, args))
 
 
@@ -140,6 +147,7 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
 
 async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     from autoif.engine.local import GRACE, Run, Stopped
+    from autoif.engine.sizing import begin
     from autoif.models.budget import Budget
     from autoif.report import terminal as terminal
 
@@ -165,6 +173,7 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     failed: RunFailed | None = None
     try:
         async with watch:
+            await begin(run, update=args.update)
             report = await run.execute()
     except Stopped as stopped:
         kept = run.progress.funnel.counts["samples"].kept
@@ -208,11 +217,17 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         "verifiers.own": args.verifiers,
         "queries.source": args.queries,
         "target": args.target,
+        "engine.minutes": args.minutes,
         "seed": args.seed,
         "langs": None if args.lang is None else args.lang.split(","),
     }
     recipe = load_recipe(args, flags)
     models = {recipe.models.role(role) for role in ROLES}
+    if args.minutes and not all(model.startswith("local:") for model in models):
+        raise UsageError(
+            "--minutes is for the embedded model, which is timed first; for another one give "
+            "--target or --budget"
+        )
     if args.base_url and not any(model.startswith("openai:") for model in models):
         raise UsageError(
             f"--base-url is for openai: models, and every model is {', '.join(sorted(models))}: "

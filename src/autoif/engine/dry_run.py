@@ -44,7 +44,9 @@ YIELD = {"proposals": 0.6, "verifiers": 0.5, "passes": 0.4, "good": 0.8}
 LENGTH = {"instructions": 500, "functions": 140, "programs": 110, "cases": 150}
 LENGTH |= {"backtranslate": 20, "responses": 250, "judge": 120, "compositions": 2}
 WORD = "marker"  # instruction n of the trial demands the word `marker` and n
-KEYS = ("calls", "prompt_tokens", "completion_tokens")
+WORD_TOKENS = 1.4  # of English
+KEYS = ("calls", "prompt_tokens", "completion_tokens", "uncached_tokens")
+BLOCK = 128  # characters, about the 32 tokens that prompts share in a cache, or compute apart
 _WORDS = re.compile(rf"{WORD}\d+")
 _RESULT = re.compile(r"\bx\d+\b")
 _STAMP = re.compile(r"\bof (\d+) tokens")
@@ -57,17 +59,24 @@ Counted = tuple[Row, bool]  # whether there is such a call for each query
 
 @dataclass
 class Tally:
-    """Calls of a trial, by row and record: number, prompt tokens, completion tokens."""
+    """Calls of a trial, by row and record: what `KEYS` names."""
 
     most: bool
+    max_words: int = 0  # what responses are asked to keep to
+    blocks: set[int] = field(default_factory=set)  # of the prompts so far; each with what precedes
     calls: defaultdict[Counted, defaultdict[str, list[float]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0.0, 0.0, 0.0]))
+        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: [0.0] * len(KEYS)))
     )
 
     def length(self, request: Request) -> int:
         """Tokens of the answer."""
         longest = request.max_tokens
-        return longest if self.most else min(longest, LENGTH[request.stage])
+        if self.most:
+            return longest
+        likely = LENGTH[request.stage]
+        if self.max_words and request.temperature and request.stage in ("responses", "cases"):
+            likely = min(likely, round(WORD_TOKENS * self.max_words))
+        return min(longest, likely)
 
     def stamp(self, request: Request) -> str:
         """Stands in an answer for all of its text; where the answer is shown, it counts."""
@@ -79,9 +88,21 @@ class Tally:
         prompt = _tokens(text) + sum(map(int, _STAMP.findall(text)))
         of_query = row[0] == "responses" or (row[0] == "judge" and bool(_SAMPLE.search(text)))
         counted = self.calls[row, of_query][request.record]
-        for n, value in enumerate((1.0, prompt, float(length))):
+        uncached = prompt - self._cached(text)
+        for n, value in enumerate((1.0, prompt, float(length), uncached)):
             counted[n] += value
         return Usage(round(prompt), 0, length)
+
+    def _cached(self, text: str) -> float:
+        """Tokens at the beginning that an earlier prompt had too."""
+        chain, cached, missed = 0, 0.0, False
+        for start in range(0, len(text) - BLOCK, BLOCK):
+            block = text[start : start + BLOCK]
+            chain = hash((chain, block))
+            missed = missed or chain not in self.blocks
+            self.blocks.add(chain)
+            cached += 0.0 if missed else _tokens(block)
+        return cached
 
 
 def _tokens(text: str) -> float:
@@ -222,7 +243,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     return {"instructions": instructions, "stages": stages, "total": total}
 
 
-_NONE = [0.0, 0.0, 0.0]
+_NONE = [0.0] * len(KEYS)
 _ORDER: list[Row] = [
     ("instructions", "propose"),
     ("functions", "code"),
@@ -245,7 +266,7 @@ class DryRun:
 
 def _trial(recipe: Recipe, most: bool) -> DryRun:
     """Runs the recipe on instructions of ours in a directory that is thrown away."""
-    tally = Tally(most)
+    tally = Tally(most, recipe.responses.max_words)
     with tempfile.TemporaryDirectory() as folder:
         trial = _of_ours(recipe, Path(folder), TRIED_MOST if most else TRIED)
         out = RunDir(Path(folder) / "run")
@@ -294,7 +315,7 @@ def _scaled(
     planned = len(recipe.langs) * rules.per_level * kinds
     times = recipe.queries.per_instruction / min(QUERIES, recipe.queries.per_instruction)
     count = max if trial.tally.most else lambda values: sum(values) / len(trial.instructions)
-    rows: defaultdict[Row, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    rows: defaultdict[Row, list[float]] = defaultdict(lambda: [0.0] * len(KEYS))
     for (row, of_query), records in trial.tally.calls.items():
         once = [c for r, c in records.items() if r in shared or r.startswith("round-")]
         each = [records[name] for name in trial.instructions if name in records]
@@ -335,7 +356,7 @@ def render(plan: dict[str, Any]) -> str:
     lines.append(f"{'':<23}" + "".join(f"{'likely / most':>{width}}" for width in (17, 25, 25)))
     for row in [*plan["stages"], {"name": "total", "role": "", **plan["total"]}]:
         name = f"{row['name']} ({row['role']})" if row["role"] else row["name"]
-        cells = [f"{row[k]['likely']:,} / {row[k]['most']:,}" for k in KEYS]
+        cells = [f"{row[k]['likely']:,} / {row[k]['most']:,}" for k in KEYS[:3]]
         lines.append(f"{name:<23}{cells[0]:>17}{cells[1]:>25}{cells[2]:>25}")
     cost = plan["total"]["cost"]
     if cost is None:

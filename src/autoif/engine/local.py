@@ -61,15 +61,19 @@ class Run:
     on_notice: Callable[[str], None] = lambda line: None
     backends: dict[str, Backend] = field(default_factory=dict)  # by model; opened where not given
     budget: Budget | None = None
+    on_stop: Callable[[], object] = lambda: None  # ends what comes before `execute`
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.recipe)
         self.guard = BudgetGuard(self.recipe.models.prices, self.budget)
-        # What calls this run has used is noted under this name: for `autoif calls gc`, for the
-        # tokens of all its starts, and for what is left of the budget.
-        self._name = f"{self.out.path.resolve()} {self.recipe.hash}"
         self._models: dict[str, str] = {}  # namespace -> model
         self._notes: list[PendingBackend] = []
+
+    @property
+    def _name(self) -> str:
+        """What calls this run has used is noted under this name: for `autoif calls gc`, for the
+        tokens of all its starts, and for what is left of the budget."""
+        return f"{self.out.path.resolve()} {self.recipe.hash}"
 
     @property
     def store_path(self) -> Path:
@@ -79,6 +83,7 @@ class Run:
         """What is in flight ends, or is given up after GRACE seconds; what there is gets written;
         `execute` raises Stopped. To be called in the loop that executes."""
         self.guard.shut("stopped")
+        self.on_stop()
         asyncio.get_running_loop().call_later(GRACE, self.guard.give_up)
 
     async def execute(self) -> dict[str, Any]:

@@ -134,6 +134,8 @@ INPUTS = (
     "hygiene.against",
     "hygiene.fidelity",
 )
+# How many instructions a run works on; what `engine.minutes` changes.
+SIZE = ("instructions.limit", "instructions.rounds", "instructions.asks")
 TRANSPORT = ("base_url", "api_key_env", "timeout", "patience", "prices")
 
 
@@ -349,6 +351,12 @@ class Engine(Section):
     in_flight: int = Field(64, ge=1, description="instructions worked on at a time")
     shard_size: int = Field(64, ge=1, description="instructions in a shard")
     sandbox_workers: int = Field(0, ge=0, description="0 = one per core")
+    minutes: float = Field(
+        0,
+        ge=0,
+        description="on the embedded model, time the machine first and make a run that takes about "
+        "so long; 0 = make all of it",
+    )
 
 
 class Recipe(Section):
@@ -448,7 +456,7 @@ class Recipe(Section):
         values = {}
         for key in keys_of(Recipe):
             head, _, rest = key.partition(".")
-            if head not in NO_RULES and key not in INPUTS:
+            if head not in NO_RULES and key not in INPUTS and key not in SIZE:
                 value = getattr(self, head)
                 values[key] = getattr(value, rest) if rest else value
         return values
@@ -578,15 +586,15 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             # One function will do where two comply programs, written apart, agree with it.
             "crossval": {"min_checks": 1},
             "verifiers": {
-                "k": 5,
+                "k": 4,
                 "comply": 3,
                 "plain": 8,
-                "instructed": 3,
+                "instructed": 2,
                 "max_tokens": 260,
                 "temperature": 0.6,
             },
             "backtranslate": {"max_tokens": 48},
-            "queries": {"per_instruction": 8},
+            "queries": {"per_instruction": 14},
             "responses": {
                 "waves": (1, 1, 1),
                 "enough": 1,
@@ -596,6 +604,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "temperature": 0.7,
             },
             "judge": {"style": "number", "threshold": 7.0, "per_prompt": 1, "max_tokens": 12},
+            "engine": {"minutes": 20},
         },
     ),
     "smoke": (
