@@ -45,6 +45,7 @@ class BusyBackend(ScriptedBackend):
 
 
 def at_work(instructions: int = 10, **settings: object) -> tuple[Progress, BusyBackend]:
+    settings.setdefault("compose", {"levels": 1, "turns": 1})
     progress, model = Progress(Recipe.load("smoke", None, settings)), BusyBackend(lambda r: "")
     progress.instructions, progress.phase = instructions, "synthesis"
     progress.models["m"] = model
@@ -109,7 +110,7 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert seen[75] == 0
     # A step takes longer than a look: the last growth is not far back.
     steps = Rate()
-    assert all(steps.at(s, s // 6 * 256) > 0 for s in range(100) if s >= 6)
+    assert all([steps.at(s, s // 6 * 256) > 0 for s in range(100)][6:])
 
 
 def test_answered_tokens_count_where_a_model_counts_none_itself() -> None:
@@ -207,6 +208,13 @@ def test_what_was_there_from_the_start_makes_no_pace() -> None:
     assert left.at(130, progress) == pytest.approx(516)
 
 
+def test_compositions_are_work_too_before_they_are_drawn() -> None:
+    progress, _ = at_work(compose={"levels": 3, "turns": 2, "per_level": 10})
+    assert progress.units() == (0, 50)
+    progress.done, progress.phase, progress.compositions = 10, "composition", 12
+    assert progress.units() == (20, 32)
+
+
 def test_a_target_ends_the_run() -> None:
     progress, _ = at_work(1000, target=10)
     progress.counts["m"] = {"stage": CallCounts(asked=1)}
@@ -295,7 +303,7 @@ async def test_the_worker_says_what_it_is_generating(
     monkeypatch.setenv("SLOW_LOAD", "0.5")
     monkeypatch.setenv("SLOW_STEP", "0.1")
     assert local.activity is None
-    calls = [asyncio.create_task(local(ask(f"{n} " * 16, 60))) for n in range(6)]
+    calls = [asyncio.create_task(local(ask(f"{n} " * 16, 30))) for n in range(6)]
     for phase in ("loading", "preparing", "loading", "ready"):
         await until(local, in_phase(phase))
     reading = await until(local, lambda a: a.running > 0)
@@ -306,7 +314,7 @@ async def test_the_worker_says_what_it_is_generating(
     assert not any(call.done() for call in calls)  # nothing has ended yet
     replies = await asyncio.gather(*calls)
     idle = await until(local, lambda a: a.running == 0)
-    assert idle.generated == sum(r.usage.completion for r in replies) == 360
+    assert idle.generated == sum(r.usage.completion for r in replies) == 180
     assert idle.prefilled == 6 * 16
 
 
@@ -340,6 +348,7 @@ class SilentHub(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_response(200)
+        self.flush_headers()
         with contextlib.suppress(ConnectionError):
             while not self.over.wait(2):
                 self.wfile.write(b"X-More: to come\r\n")
