@@ -23,7 +23,7 @@ from autoif.models.activity import Activity, activity_of, together
 from autoif.models.cached import CallCounts
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.openvino.backend import LocalBackend
-from autoif.models.openvino.tally import Tally
+from autoif.models.openvino.token_meter import TokenMeter
 from autoif.models.scripted import ScriptedBackend
 from autoif.report import terminal
 from autoif.report.pace import Pace, Rate, TimeLeft, in_words
@@ -90,27 +90,34 @@ def test_each_phase_of_a_start_is_named() -> None:
 def test_tokens_are_seen_before_any_call_has_ended() -> None:
     progress, model = at_work()
     with watched(progress) as line:
-        model.activity = Activity(running=3, waiting=9)
+        model.activity = Activity(running=3, reading=3, waiting=9)
         assert line(0) == (
-            "synthesis: 0/10 instructions, 0 verified, 0 samples | 3 under way, 9 waiting | 0 s"
+            "synthesis: 0/10 instructions, 0 verified, 0 samples | "
+            "3 under way, 9 waiting, reading prompts | 0 s"
         )
-        model.activity = Activity(prefilled=256, running=3, waiting=9)
-        assert "| 3 under way, 9 waiting, reading prompts, 43 tokens/s | 6 s" in line(6)
+        model.activity = Activity(prefilled=256, running=3, reading=3, waiting=9)
+        assert "| 3 under way, 9 waiting, reading prompts at 43 tokens/s | 6 s" in line(6)
         model.activity = Activity(generated=96, prefilled=300, running=3, waiting=9)
         assert "| 3 under way, 9 waiting, 12 tokens/s | 8 s" in line(8)
+        model.activity = Activity(generated=100, prefilled=350, running=3, reading=1, waiting=9)
+        assert "12 tokens/s, reading prompts at 41 tokens/s |" in line(8.5)
         assert "calls" not in line(9)
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
     rate = Rate()
-    seen = [rate.at(second, min(second, 60) * 40) for second in range(80)]
+    seen = [
+        rate.at(second, min(second, 60) * 40 + max(0, second - 60) * 10) for second in range(80)
+    ]
     assert seen[0] == 0
     assert {round(x) for x in seen[1:61]} == {40}
-    assert 0 < seen[65] < 40
-    assert seen[75] == 0
-    # A step takes longer than a look: the last growth is not far back.
+    assert 10 < seen[65] < 40
+    assert seen[75] == pytest.approx(10)
+    assert rate.at(105, 2590) == pytest.approx(10)
+    assert rate.at(200, 2590) == 0
+    # It does not sink within a step, though a step may take longer than a rate is measured over.
     steps = Rate()
-    assert all([steps.at(s, s // 6 * 256) > 0 for s in range(100)][6:])
+    assert {round(steps.at(s, s // 20 * 256), 1) for s in range(200)} == {0, 12.8}
 
 
 def test_answered_tokens_count_where_a_model_counts_none_itself() -> None:
@@ -243,24 +250,24 @@ def test_time_in_words(seconds: float, words: str) -> None:
 
 
 def test_the_tally_is_right_at_each_end() -> None:
-    tally = Tally(batch=100)
-    tally.begin(1, 150)
-    tally.begin(2, 30)
-    tally.stepped()
-    assert (tally.prefilled, tally.generated) == (100, 0)
-    tally.stepped()
-    tally.first(1)
-    tally.first(2)
-    assert (tally.prefilled, tally.generated) == (180, 2)
-    tally.stepped()
-    tally.first(1)
-    assert tally.generated == 4
-    tally.end(1, 5)  # it was ahead of what was reckoned
-    assert tally.generated == 7
-    tally.end(2)
-    tally.end(2)
-    tally.stepped()
-    assert (tally.prefilled, tally.generated) == (180, 7)
+    meter = TokenMeter(batch=100)
+    meter.begin(1, 150)
+    meter.begin(2, 30)
+    meter.stepped()
+    assert (meter.prefilled, meter.generated, meter.reading) == (100, 0, 2)
+    meter.stepped()
+    meter.first(1)
+    meter.first(2)
+    assert (meter.prefilled, meter.generated) == (180, 2)
+    meter.stepped()
+    meter.first(1)
+    assert meter.generated == 4
+    meter.end(1, 5)  # it was ahead of what was reckoned
+    assert meter.generated == 7
+    meter.end(2)
+    meter.end(2)
+    meter.stepped()
+    assert (meter.prefilled, meter.generated) == (180, 7)
 
 
 @pytest.fixture
@@ -307,7 +314,7 @@ async def test_the_worker_says_what_it_is_generating(
     for phase in ("loading", "preparing", "loading", "ready"):
         await until(local, in_phase(phase))
     reading = await until(local, lambda a: a.running > 0)
-    assert reading.generated == 0
+    assert (reading.generated, reading.reading) == (0, reading.running)
     busy = await until(local, lambda a: a.generated > 0)
     assert (busy.running, busy.waiting) == (4, 2)
     assert busy.prefilled > 0

@@ -12,13 +12,15 @@ Phase = Literal["downloading", "preparing", "loading", "ready"]
 @dataclass(frozen=True, slots=True)
 class Activity:
     """`share`: of the download. Tokens are those since the start, of unfinished answers too; 0
-    where the model does not count them. `running`: calls at work; `waiting`: those in its queue."""
+    where the model does not count them. `running`: calls at work; `reading`: those of them without
+    a token yet; `waiting`: calls in its queue."""
 
     phase: Phase = "ready"
     share: float = 0.0
     generated: int = 0
     prefilled: int = 0  # prompt tokens computed, those from the prefix cache not among them
     running: int = 0
+    reading: int = 0
     waiting: int = 0
 
 
@@ -46,5 +48,6 @@ def together(activities: Iterable[Activity | None]) -> Activity | None:
         sum(a.generated for a in every),
         sum(a.prefilled for a in every),
         sum(a.running for a in every),
+        sum(a.reading for a in every),
         sum(a.waiting for a in every),
     )

@@ -6,22 +6,26 @@ from collections import deque
 
 from autoif.run.progress import Progress
 
-WINDOW = 10.0  # seconds that a rate is measured over: steps of a slow machine take six
+WINDOW = 10.0  # seconds that a rate is measured over, at least
+LONGEST_STEP = 30.0  # seconds without growth after which the rate is 0
 
 
 class Rate:
-    """Of something that grows, per second, over the last WINDOW."""
+    """Of something that grows in steps, per second: from one growth to another, so that it does not
+    sink within a step, however long that takes."""
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[float, float]] = deque()
+        self._marks: deque[tuple[float, float]] = deque()  # the start, and each growth
 
     def at(self, now: float, amount: float) -> float:
         marks = self._marks
-        marks.append((now, amount))
-        while len(marks) > 2 and marks[1][0] <= now - WINDOW:
+        if not marks or amount > marks[-1][1]:
+            marks.append((now, amount))
+        last, most = marks[-1]
+        while len(marks) > 2 and marks[1][0] <= last - WINDOW:
             marks.popleft()
         then, before = marks[0]
-        return max(0.0, amount - before) / (now - then) if now > then else 0.0
+        return (most - before) / (last - then) if now - last <= LONGEST_STEP and last > then else 0
 
 
 class Pace:

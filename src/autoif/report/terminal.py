@@ -170,6 +170,10 @@ class Watch:
         """What they have answered, and what they are at: never a 0 because nothing has ended."""
         progress = self._progress
         activity = progress.activity() or Activity()
+        if not (progress.generated() or activity.running):
+            self._generated = Rate()
+        if not activity.running:
+            self._prefilled = Rate()
         speed = self._generated.at(now, progress.generated())
         reading = self._prefilled.at(now, activity.prefilled)
         calls = progress.calls()
@@ -184,8 +188,10 @@ class Watch:
             parts.append(f"{activity.running:,} under way, {activity.waiting:,} waiting")
         if speed:
             parts.append(f"{_number(speed)} tokens/s")
-        elif activity.running and reading:
-            parts.append(f"reading prompts, {_number(reading)} tokens/s")
+        if activity.reading:
+            parts.append(
+                f"reading prompts at {_number(reading)} tokens/s" if reading else "reading prompts"
+            )
         return ", ".join(parts)
 
 

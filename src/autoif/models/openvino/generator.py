@@ -4,7 +4,7 @@
     out  {"notice"}   {"phase": "preparing" or "loading"}   {"ready"}   {"fatal"}
          {"key", "text", "finish_reason", "prompt", "cached", "completion"}
          {"key", "failed", "detail"}
-         {"live": {"generated", "prefilled", "running", "waiting"}}   as in `Activity`
+         {"live": {"generated", "prefilled", "running", "reading", "waiting"}}   as in `Activity`
 
 A live line goes out between two steps, a second after the last at the earliest.
 
@@ -33,7 +33,7 @@ from autoif.base.files import in_place_of, remove, remove_temporaries
 from autoif.base.language import clean_text
 from autoif.models.openvino.grammar import grammar
 from autoif.models.openvino.prefix_queue import BLOCK, PrefixQueue
-from autoif.models.openvino.tally import Tally
+from autoif.models.openvino.token_meter import TokenMeter
 from autoif.models.weights import locked
 
 Emit = Callable[[dict[str, Any]], None]
@@ -61,7 +61,7 @@ class Generator:
         self._queue = PrefixQueue(capacity=settings["cache_tokens"] // BLOCK)
         self._waiting: dict[int, _Job] = {}
         self._running: dict[int, _Job] = {}
-        self._tally = Tally(engine.SchedulerConfig().max_num_batched_tokens)
+        self._meter = TokenMeter(engine.SchedulerConfig().max_num_batched_tokens)
         self._live_at = 0.0
 
     def run(self, inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
@@ -82,7 +82,7 @@ class Generator:
                 self._say_live()  # before the step, which may take seconds
             if self._pipeline.has_non_finished_requests():
                 self._pipeline.step()
-                self._tally.stepped()
+                self._meter.stepped()
             for key in list(self._running):
                 self._look_at(key)
 
@@ -91,9 +91,10 @@ class Generator:
         self._emit(
             {
                 "live": {
-                    "generated": self._tally.generated,
-                    "prefilled": self._tally.prefilled,
+                    "generated": self._meter.generated,
+                    "prefilled": self._meter.prefilled,
                     "running": len(self._running),
+                    "reading": self._meter.reading,
                     "waiting": len(self._waiting),
                 }
             }
@@ -139,11 +140,11 @@ class Generator:
         job.cached = cached
         job.handle = self._pipeline.add_request(key, job.tokens, job.config)
         self._running[key] = job
-        self._tally.begin(key, job.count - cached)
+        self._meter.begin(key, job.count - cached)
 
     def _cancel(self, key: int) -> None:
         self._queue.forget(key)
-        self._tally.end(key)
+        self._meter.end(key)
         self._waiting.pop(key, None)
         job = self._running.pop(key, None)
         if job is not None:
@@ -156,18 +157,18 @@ class Generator:
         if status == "RUNNING":
             if job.handle.can_read():
                 self._queue.computed(key)
-                self._tally.first(key)
+                self._meter.first(key)
             return
         del self._running[key]
         if status != "FINISHED":
             self._queue.forget(key)
-            self._tally.end(key)
+            self._meter.end(key)
             self._fail(key, "length", "it does not fit into the KV cache")
             return
         self._queue.computed(key)
         self._queue.forget(key)
         output = job.handle.read_all()[0]
-        self._tally.end(key, len(output.generated_ids))
+        self._meter.end(key, len(output.generated_ids))
         self._emit(
             {
                 "key": key,

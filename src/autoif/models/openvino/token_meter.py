@@ -16,7 +16,7 @@ class _Sequence:
     generated: int = 0
 
 
-class Tally:
+class TokenMeter:
     """`begin`, then `stepped` after each step, `first` at the first token, `end` at the end.
 
     batch: tokens that the engine computes in one step, at most.
@@ -27,6 +27,11 @@ class Tally:
         self.prefilled = 0
         self._batch = batch
         self._sequences: dict[int, _Sequence] = {}
+
+    @property
+    def reading(self) -> int:
+        """Sequences whose first token is not out."""
+        return sum(not s.generated for s in self._sequences.values())
 
     def begin(self, key: int, prompt: int) -> None:
         """prompt: its tokens that no cache holds."""
