@@ -53,8 +53,8 @@ def blocks(page: Path) -> list[Block]:
     return [Block(lang, info.strip(), body) for lang, info, body in FENCE.findall(text)]
 
 
-# Said every 15 seconds where stderr is no terminal: on a busy machine only.
-PROGRESS = re.compile(r"\w+: \d+/\d+ instructions\b.* \| .* calls .* \| \d")
+# Said now and then where stderr is no terminal.
+PROGRESS = re.compile(r"\w+(: \d+/\d+ instructions\b.*)?( \| .*)? \| \d+ s\b")
 
 
 def environment() -> dict[str, str]:

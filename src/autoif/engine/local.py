@@ -136,6 +136,7 @@ class Run:
                 backends=self.backends,
                 wrap=wrap,
                 counts=self.progress.counts,
+                opened=self.progress.models,
                 on_notice=self.on_notice,
             ) as context:
                 if self.budget:

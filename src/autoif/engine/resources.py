@@ -27,12 +27,14 @@ async def open_context(
     backends: Mapping[str, Backend] | None = None,
     wrap: Callable[[str, Backend], Backend] = lambda model, backend: backend,
     counts: MutableMapping[str, Mapping[str, CallCounts]] | None = None,
+    opened: MutableMapping[str, Backend] | None = None,
     on_notice: Callable[[str], None] = lambda line: None,
 ) -> AsyncGenerator[Context, None]:
     """Models and sandbox are closed again whatever happens; the store stays open.
 
     backends: models by the name that the recipe calls them; opened where not given. wrap: what
     stands between the store and a model. counts: gets the counts of each model's calls, by stage.
+    opened: gets each model's backend itself.
     """
     given = backends or {}
     chats: dict[str, CachedChat] = {}
@@ -40,6 +42,8 @@ async def open_context(
         with Sandbox(recipe.engine.sandbox_workers or None, CHECK_LIMITS) as sandbox:
             for model in sorted({recipe.models.role(role) for role in ROLES}):
                 backend = given.get(model) or open_model(recipe, model, on_notice)
+                if opened is not None:
+                    opened[model] = backend
                 chats[model] = CachedChat(wrap(model, backend), store)
                 if counts is not None:
                     counts[model] = chats[model].counts

@@ -19,11 +19,18 @@ from rich.table import Table
 from rich.text import Text
 
 from autoif.base.printable import printable
+from autoif.models.activity import Activity
 from autoif.report.lineage import Story
+from autoif.report.pace import Rate, TimeLeft, in_words
 from autoif.run.funnel import STAGES
 from autoif.run.progress import Progress
 
-PLAIN_EVERY = 15.0  # seconds between two lines where there is no terminal
+# Where there is no terminal: seconds after the start at which a line comes, and then between two.
+PLAIN_FIRST, PLAIN_EVERY = (1, 5, 10, 20, 35), 15
+AT_WORK = {
+    "preparing": "preparing the model for this machine, once: about half a minute",
+    "loading": "loading the model",
+}
 
 
 def shown(text: object, style: str = "") -> Text:
@@ -85,7 +92,8 @@ class Watch:
         self._console, self._progress, self._quiet = console, progress, quiet
         self._task: asyncio.Task[None] | None = None
         self._live: Live | None = None
-        self._last = (time.monotonic(), 0)
+        self._generated, self._prefilled = Rate(), Rate()
+        self._left = TimeLeft()
 
     def notice(self, line: str) -> None:
         self._console.print(shown(line), soft_wrap=True)
@@ -105,12 +113,18 @@ class Watch:
             self._live.stop()
 
     async def _run(self) -> None:
+        """A look every second, for the rates; a line at its time."""
+        seconds = 0
         while True:
-            await asyncio.sleep(1 if self._live else PLAIN_EVERY)
+            line = self._line()
             if self._live:
-                self._live.update(Group(self._table(), self._line()), refresh=True)
-            else:
-                self._console.print(self._line(), soft_wrap=True)
+                self._live.update(Group(self._table(), line), refresh=True)
+            elif seconds in PLAIN_FIRST or (
+                seconds > PLAIN_FIRST[-1] and (seconds - PLAIN_FIRST[-1]) % PLAIN_EVERY == 0
+            ):
+                self._console.print(line, soft_wrap=True)
+            await asyncio.sleep(1)
+            seconds += 1
 
     def _table(self) -> Table:
         progress = self._progress
@@ -130,34 +144,59 @@ class Watch:
         return table
 
     def _line(self) -> Text:
+        now, progress = time.monotonic(), self._progress
+        left = self._left.at(now, progress)
+        spent = f"{now - progress.started:.0f} s"
+        parts = [
+            self._work(),
+            self._models(now),
+            spent if left is None else f"{spent}, {in_words(left)}",
+        ]
+        return shown(" | ".join(filter(None, parts)))
+
+    def _work(self) -> str:
         progress = self._progress
-        calls, usage = progress.calls(), progress.usage(paid=True)
-        then, before = self._last
-        now = time.monotonic()
-        self._last = now, usage.completion
-        rate = (usage.completion - before) / max(now - then, 1e-9)
+        if not progress.instructions:
+            return progress.phase
         counts = progress.total().counts
-        left = _left(progress)
         composed = f"{progress.composed}/{progress.compositions} compositions, "
-        return shown(
+        return (
             f"{progress.phase}: {progress.done}/{progress.instructions} instructions, "
             f"{composed if progress.compositions else ''}"
-            f"{counts['crossval'].kept} verified, {counts['judge'].kept} samples | "
-            f"{calls['asked']:,} calls (+{calls['replayed']:,} from the store), "
-            f"{rate:.0f} tokens/s | "
-            f"{now - progress.started:.0f} s{left}"
+            f"{counts['crossval'].kept} verified, {counts['judge'].kept} samples"
         )
 
+    def _models(self, now: float) -> str:
+        """What they have answered, and what they are at: never a 0 because nothing has ended."""
+        progress = self._progress
+        activity = progress.activity() or Activity()
+        if not (progress.generated() or activity.running):
+            self._generated = Rate()
+        if not activity.running:
+            self._prefilled = Rate()
+        speed = self._generated.at(now, progress.generated())
+        reading = self._prefilled.at(now, activity.prefilled)
+        calls = progress.calls()
+        parts = []
+        if activity.phase == "downloading":
+            parts.append(f"downloading the model: {activity.share:.0%}")
+        elif activity.phase != "ready":
+            parts.append(AT_WORK[activity.phase])
+        if any(calls.values()):
+            parts.append(f"{calls['asked']:,} calls (+{calls['replayed']:,} from the store)")
+        if activity.running or activity.waiting:
+            parts.append(f"{activity.running:,} under way, {activity.waiting:,} waiting")
+        if speed:
+            parts.append(f"{_number(speed)} tokens/s")
+        if activity.reading:
+            parts.append(
+                f"reading prompts at {_number(reading)} tokens/s" if reading else "reading prompts"
+            )
+        return ", ".join(parts)
 
-def _left(progress: Progress) -> str:
-    """A guess at the time left, from the share of work units that have been through."""
-    funnel = progress.total().counts
-    total = 2 * progress.instructions + progress.compositions
-    through = funnel["crossval"].entered + progress.done + progress.composed
-    if not total or not through:
-        return ""
-    elapsed = time.monotonic() - progress.started
-    return f", about {max(0.0, elapsed * (total - through) / through):.0f} s left"
+
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def story(lineage: Story) -> Group:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoif.base.records import Usage, to_json
+from autoif.models import Backend
+from autoif.models.activity import Activity, activity_of, together
 from autoif.models.budget import price
 from autoif.models.cached import CallCounts
 from autoif.run.funnel import Funnel
@@ -29,6 +31,8 @@ class Progress:
     funnel: Funnel = field(default_factory=Funnel)
     at_work: list[Funnel] = field(default_factory=list)
     counts: dict[str, Mapping[str, CallCounts]] = field(default_factory=dict)  # model -> stage
+    models: dict[str, Backend] = field(default_factory=dict)
+    expected_tokens: int = 0  # that all answers of the run will have; 0: unknown
 
     def total(self) -> Funnel:
         """What is done and what is at work, as one."""
@@ -61,6 +65,29 @@ class Progress:
                 if stage in (None, name):
                     total += c.usage if paid else c.usage + c.replayed_usage
         return total
+
+    def activity(self) -> Activity | None:
+        """What the models are doing right now; None where none has begun, or none tells."""
+        return together(map(activity_of, self.models.values()))
+
+    def generated(self) -> int:
+        """Tokens of this start's answers, of unfinished ones too where the model counts them."""
+        total = 0
+        for model, stages in self.counts.items():
+            answered = sum(c.usage.completion for c in stages.values())
+            now = activity_of(self.models.get(model))
+            total += max(answered, now.generated if now else 0)
+        return total
+
+    def units(self) -> tuple[int, int]:
+        """Units of work that are through, and all there are as far as can be seen: of each
+        instruction its verifier and its samples; compositions."""
+        compose = self.recipe.compose
+        planned = compose.per_level * (compose.levels - 1 + (compose.turns > 1))
+        drawn = self.compositions if self.phase == "composition" else planned
+        verified = max(self.done, self.total().counts["crossval"].entered)
+        through = verified + self.done + self.composed
+        return through, 2 * self.instructions + drawn if self.instructions else 0
 
     def report(self, state: str, used: Mapping[str, Usage] | None = None) -> dict[str, Any]:
         """`used`: tokens by model, of all starts of the run; without, those of this start's calls,

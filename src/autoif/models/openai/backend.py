@@ -19,6 +19,7 @@ import aiohttp
 
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.records import Reply, Request
+from autoif.models.activity import Activity
 from autoif.models.finish import ENDS
 from autoif.models.openai.connection import Connection, Response
 from autoif.models.openai.limiter import Admission, CallResult, Limiter, Retry
@@ -96,6 +97,11 @@ class HttpBackend:
         self._strange_ends: set[str] = set()  # finish reasons that the user was told of
         self._leaders = Leaders()
         self._streams: bool | None = None  # whether the server does; None: not asked yet
+
+    @property
+    def activity(self) -> Activity:
+        running = sum(limiter.in_flight for limiter in self.admission.limiters)
+        return Activity(running=running, waiting=self.admission.waiting)
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(self.model, request) | self._extra

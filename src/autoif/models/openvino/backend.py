@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +28,7 @@ import orjson
 from autoif.base.errors import CallFailed, ModelUnavailable
 from autoif.base.records import Reply, Request, Usage, seed_from
 from autoif.models import weights as models
+from autoif.models.activity import Activity
 from autoif.models.openai.protocol import request_body
 from autoif.models.reasoning import without_thinking
 
@@ -34,6 +36,7 @@ IN_FLIGHT = 64
 """Sequences answered at once. See docs/embedded-model.md for what batch gives what throughput."""
 
 _LINE_LIMIT = 1 << 26
+_LETTING_GO = 1.0  # seconds that a download has to end once it is not wanted any more
 
 
 class LocalBackend:
@@ -45,6 +48,8 @@ class LocalBackend:
     converts the weights.
     progress: is called during the download in place of `on_notice`, with bytes (done, in all), from
     another thread.
+
+    `activity` is what it does right now; None before its first call and after its end.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class LocalBackend:
         }
         self._notice = on_notice or (lambda line: None)
         self._progress = progress
+        self.activity: Activity | None = None
+        self._fetching: asyncio.Future[Path] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._worker: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -116,6 +123,9 @@ class LocalBackend:
         """End the worker at once; calls still under way raise ModelUnavailable."""
         self._closed = True
         self._end_if_closed()
+        if self._fetching is not None:
+            await asyncio.wait((self._fetching,), timeout=_LETTING_GO)
+            self._fetched(None, ModelUnavailable(self._failure))
         if self._starting is not None:
             with contextlib.suppress(ModelUnavailable):
                 await self._starting
@@ -147,12 +157,18 @@ class LocalBackend:
         await ready
 
     async def _fetch(self) -> Path:
+        """The file of the weights. In a thread of its own: the loop's threads are waited for at the
+        end of a run, and this one may wait for a server. It ends with the process."""
         loop, tenth = asyncio.get_running_loop(), 0
+        self._fetching = loop.create_future()
+        there = (models.cache_dir() / self.weights.file).exists()
+        self.activity = Activity("loading" if there else "downloading")
 
         def report(done: int, size: int) -> None:
             nonlocal tenth
             if self._closed:  # Ctrl-C: do not make the user wait for a gigabyte
                 raise ModelUnavailable(self._failure)
+            self.activity = Activity("downloading", done / size)
             if self._progress is not None:
                 self._progress(done, size)
             elif 10 * done // size > tenth:
@@ -160,7 +176,28 @@ class LocalBackend:
                 line = f"downloading {self.weights.name}: {tenth}0% of {size / 1e9:.2f} GB"
                 loop.call_soon_threadsafe(self._notice, line)
 
-        return await asyncio.to_thread(models.fetch_weights, self.weights, progress=report)
+        def fetch() -> None:
+            path, error = None, None
+            try:
+                path = models.fetch_weights(self.weights, progress=report)
+            except Exception as failed:
+                error = failed
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for it
+                loop.call_soon_threadsafe(self._fetched, path, error)
+
+        threading.Thread(target=fetch, name="weights", daemon=True).start()
+        return await self._fetching
+
+    def _fetched(self, path: Path | None, error: Exception | None) -> None:
+        """There, or not to be had, or wanted no more."""
+        if self._fetching is None or self._fetching.done():
+            return
+        if path is not None:
+            self.activity = Activity("loading")
+            self._fetching.set_result(path)
+        elif error is not None:
+            self.activity = None
+            self._fetching.set_exception(error)
 
     async def _read(
         self, worker: asyncio.subprocess.Process, ready: asyncio.Future[Any], log: IO[bytes]
@@ -175,12 +212,18 @@ class LocalBackend:
                     answer = self._answers.get(message["key"])
                     if answer is not None and not answer.done():
                         answer.set_result(message)
+                elif "live" in message:
+                    self.activity = Activity(**message["live"])
+                elif "phase" in message:
+                    self.activity = Activity(message["phase"])
                 elif "notice" in message:
                     self._notice(message["notice"])
                 elif "fatal" in message:
                     failure = message["fatal"]
                 elif not ready.done():
+                    self.activity = Activity()
                     ready.set_result(None)
+            self.activity = None
             code = await worker.wait()
             if not self._closed:
                 self._failure = failure or _failure_of(code, log)

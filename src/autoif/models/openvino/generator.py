@@ -1,11 +1,15 @@
 """The process that holds the embedded model: requests in on stdin, answers out on stdout, as JSON.
 
     in   {"key", "seed", "body"}   {"cancel": key}
-    out  {"notice"}   {"ready"}   {"key", "text", "finish_reason", "prompt", "cached", "completion"}
-         {"key", "failed", "detail"}   {"fatal"}
+    out  {"notice"}   {"phase": "preparing" or "loading"}   {"ready"}   {"fatal"}
+         {"key", "text", "finish_reason", "prompt", "cached", "completion"}
+         {"key", "failed", "detail"}
+         {"live": {"generated", "prefilled", "running", "reading", "waiting"}}   as in `Activity`
 
-It keeps `in_flight` sequences going, starts them in the order that
-`prefix_queue.py` finds, and ends when stdin does, so it cannot outlive the run, however that ends.
+A live line goes out between two steps, a second after the last at the earliest.
+
+It keeps `in_flight` sequences going, starts them in the order that `prefix_queue.py` finds, and
+ends when stdin does, so it cannot outlive the run, however that ends.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import queue
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,9 +33,11 @@ from autoif.base.files import in_place_of, remove, remove_temporaries
 from autoif.base.language import clean_text
 from autoif.models.openvino.grammar import grammar
 from autoif.models.openvino.prefix_queue import BLOCK, PrefixQueue
+from autoif.models.openvino.token_meter import TokenMeter
 from autoif.models.weights import locked
 
 Emit = Callable[[dict[str, Any]], None]
+LIVE_EVERY = 1.0  # seconds between two live lines, at least
 
 
 @dataclass(slots=True)
@@ -54,11 +61,16 @@ class Generator:
         self._queue = PrefixQueue(capacity=settings["cache_tokens"] // BLOCK)
         self._waiting: dict[int, _Job] = {}
         self._running: dict[int, _Job] = {}
+        self._meter = TokenMeter(engine.SchedulerConfig().max_num_batched_tokens)
+        self._live_at = 0.0
 
     def run(self, inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
         """Step while there is work, wait for the inbox while there is none; for ever."""
         while True:
             while not inbox.empty() or not (self._running or self._waiting):
+                if inbox.empty():
+                    self._say_live()  # that nothing is under way any more
+                    self._live_at = 0.0
                 message = inbox.get()
                 if "cancel" in message:
                     self._cancel(message["cancel"])
@@ -66,10 +78,27 @@ class Generator:
                     self._receive(message["key"], message["body"], message["seed"])
             for key, cached in self._queue.take(self._in_flight - len(self._running)):
                 self._begin(key, cached)
+            if time.monotonic() - self._live_at >= LIVE_EVERY:
+                self._say_live()  # before the step, which may take seconds
             if self._pipeline.has_non_finished_requests():
                 self._pipeline.step()
+                self._meter.stepped()
             for key in list(self._running):
                 self._look_at(key)
+
+    def _say_live(self) -> None:
+        self._live_at = time.monotonic()
+        self._emit(
+            {
+                "live": {
+                    "generated": self._meter.generated,
+                    "prefilled": self._meter.prefilled,
+                    "running": len(self._running),
+                    "reading": self._meter.reading,
+                    "waiting": len(self._waiting),
+                }
+            }
+        )
 
     def _receive(self, key: int, body: dict[str, Any], seed: int) -> None:
         """Queue it, or say what is wrong with it. Nothing doubtful may reach the engine: an
@@ -111,9 +140,11 @@ class Generator:
         job.cached = cached
         job.handle = self._pipeline.add_request(key, job.tokens, job.config)
         self._running[key] = job
+        self._meter.begin(key, job.count - cached)
 
     def _cancel(self, key: int) -> None:
         self._queue.forget(key)
+        self._meter.end(key)
         self._waiting.pop(key, None)
         job = self._running.pop(key, None)
         if job is not None:
@@ -126,15 +157,18 @@ class Generator:
         if status == "RUNNING":
             if job.handle.can_read():
                 self._queue.computed(key)
+                self._meter.first(key)
             return
         del self._running[key]
         if status != "FINISHED":
             self._queue.forget(key)
+            self._meter.end(key)
             self._fail(key, "length", "it does not fit into the KV cache")
             return
         self._queue.computed(key)
         self._queue.forget(key)
         output = job.handle.read_all()[0]
+        self._meter.end(key, len(output.generated_ids))
         self._emit(
             {
                 "key": key,
@@ -163,19 +197,22 @@ def _load(settings: dict[str, Any], emit: Emit) -> Any:
     scheduler.enable_prefix_caching = True
     properties = {"INFERENCE_NUM_THREADS": settings["threads"]} if settings["threads"] else {}
     try:
-        with locked(folder, lambda: None):
+        with locked(folder, lambda: emit({"phase": "preparing"})):  # another process does
             if folder.exists() and folder.stat().st_mtime < gguf.stat().st_mtime:
                 remove(folder)  # of an older file of this name
             if not folder.exists():
+                emit({"phase": "preparing"})
                 emit(
                     {"notice": f"preparing {gguf.name} for this machine, once: about half a minute"}
                 )
                 _convert(gguf, folder)
+        emit({"phase": "loading"})
         return engine.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
             remove(folder)  # a damaged one is made anew next time
         reason = " ".join(str(error).split())[:120]
+        emit({"phase": "loading"})
         emit({"notice": f"loading {gguf.name} as it is, without a prepared copy ({reason})"})
         return engine.ContinuousBatchingPipeline(str(gguf), scheduler, "CPU", properties)
 
