@@ -160,7 +160,7 @@ async def _sized(run: Run, update: bool) -> tuple[Recipe, dict[str, Backend]]:
     run.on_notice(f"timing {model} on this machine, to size the run; about half a minute")
     opened: dict[str, Backend] = {}
     if model not in run.backends:
-        opened[model] = open_model(recipe, model, run.on_notice)
+        opened[model] = run.progress.models[model] = open_model(recipe, model, run.on_notice)
     try:
         planned = await asyncio.to_thread(plan, recipe)
         speed = await time_backend((opened | run.backends)[model])

@@ -26,7 +26,6 @@ class Progress:
     instructions: int = 0
     done: int = 0
     compositions: int = 0
-    expected_tokens: int = 0  # that the run will generate; 0: not known
     composed: int = 0
     funnel: Funnel = field(default_factory=Funnel)
     at_work: list[Funnel] = field(default_factory=list)
