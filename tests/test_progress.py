@@ -249,7 +249,7 @@ def test_time_in_words(seconds: float, words: str) -> None:
 # ---- the worker --------------------------------------------------------------------------------
 
 
-def test_the_tally_is_right_at_each_end() -> None:
+def test_the_meter_is_right_at_each_end() -> None:
     meter = TokenMeter(batch=100)
     meter.begin(1, 150)
     meter.begin(2, 30)
@@ -385,7 +385,8 @@ def test_ctrl_c_does_not_wait_for_a_hub_that_is_silent(
     process = command("synth", "--preset", "smoke", "--model", "local:smollm2-135m-instruct",
                       "--out", tmp_path / "run", env={"PIP_NO_INDEX": "1"})  # fmt: skip
     assert process.stderr is not None
-    with process:
+    with process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)  # where it does not end by itself
         started = time.monotonic()
         first = process.stderr.readline()
         assert time.monotonic() - started < 10  # two seconds on a machine that is not busy
