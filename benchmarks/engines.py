@@ -49,11 +49,13 @@ def openvino(folder: str, settings: dict[str, str]) -> Generate:
 
     def generate(prompts: list[Tokens], tokens: int) -> int:
         config.max_new_tokens = tokens
+        handles = []  # a request whose handle is gone is given up
         for n, prompt in enumerate(prompts):
-            pipeline.add_request(n, ov.Tensor(np.array([prompt], dtype=np.int64)), config)
+            ids = ov.Tensor(np.array([prompt], dtype=np.int64))
+            handles.append(pipeline.add_request(n, ids, config))
         while pipeline.has_non_finished_requests():
             pipeline.step()
-        return len(prompts) * tokens
+        return sum(len(handle.read_all()[0].generated_ids) for handle in handles)
 
     return generate
 

@@ -177,7 +177,7 @@ async def check(name: str, repeat: int) -> bool:
 
     async def both() -> dict[str, float]:
         await bench.measure("prompt", lambda: prompt_of(360), "prompt tokens/s")
-        await bench.measure("batch 32", lambda: batch(32, 24), "tokens/s")
+        await bench.measure("batch 32", lambda: batch(32, 48), "tokens/s")
         return {row["what"]: row["wall"] for row in bench.rows[-2:]}
 
     try:
