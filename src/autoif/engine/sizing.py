@@ -26,7 +26,7 @@ BATCH = 32  # sequences that the trial generates at once; a run keeps up to twic
 STEPS = 8  # tokens of each
 LEAST = 8  # instructions: with fewer, the sample is too small to look at
 LONGEST = 3.0  # times the minutes wanted that the least may take
-# Of the speed of a full batch, what a run reaches on average: batches fill and drain, and the plan's
+# Of the speed of a full batch, what a run reaches on average: they fill and drain, and the plan's
 # lengths are rough. By a run of `demo` on two cores with AVX2: planned 1,210 s, took 1,415 s.
 SHARE = 0.85
 _WORDS = ("river", "stone", "apple", "cloud", "engine", "paper", "forest", "glass", "winter", "sea")
