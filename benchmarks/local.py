@@ -139,7 +139,7 @@ async def run(name: str, repeat: int, batches: list[int]) -> list[dict[str, Any]
         await bench.measure("32 prompts sharing 300 tokens", lambda: shared(32), "s")
         await bench.measure(
             "32 prompts sharing none",
-            lambda: [Request((Message("user", unique(248)),), max_tokens=1) for _ in range(32)],
+            lambda: [request for _ in range(32) for request in prompt_of(248)],
             "s",
         )
     finally:

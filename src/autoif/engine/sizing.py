@@ -123,26 +123,23 @@ async def begin(run: Run, *, update: bool = False) -> None:
 
     Raises Stopped; SetupError where the machine is too slow; what a model and `RunDir.claim` raise.
     """
-    trial = asyncio.create_task(_sized(run, update))
+    opened: dict[str, Backend] = {}
+    trial = asyncio.create_task(_sized(run, update, opened))
     run.on_stop = trial.cancel
     try:
-        run.recipe, opened = await trial
-    except asyncio.CancelledError:
-        if run.guard.reason:
-            raise Stopped(run.guard.reason) from None
-        raise
-    run.progress.recipe = run.recipe
-    try:
+        run.recipe = run.progress.recipe = await trial
         run.out.claim(run.recipe, update=update)
-    except BaseException:
+    except BaseException as error:
         for backend in opened.values():
             await backend.close()
+        if isinstance(error, asyncio.CancelledError) and run.guard.reason:
+            raise Stopped(run.guard.reason) from None
         raise
     run.backends = opened | run.backends
 
 
-async def _sized(run: Run, update: bool) -> tuple[Recipe, dict[str, Backend]]:
-    """The recipe at its size, and the model where it was loaded for that.
+async def _sized(run: Run, update: bool, opened: dict[str, Backend]) -> Recipe:
+    """The recipe at its size. `opened` gets the model where it is loaded for that.
 
     A directory keeps the size that it was begun with. Only the embedded model is timed: a server's
     calls would have to be paid.
@@ -150,26 +147,20 @@ async def _sized(run: Run, update: bool) -> tuple[Recipe, dict[str, Backend]]:
     recipe, out = run.recipe, run.out
     models = {recipe.models.role(role) for role in ROLES}
     if not recipe.engine.minutes or not all(m.startswith("local:") for m in models):
-        return recipe, {}
+        return recipe
     begun = not update and out.artefact("01-instructions").exists()
     if begun and (theirs := out.recipe()):
         run.on_notice(f"{out.path} goes on at the size that it was begun with")
         values = theirs.model_dump()["instructions"]
         theirs_size = {key: values[key.partition(".")[2]] for key in SIZE}
-        return recipe.changed({**theirs_size, "engine.minutes": 0}), {}
+        return recipe.changed({**theirs_size, "engine.minutes": 0})
     model = recipe.models.role("code")
     run.on_notice(f"timing {model} on this machine, to size the run; about half a minute")
-    opened: dict[str, Backend] = {}
     if model not in run.backends:
         opened[model] = run.progress.models[model] = open_model(recipe, model, run.on_notice)
-    try:
-        planned = await asyncio.to_thread(plan, recipe)
-        speed = await time_backend((opened | run.backends)[model])
-        size = fit(recipe, planned, speed)
-    except BaseException:
-        for backend in opened.values():
-            await backend.close()
-        raise
+    planned = await asyncio.to_thread(plan, recipe)
+    speed = await time_backend((opened | run.backends)[model])
+    size = fit(recipe, planned, speed)
     run.on_notice(
         f"this machine reads {speed.prompt:.0f} tokens/s and generates {speed.generated:.0f} "
         f"tokens/s, {BATCH} answers at once"
@@ -180,7 +171,7 @@ async def _sized(run: Run, update: bool) -> tuple[Recipe, dict[str, Backend]]:
         "goes on)"
     )
     run.progress.expected_tokens = size.tokens
-    return size.recipe, opened
+    return size.recipe
 
 
 def duration(seconds: float) -> str:
