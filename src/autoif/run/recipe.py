@@ -594,7 +594,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "temperature": 0.6,
             },
             "backtranslate": {"max_tokens": 48},
-            "queries": {"per_instruction": 14},
+            "queries": {"per_instruction": 12},
             "responses": {
                 "waves": (1, 1, 1),
                 "enough": 1,
