@@ -202,6 +202,19 @@ def test_before_the_first_unit_it_is_told_from_tokens() -> None:
         assert "left" not in line(601)  # it was too low a guess
 
 
+def test_a_sized_run_says_its_plan_until_it_has_a_pace() -> None:
+    """It begins with prompts to be read, when a token a minute would promise hours."""
+    progress, model = at_work()
+    progress.expected_tokens, progress.expected_seconds = 10_000, 1200.0
+    left = TimeLeft()
+    model.activity = Activity(generated=0, running=4)
+    assert left.at(0, progress) == pytest.approx(1200)
+    model.activity = Activity(generated=100, running=4)
+    assert left.at(90, progress) == pytest.approx(1110)
+    model.activity = Activity(generated=5000, running=4)
+    assert left.at(400, progress) == pytest.approx(316, abs=1)  # 4,900 tokens in 310 s
+
+
 def test_what_was_there_from_the_start_makes_no_pace() -> None:
     """A run that goes on after a stop: half is through in a second, then none for long."""
     progress, _ = at_work()
@@ -239,7 +252,7 @@ def test_a_target_ends_the_run() -> None:
         (59.9, "less than a minute left"),
         (60, "about 1 min left"),
         (725, "about 12 min left"),
-        (9000, "about 2.5 h left"),
+        (9000, "about 2.5 hours left"),
     ],
 )
 def test_time_in_words(seconds: float, words: str) -> None:

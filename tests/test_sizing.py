@@ -176,5 +176,10 @@ def test_only_the_embedded_model_is_timed(
     recipe = smoke().changed({"models.default": "openai:m"})
     autoif.synth(recipe, out=tmp_path / "s", backends={"openai:m": server})
     assert not server.trial
+    first, second = Machine(), Machine()
+    both = smoke().changed({"models.judge": "local:second"})
+    autoif.synth(both, out=tmp_path / "b", backends={MODEL: first, "local:second": second})
+    assert not first.trial
+    assert not second.trial
     with pytest.raises(autoif.AutoIFError, match="minutes"):
         autoif.synth(recipe.changed({"engine.minutes": -1}), out=tmp_path / "t")

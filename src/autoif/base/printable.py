@@ -51,3 +51,9 @@ def markdown_code(value: object) -> str:
 
 def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def duration(seconds: float) -> str:
+    """Minutes below an hour and a half, else hours."""
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} hours"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoif.base.errors import SetupError
+from autoif.base.printable import duration
 from autoif.base.records import Message, Request
 from autoif.engine.dry_run import YIELD, plan
 from autoif.engine.local import Run, Stopped
@@ -141,12 +142,12 @@ async def begin(run: Run, *, update: bool = False) -> None:
 async def _sized(run: Run, update: bool, opened: dict[str, Backend]) -> Recipe:
     """The recipe at its size. `opened` gets the model where it is loaded for that.
 
-    A directory keeps the size that it was begun with. Only the embedded model is timed: a server's
-    calls would have to be paid.
+    A directory keeps the size that it was begun with. Only an embedded model that has all roles is
+    timed: a server's calls would have to be paid, and two models share the machine.
     """
     recipe, out = run.recipe, run.out
-    models = {recipe.models.role(role) for role in ROLES}
-    if not recipe.engine.minutes or not all(m.startswith("local:") for m in models):
+    model, *others = {recipe.models.role(role) for role in ROLES}
+    if not recipe.engine.minutes or others or not model.startswith("local:"):
         return recipe
     begun = not update and out.artefact("01-instructions").exists()
     if begun and (theirs := out.recipe()):
@@ -154,7 +155,6 @@ async def _sized(run: Run, update: bool, opened: dict[str, Backend]) -> Recipe:
         values = theirs.model_dump()["instructions"]
         theirs_size = {key: values[key.partition(".")[2]] for key in SIZE}
         return recipe.changed({**theirs_size, "engine.minutes": 0})
-    model = recipe.models.role("code")
     run.on_notice(f"timing {model} on this machine, to size the run; about half a minute")
     if model not in run.backends:
         opened[model] = run.progress.models[model] = open_model(recipe, model, run.on_notice)
@@ -171,10 +171,5 @@ async def _sized(run: Run, update: bool, opened: dict[str, Backend]) -> Recipe:
         "goes on)"
     )
     run.progress.expected_tokens = size.tokens
+    run.progress.expected_seconds = size.seconds
     return size.recipe
-
-
-def duration(seconds: float) -> str:
-    """Minutes below an hour and a half, else hours."""
-    minutes = max(1, round(seconds / 60))
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} hours"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
+from autoif.base.printable import duration
 from autoif.run.progress import Progress
 
 WINDOW = 10.0  # seconds that a rate is measured over, at least
 LONGEST_STEP = 30.0  # seconds without growth after which the rate is 0
+EARLY = 0.15  # share of a planned run's tokens, before which its pace says nothing
 
 
 class Rate:
@@ -52,10 +54,12 @@ class Pace:
 
 class TimeLeft:
     """Of a run: by its units of work or by its target, whichever ends it; by tokens as long as few
-    units are through."""
+    units are through; by the plan of a run that was sized, as long as few tokens are generated: a
+    run begins with prompts to be read."""
 
     def __init__(self) -> None:
         self._units, self._target, self._tokens = Pace(), Pace(), Pace()
+        self._planned: float | None = None  # when a run that was sized should end
 
     def at(self, now: float, progress: Progress) -> float | None:
         """Seconds; None where it cannot be known."""
@@ -73,6 +77,10 @@ class TimeLeft:
         replayed = progress.usage().completion - progress.usage(paid=True).completion
         expected = max(0, progress.expected_tokens - replayed)
         by_tokens = self._tokens.left(now, generated, expected)
+        if self._planned is None and progress.expected_seconds:
+            self._planned = now + progress.expected_seconds
+        if self._planned is not None and now < self._planned and generated < EARLY * expected:
+            by_tokens = self._planned - now
         if units and through >= units:
             return None  # what remains has no units
         if by_units is None or by_tokens is None:
@@ -82,7 +90,4 @@ class TimeLeft:
 
 
 def in_words(seconds: float) -> str:
-    if seconds < 60:
-        return "less than a minute left"
-    minutes = round(seconds / 60)
-    return f"about {minutes} min left" if minutes < 90 else f"about {minutes / 60:.1f} h left"
+    return "less than a minute left" if seconds < 60 else f"about {duration(seconds)} left"

@@ -32,6 +32,7 @@ class Progress:
     counts: dict[str, Mapping[str, CallCounts]] = field(default_factory=dict)  # model -> stage
     models: dict[str, Backend] = field(default_factory=dict)
     expected_tokens: int = 0  # that all answers of the run will have; 0: unknown
+    expected_seconds: float = 0.0  # that a run will take, from when it was sized; 0: it was not
 
     def total(self) -> Funnel:
         """What is done and what is at work, as one."""
