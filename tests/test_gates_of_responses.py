@@ -220,6 +220,28 @@ async def test_a_sample_needs_its_score(
     assert all(t > 0 for t in model.temperatures[1:])
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ('{"yes": 0.9, "no": 0.1}', ""),
+        ('{"yes": 0.9}', ""),
+        ('{"yes": 0.89, "no": 0.11}', "low_score"),
+        ('{"no": 0.6, "well": 0.4}', "low_score"),
+        ("yes", ""),  # of a model that gives no probabilities
+        ("no", "low_score"),
+        ('{"well": 0.9}', "no_score"),
+        ("{", "no_score"),
+    ],
+)
+async def test_a_sample_needs_so_sure_a_yes(context: Contexts, answer: str, reason: str) -> None:
+    model = Model(["all small"], {"": [answer]})
+    settings = {"responses.waves": (1,), "judge.style": "yes", "judge.threshold": 9.0}
+    made, drops = await sampled(context, model, SMALL, settings=settings)
+    assert bool(kept(made)) is not bool(reason)
+    assert drops == ({reason: 1, "none_judged_good": 1} if reason else {})
+    assert model.asked["judge"] == 1
+
+
 @pytest.mark.parametrize(("most", "judged"), [(0, 4), (1, 1), (3, 3)])
 async def test_so_many_are_judged_of_a_prompt(context: Contexts, most: int, judged: int) -> None:
     model = Model(["a", "b", "c", "d"])

@@ -259,6 +259,18 @@ def test_replies_are_read_as_servers_really_write_them() -> None:
             parse_reply(wrong)
 
 
+def test_the_likeliest_first_tokens_are_the_answer_where_they_were_asked_for() -> None:
+    pairs = [("Yes", -0.1), (" yes", -3.0), ("No", -2.9), ("\n", 5.0)]
+    likeliest = [{"token": token, "logprob": logprob} for token, logprob in pairs]
+    document = completion({"content": "Yes"})
+    choice = document["choices"][0]  # type: ignore[index]
+    choice["logprobs"] = {"content": [{"token": "Yes", "top_logprobs": likeliest}]}
+    assert parse_reply(document).text == '{"yes": 0.9546, "no": 0.055, "": 1.0}'
+    for nothing in (None, {}, {"content": []}, {"content": [{"top_logprobs": []}]}):
+        choice["logprobs"] = nothing
+        assert parse_reply(document).text == "Yes"
+
+
 def test_retry_after_is_seconds_or_a_date_by_the_servers_own_clock() -> None:
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     assert retry_after({}) is None

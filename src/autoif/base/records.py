@@ -345,12 +345,15 @@ class Request:
     index: which of several answers to the same body; part of the store's key, not of the body.
     stage, record: who asks and on behalf of which record (an id), for accounting and lineage;
     neither in the body nor in the key.
+    first_token: the likeliest first tokens are wanted with their probabilities, as a JSON object;
+    a model that cannot give them answers as always.
     """
 
     messages: tuple[Message, ...]
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 1024
+    first_token: bool = False
     schema: Mapping[str, Any] | None = None
     stop: tuple[str, ...] = ()
     index: int = 0

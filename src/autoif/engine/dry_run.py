@@ -172,12 +172,16 @@ class StandIn:
         return f"{text} {self._tally.stamp(request)}"
 
     def _judgement(self, request: Request, prompt: str) -> str:
-        """For `most` nothing is understood until the last wave, and then at the second try."""
+        """For `most` nothing is understood until the last wave, and then at the second try; or,
+        where a yes is asked for but once, nothing is good until then."""
         if not self._tally.most:
-            return "Score: 10" if _chance(request) < YIELD["good"] else "Score: 1"
+            good = _chance(request) < YIELD["good"]
+            return ("yes" if good else "no") if request.first_token else f"Score: {10 * good}"
         waves = self._recipe.responses.waves
         sample = int((_SAMPLE.findall(prompt) or ["0"])[-1])
         last = sample >= sum(waves[:-1])
+        if request.first_token:
+            return "yes" if last else "no"
         return "Score: 10" if last and request.index % 2 else "I cannot say."
 
     def _first(self, request: Request) -> bool:

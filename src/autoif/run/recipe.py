@@ -283,8 +283,10 @@ class Responses(Section):
 class Judge(Section):
     """Does the response answer the query? 0 to 10."""
 
-    style: Literal["analysis", "number", "off"] = Field(
-        "analysis", description="analysis first, or the number alone (ten times fewer tokens)"
+    style: Literal["analysis", "number", "yes", "off"] = Field(
+        "analysis",
+        description="analysis first; the number alone (ten times fewer tokens); yes: ten times the "
+        "probability of a yes after examples, for small models",
     )
     threshold: ScoreThreshold = Field(Threshold(8.0), description="a sample needs this score")
     per_prompt: int = Field(0, ge=0, description="passed responses judged per prompt; 0 = all")

@@ -63,6 +63,7 @@ class Context:
         max_tokens: int,
         index: int = 0,
         schema: Mapping[str, Any] | None = None,
+        first_token: bool = False,
         partial: bool = False,
     ) -> Reply:
         """One answer. Raises `CallFailed` where there is none, or (unless `partial`) half a one, or
@@ -74,6 +75,7 @@ class Context:
                 temperature=temperature,
                 top_p=top_p,
                 max_tokens=max_tokens,
+                first_token=first_token,
                 schema=schema,
                 index=index,
                 stage=stage,

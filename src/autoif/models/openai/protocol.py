@@ -13,7 +13,10 @@ from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.records import Reply, Request, Usage
 from autoif.models.finish import FILTER, finish_reason
+from autoif.models.first_token import first_token
 from autoif.models.reasoning import without_thinking
+
+TOP = 10  # of the likeliest first tokens
 
 
 def request_body(model: str, request: Request) -> dict[str, Any]:
@@ -25,6 +28,8 @@ def request_body(model: str, request: Request) -> dict[str, Any]:
         "top_p": request.top_p,
         "max_tokens": request.max_tokens,
     }
+    if request.first_token:
+        body |= {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP}
     if request.stop:
         body["stop"] = list(request.stop)
     if request.schema is not None:
@@ -56,6 +61,10 @@ def parse_reply(document: Any) -> Reply:
     aside = aside if isinstance(aside, str) else str(aside)
     ended = finish_reason("error" if choice.get("error") else choice.get("finish_reason"))
     usage = parse_usage(document.get("usage"))
+    tokens = (choice.get("logprobs") or {}).get("content")
+    if tokens and tokens[0].get("top_logprobs"):  # never there unless asked for
+        likeliest = tokens[0]["top_logprobs"]
+        return Reply(first_token((t["token"], t["logprob"]) for t in likeliest), ended, usage)
     reply = without_thinking(Reply(raw, ended, usage), aside)
     if message.get("refusal") and not reply.text:
         return replace(reply, finish_reason=FILTER)

@@ -30,6 +30,11 @@ FIELDS: dict[str, tuple[re.Pattern[str], str]] = {
         re.compile("temperature"),
         "takes no temperature; it is asked without it from now on",
     ),
+    "top_logprobs": (re.compile("top_?logprobs"), ""),
+    "logprobs": (
+        re.compile("logprobs"),
+        "gives no probabilities; a judge's yes or no counts whole from now on",
+    ),
     # These two are never left out. The limit goes by its other name...
     "max_tokens": (re.compile("max_completion_tokens|max_tokens"), ""),
     # ...and a system message goes before the words of the user.

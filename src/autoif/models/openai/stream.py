@@ -59,6 +59,8 @@ class StreamedReply:
         for choice in event.get("choices") or ():
             if choice.get("finish_reason"):
                 self._answer["finish_reason"] = choice["finish_reason"]
+            if choice.get("logprobs"):
+                self._answer.setdefault("logprobs", choice["logprobs"])
             for name, piece in (choice.get("delta") or {}).items():
                 if name != "role" and piece and isinstance(piece, str):
                     self._message[name].append(piece)
@@ -74,5 +76,6 @@ class StreamedReply:
             return error or None
         self.counted = "usage" in self._answer
         message = {name: "".join(pieces) for name, pieces in self._message.items()}
-        choice = {"message": message, "finish_reason": self._answer["finish_reason"]}
+        parts = {name: self._answer.get(name) for name in ("finish_reason", "logprobs")}
+        choice = {"message": message, **parts}
         return {"choices": [choice], "usage": self._answer.get("usage"), **error}

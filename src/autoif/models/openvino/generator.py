@@ -31,6 +31,7 @@ import openvino_genai as engine
 
 from autoif.base.files import in_place_of, remove, remove_temporaries
 from autoif.base.language import clean_text
+from autoif.models.first_token import first_token
 from autoif.models.openvino.grammar import grammar
 from autoif.models.openvino.prefix_queue import BLOCK, PrefixQueue
 from autoif.models.openvino.token_meter import TokenMeter
@@ -130,6 +131,8 @@ class Generator:
             config.temperature = body["temperature"]
             config.top_p = body["top_p"]
             config.rng_seed = seed
+        if body.get("logprobs"):
+            config.logprobs = 1  # the engine gives that of the token it takes
         if "response_format" in body:
             rules = grammar(body["response_format"]["json_schema"]["schema"])
             config.structured_output_config = engine.StructuredOutputConfig(grammar=rules)
@@ -169,10 +172,13 @@ class Generator:
         self._queue.forget(key)
         output = job.handle.read_all()[0]
         self._meter.end(key, len(output.generated_ids))
+        text = self._tokenizer.decode(output.generated_ids)
+        if job.config.logprobs:
+            text = first_token([(text, output.generated_log_probs[0])])
         self._emit(
             {
                 "key": key,
-                "text": self._tokenizer.decode(output.generated_ids),
+                "text": text,
                 "finish_reason": output.finish_reason.name.lower(),
                 "prompt": job.count,
                 "cached": job.cached,

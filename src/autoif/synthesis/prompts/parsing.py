@@ -243,6 +243,23 @@ def parse_yes(answer: str) -> bool | None:
     return stated == "yes" if stated else None
 
 
+def chance_of_yes(answer: str) -> float | None:
+    """0 to 1: the share of yes in what `Request.first_token` is answered with, or in a plain yes or
+    no. None where it is neither."""
+    chances = parse_json(answer) if answer.lstrip().startswith("{") else None
+    if not isinstance(chances, dict):
+        sure = parse_yes(answer)
+        return None if sure is None else float(sure)
+    agreed, denied = (
+        sum(c for word, c in chances.items() if word == sign and isinstance(c, float))
+        for sign in ("yes", "no")
+    )
+    if agreed and denied:
+        return agreed / (agreed + denied)
+    # One of the two is not among the likeliest: it has at most what the other one left.
+    return agreed or (1 - denied if denied else None)
+
+
 def _stated(answer: str, words: str) -> str | None:
     """The name of the group of words that an answer means: the last that stands alone behind a
     colon, "so" or "is"; else one alone at the beginning; else the only one that occurs."""

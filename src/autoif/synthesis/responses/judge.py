@@ -1,6 +1,9 @@
 """Does the response answer the query? A model's score from 0 to 10, asked only for what passed.
 The same for constraints that no program decides: tone, style, audience.
 
+A small model gives 10 to whatever it is shown, and yet it tells apart: after examples of both
+kinds, ten times the probability that it says yes is the score (docs/judging.md has the figures).
+
 An answer without a score is asked for once more; then it is its own outcome, never a zero.
 """
 
@@ -9,7 +12,7 @@ from __future__ import annotations
 from autoif.base.errors import CallFailed
 from autoif.base.records import Message
 from autoif.synthesis.context import Context, together
-from autoif.synthesis.prompts.parsing import parse_score
+from autoif.synthesis.prompts.parsing import chance_of_yes, parse_score
 
 STAGE = "judge"
 
@@ -19,9 +22,34 @@ async def score(
 ) -> float | CallFailed:
     """How well the response answers the query. `demanded`: what else it had to follow.
     `record`: id of the instruction or composition on whose behalf it is asked."""
-    prompt = "judge" if context.recipe.judge.style == "analysis" else "judge_number"
+    style = context.recipe.judge.style
+    if style == "yes":
+        asked = context.prompts.messages("judge_yes", lang, query=query, response=response)
+        chance = await chance_of(context, asked, record)
+        return chance if isinstance(chance, CallFailed) else 10 * chance
+    prompt = "judge" if style == "analysis" else "judge_number"
     values = {"query": query, "instruction": demanded, "response": response}
     return await _votes(context, context.prompts.messages(prompt, lang, **values), record)
+
+
+async def chance_of(
+    context: Context, messages: tuple[Message, ...], record: str
+) -> float | CallFailed:
+    """The probability (0 to 1) with which the judge says yes."""
+    try:
+        reply = await context.ask(
+            "judge",
+            messages,
+            stage=STAGE,
+            record=record,
+            max_tokens=1,
+            first_token=True,
+            partial=True,
+        )
+    except CallFailed as failed:
+        return failed
+    chance = chance_of_yes(reply.text)
+    return CallFailed("no_score", reply.text) if chance is None else chance
 
 
 async def soft_score(
