@@ -157,6 +157,13 @@ class Instructions(Section):
         0.88, description="similarity (token sort ratio) from which two are the same; 1 = exact"
     )
     max_chars: int = Field(240, ge=20, description="a longer proposal is dropped")
+    sensible: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="a proposal needs this probability of the judge's yes to: is it a demand on "
+        "form that any question can have? 0 = nobody is asked",
+    )
     benchmarks: Literal["keep", "drop"] = Field(
         "keep",
         description="instructions that state a constraint type of IFEval, IFBench or FollowBench: "

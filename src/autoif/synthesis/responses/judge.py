@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from autoif.base.errors import CallFailed
 from autoif.base.records import Message
-from autoif.synthesis.context import Context, together
-from autoif.synthesis.prompts.parsing import chance_of_yes, parse_score
+from autoif.synthesis.context import Context, chance_of, together
+from autoif.synthesis.prompts.parsing import parse_score
 
 STAGE = "judge"
 
@@ -25,31 +25,11 @@ async def score(
     style = context.recipe.judge.style
     if style == "yes":
         asked = context.prompts.messages("judge_yes", lang, query=query, response=response)
-        chance = await chance_of(context, asked, record)
+        chance = await chance_of(context, asked, stage=STAGE, record=record)
         return chance if isinstance(chance, CallFailed) else 10 * chance
     prompt = "judge" if style == "analysis" else "judge_number"
     values = {"query": query, "instruction": demanded, "response": response}
     return await _votes(context, context.prompts.messages(prompt, lang, **values), record)
-
-
-async def chance_of(
-    context: Context, messages: tuple[Message, ...], record: str
-) -> float | CallFailed:
-    """The probability (0 to 1) with which the judge says yes."""
-    try:
-        reply = await context.ask(
-            "judge",
-            messages,
-            stage=STAGE,
-            record=record,
-            max_tokens=1,
-            first_token=True,
-            partial=True,
-        )
-    except CallFailed as failed:
-        return failed
-    chance = chance_of_yes(reply.text)
-    return CallFailed("no_score", reply.text) if chance is None else chance
 
 
 async def soft_score(

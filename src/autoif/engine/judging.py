@@ -1,0 +1,196 @@
+"""The gates of synthesis over rows that exist, whoever made them: does the reply follow its
+instruction, does it answer its query, and does the instruction make sense?
+
+    floor -> the row's own checks -> the verifier itself -> the instruction -> the judge
+
+Cheap ones come first, and a model is asked only about what they left. docs/judging.md has the
+figures by which the thresholds were set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from autoif.base.errors import CallFailed, UsageError
+from autoif.base.inputs import language, read_rows, row_id
+from autoif.base.records import Instruction, content_id, dump_line
+from autoif.diagnosis import diagnose
+from autoif.engine.resources import open_context
+from autoif.run.recipe import Recipe
+from autoif.store.base import Store
+from autoif.synthesis.context import Context, together
+from autoif.synthesis.instructions.propose import sense
+from autoif.synthesis.responses import judge
+from autoif.synthesis.responses.substance import LEAST, substance
+from autoif.verifier.intent import floor
+from autoif.verifier.schema import VerifierRow, parse_verifiers
+from autoif.verifier.verify import accepts
+
+TOGETHER = 64  # rows judged at once
+WRONG = {"accept_all", "contradicts_instruction", "contradicts_cases"}  # no evidence of following
+QUERY, INSTRUCTION = ("query", "query_text"), ("instruction", "instruction_text")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A row: its last reply, and what that had to answer and to follow."""
+
+    id: str
+    query: str
+    instructions: tuple[str, ...]
+    reply: str
+    lang: str
+    verifiers: tuple[VerifierRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """follows, sensible: None where nothing could tell. answers: 0 to 1, the probability of the
+    judge's yes; 0 where a cheaper gate had refused the reply. reasons: why it is not kept."""
+
+    id: str
+    follows: bool | None
+    answers: float
+    sensible: bool | None
+    reasons: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "follows": self.follows,
+            "answers": round(self.answers, 4),
+            "sensible": self.sensible,
+            "keep": not self.reasons,
+            "reasons": list(self.reasons),
+        }
+
+
+async def judge_file(
+    rows: str, write: Callable[[bytes], object], recipe: Recipe, store: Store, **opened: Any
+) -> Counter[str]:
+    """Rows `{"messages", "query"?, "instruction"?, "verifiers"?, "id"?}` to rows `{"id",
+    "follows", "answers", "sensible", "keep", "reasons"}`, in order. Returns how many rows there
+    were (under "rows"), how many are kept ("kept"), and how often each reason was given. `opened`
+    goes to `open_context`.
+
+    Raises UsageError naming file and line for a row of another shape.
+    """
+    counts: Counter[str] = Counter()
+    async with open_context(recipe, store, **opened) as context:
+        waiting = _answered(rows)
+        while chunk := list(islice(waiting, TOGETHER)):
+            for judgement in await together(*(_judge(context, row) for row in chunk)):
+                counts.update(("rows", *judgement.reasons or ("kept",)))
+                write(dump_line(judgement.to_json()))
+    if not counts:
+        raise UsageError(f"{rows} is empty: it should hold rows with messages")
+    return counts
+
+
+def _answered(rows: str) -> Iterator[Answered]:
+    for number, (where, row, _) in enumerate(read_rows(rows), 1):
+        asked, reply = _conversation(row, where)
+        query = _text(row, QUERY, where) or asked
+        instruction = _text(row, INSTRUCTION, where)
+        verifiers = parse_verifiers(row, where) if row.get("verifiers") is not None else []
+        yield Answered(
+            row_id(row) or str(number),
+            query,
+            tuple(line for line in instruction.splitlines() if line.strip()),
+            reply,
+            language(row, query),
+            tuple(verifiers),
+        )
+
+
+def _text(row: Mapping[str, Any], names: Sequence[str], where: object) -> str:
+    value = next((row[name] for name in names if row.get(name)), "")
+    if not isinstance(value, str):
+        raise UsageError(f"{where}: {' or '.join(names)} has to be a text")
+    return value.strip()
+
+
+def _conversation(row: Mapping[str, Any], where: object) -> tuple[str, str]:
+    """What the user asked first, and the model's last reply."""
+    messages = row.get("messages")
+    texts = {"user": list[str](), "assistant": list[str]()}
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict) and message.get("role") in texts:
+            texts[message["role"]].append(str(message.get("content") or ""))
+    if not texts["user"] or not texts["assistant"]:
+        raise UsageError(
+            f'{where}: "messages" has to be a list with a turn of the user and a reply of the '
+            "assistant"
+        )
+    return texts["user"][0].strip(), texts["assistant"][-1].strip()
+
+
+async def _judge(context: Context, row: Answered) -> Judgement:
+    demanded = "\n".join(row.instructions)
+    reasons = []
+    if empty := floor((row.query, demanded), row.reply):
+        reasons.append(empty)
+    elif substance(row.query, demanded, row.reply) < LEAST:
+        reasons.append("no_substance")
+    follows, sensible = await together(_follows(context, row), _sensible(context, row))
+    if follows is False:
+        reasons.append("not_followed")
+    if sensible is False:
+        reasons.append("not_sensible")
+    answers = 0.0
+    if not reasons:  # nothing is paid for a row that is out already
+        value = await judge.score(context, row.lang, row.query, demanded, row.reply, row.id)
+        if isinstance(value, CallFailed):
+            reasons.append(value.reason)
+        else:
+            answers = value / 10
+            if not judge.good(context, value):
+                reasons.append("low_score")
+    return Judgement(row.id, follows, answers, sensible, tuple(reasons))
+
+
+async def _follows(context: Context, row: Answered) -> bool | None:
+    """What the row's own checks say, unless they are wrong for the instruction that they state."""
+    if not row.verifiers:
+        return None
+    for verifier in row.verifiers:
+        key = f"diagnosis {content_id([c.source for c in verifier.checks])}"
+        if WRONG & set(await context.once(key, partial(_flags, context, verifier))):
+            return False
+    columns = await together(*(context.verdicts(v.checks, [row.reply]) for v in row.verifiers))
+    verdicts = [column[0] for column in columns]
+    if all(verdict.fraction is None for verdict in verdicts):
+        return None
+    return accepts(verdicts, [v.min_fraction for v in row.verifiers])
+
+
+async def _flags(context: Context, verifier: VerifierRow) -> tuple[str, ...]:
+    text = verifier.instruction.text if verifier.instruction else ""
+    diagnosis = await asyncio.to_thread(
+        diagnose,
+        verifier.checks,
+        text,
+        lang=verifier.lang,
+        cases=verifier.cases,
+        sandbox=context.sandbox,
+    )
+    return diagnosis.flags
+
+
+async def _sensible(context: Context, row: Answered) -> bool | None:
+    """Whether each of its instructions is a demand on form; asked once for each."""
+    chances = await together(
+        *(
+            context.once(f"sense {row.lang} {text}", partial(sense, context, Instruction(text, row.lang)))
+            for text in row.instructions
+        )
+    )
+    least = context.recipe.instructions.sensible
+    known = [chance for chance in chances if isinstance(chance, float)]
+    return all(chance >= least for chance in known) if known and least else None

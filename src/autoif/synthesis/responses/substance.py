@@ -1,0 +1,39 @@
+"""What a reply says beyond what it was given: the words that neither the query nor the instruction
+put there.
+
+A reply that only repeats the question, or is only the form that was demanded (a hashtag, the
+prescribed last line, a lone percentage), has none. Counted, not judged.
+"""
+
+from __future__ import annotations
+
+import re
+
+from autoif.base.language import words
+
+LEAST = 2  # words; one is a "yes", a "70%", or a name that may be a guess
+_FORM = re.compile(
+    r"</?\w+>"  # a tag
+    r"|\[[^\]\n]*\]\([^)\n]*\)"  # a link with its text
+    r"|\w+://\S+|\S+@\S+"
+    r"|#\w+"
+)
+
+
+def substance(query: str, instruction: str, reply: str) -> int:
+    """How many words of the reply are its own. Runs of two words and more that the instruction has
+    too are the instruction's; single words that it shares with it are not."""
+    demanded = f" {' '.join(words(instruction))} "
+    asked = set(words(query))
+    said = words(_FORM.sub(" ", reply))
+    own, at = 0, 0
+    while at < len(said):
+        run = next(
+            (n for n in (8, 7, 6, 5, 4, 3, 2) if f" {' '.join(said[at : at + n])} " in demanded), 0
+        )
+        if run:
+            at += run
+            continue
+        own += said[at] not in asked
+        at += 1
+    return own
