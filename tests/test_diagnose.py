@@ -23,6 +23,7 @@ from runs import rows, write_rows
 
 PLANTED = Path(__file__).parent / "planted" / "verifiers.jsonl"
 RIVER = 'Include the word "river" at least twice.'
+TWICE = r"len(re.findall(r'\briver\b', response.lower())) > 1"  # what a sound function says
 CASES = [Case("river by river", True), Case("The river, a River.", True),
          Case("one river", False), Case("none at all", False)]  # fmt: skip
 
@@ -95,6 +96,11 @@ BAD = [
     ("contradicts_instruction", "Begin every line with \"Dear\".",
      "response.startswith('Dear')"),
     ("nondeterministic", RIVER, "sorted(('river', 'lake'), key=hash)[0] in response"),
+    # A word that stands inside another one is not there.
+    ("contradicts_instruction", RIVER, "response.lower().count('river') > 1"),
+    ("contradicts_instruction", "Do not use the word \"art\".", "'art' not in response.lower()"),
+    ("contradicts_instruction", "Mention the words \"sun\" and \"oak\".",
+     "all(re.search(w, response, re.I) for w in ('sun', 'oak'))"),
 ]  # fmt: skip
 
 
@@ -105,11 +111,14 @@ def test_a_flag_is_raised(sandbox: Sandbox, flag: str, instruction: str, body: s
 
 
 GOOD = [
-    (RIVER, "response.lower().count('river') >= 2"),
+    (RIVER, TWICE),
+    ("Include \"river\" at least twice, within a longer word or not.",
+     "response.lower().count('river') > 1"),
+    ("Use the suffix \"ing\" in two words.", "response.count('ing') > 1"),
     ("Do not use any commas.", "',' not in response"),
     ("Use lowercase letters only.", "response == response.lower()"),
     ("Write at most 50 words.", "len(response.split()) <= 50"),
-    ("Do not use the word \"zebra\".", "'zebra' not in response.lower()"),
+    ("Do not use the word \"zebra\".", "not re.search(r'\\bzebra\\b', response.lower())"),
     ("End with the phrase \"That is all.\"", "response.rstrip().endswith('That is all.')"),
     ("Begin with a quotation mark.", "response.startswith('\"')"),
     ("The whole reply must be valid JSON, and nothing else.",
@@ -159,15 +168,26 @@ def test_a_sound_function_has_no_flag(sandbox: Sandbox, instruction: str, body: 
 
 
 def test_one_function_of_several(sandbox: Sandbox) -> None:
-    good, bad = "response.lower().count('river') > 1", "response.split().count('river') > 1"
-    found = diagnose([function(good), function(bad)], RIVER, cases=CASES, sandbox=sandbox)
+    bad = "response.split().count('river') > 1"
+    found = diagnose([function(TWICE), function(bad)], RIVER, cases=CASES, sandbox=sandbox)
     assert [c.flags for c in found.checks] == [(), ("format_sensitive", "contradicts_cases")]
     assert found.flags == ("format_sensitive", "contradicts_cases")
     assert set(found.flags) <= set(FLAGS)
 
 
+def test_functions_that_differ_are_shown_where(sandbox: Sandbox) -> None:
+    """Nothing is held against either: the text that divides them is what a person needs."""
+    sources = [function(TWICE), function("response.lower().count('river') > 1")]
+    found = diagnose(sources, "Mention rivers twice.", cases=CASES, sandbox=sandbox)
+    shown = {one.change: one for one in found.disputed}
+    inside = shown["'river' inside another word"]
+    assert inside.verdicts == (False, True)
+    assert "midriver" in inside.text
+    assert inside.expected is None
+
+
 def test_cases_of_one_label(sandbox: Sandbox) -> None:
-    good = "response.lower().count('river') > 1"
+    good = TWICE
     positive = [case for case in CASES if case.expected]
     assert flags(sandbox, RIVER, good, cases=positive) == ("unbalanced_cases",)
     only_empty = [*positive, Case("", False)]
@@ -276,7 +296,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     found = rows(tmp_path / "out.jsonl")
     assert [r["id"] for r in found] == ["a", "b"]
-    assert all(set(r) == {"id", "flags", "checks", "scores", "clusters"} for r in found)
+    keys = {"id", "flags", "checks", "scores", "clusters", "disputed"}
+    assert all(set(r) == keys for r in found)
+    assert found[0]["scores"]["hack_rate"] == 1.0
     assert all("accept_all" in r["flags"] for r in found)
     assert found[0]["checks"][0]["accepts"] == 1.0
     assert "accept_all 2" in done.err
@@ -348,7 +370,7 @@ def test_planted_verifiers(tmp_path: Path, sandbox: Sandbox) -> None:
 
 BOMBS = {
     "exhausts the parser": "x = " + "-" * 30_000 + "1\n",
-    "is long": "x = 1\n" * 10_000 + function("response.count('river') > 1"),
+    "is long": "x = 1\n" * 10_000 + function(TWICE),
     "is nested": "x = " + "[" * 90 + "]" * 90 + "\n" + function("response.count('river') > 1"),
     "is no Python": "def evaluate(response:\n",
     "is over 64 kB": "#" * 70_000 + "\n" + function("response.count('river') > 1"),
@@ -359,7 +381,7 @@ BOMBS = {
 def test_a_bad_sibling_blinds_nobody(sandbox: Sandbox, bomb: str) -> None:
     """The clock is seen by reading alone, behind whatever stands before it."""
     clock = function("response.count('river') > 1 and time.time() > 0")
-    honest = function("response.lower().count('river') > 1")
+    honest = function(TWICE)
     alone = diagnose([clock, honest], RIVER, sandbox=sandbox)
     beside = diagnose([bomb, bomb, bomb, clock, honest], RIVER, sandbox=sandbox)
     assert "nondeterministic" in alone.checks[0].flags

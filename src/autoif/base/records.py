@@ -127,8 +127,10 @@ class Check:
 class Case:
     """A text and what a right function must say of it.
 
-    origin: model (it wrote the text for this), plain (a reply to a query alone) or comply:N (what
-    the Nth program made of such a reply). `query`: what the text answers, where it answers one.
+    origin: model (it wrote the text for this), agreed (and several asks agreed on its label), plain
+    (a reply to a query alone), comply:N (what the Nth program made of such a reply), instructed (a
+    first response) or boundary (one small change away from an accepted text). `query`: what the
+    text answers, where it answers one.
     """
 
     text: str

@@ -1,11 +1,13 @@
-"""Commands that read and make no calls: status, show, verify, diagnose, decontaminate, doctor."""
+"""Commands that read: status, show, verify, diagnose, decontaminate, doctor. None of them makes a
+call, but for `diagnose --model`."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from autoif.base.errors import RunFailed, UsageError
 from autoif.base.printable import printable
@@ -15,9 +17,12 @@ from autoif.cli.common import (
     note,
     output,
     output_options,
+    own_process,
     say,
     say_json,
+    server_options,
     summary_apart,
+    urls,
 )
 
 REASONS = 5  # shown of what kept functions from a verdict; all are in --json
@@ -83,11 +88,21 @@ def add(commands: Any) -> None:
     diagnose = command(
         commands, "diagnose", _diagnose, "find verifiers that are hackable, slow or too strict",
         "autoif diagnose --verifiers verifiers.jsonl --out diagnoses.jsonl",
+        "autoif diagnose --verifiers verifiers.jsonl --model openai:NAME --out diagnoses.jsonl",
     )  # fmt: skip
     group = diagnose.add_argument_group("input")
     group.add_argument(
         "--verifiers", metavar="F", required=True, help='rows {"id", "checks", "instruction", ...}'
     )
+    group = diagnose.add_argument_group("a model's second opinion")
+    group.add_argument(
+        "--model",
+        help="writes functions and texts of its own and labels what is disputed: local:NAME, "
+        "openai:NAME, hf:DIR-or-ID or scripted:FILE",
+    )
+    server_options(group)
+    group.add_argument("--calls", metavar="F", help="call store; default: OUT.calls.sqlite")
+    group.add_argument("--budget", metavar="B", help="spend at most this many tokens: 2Mtok")
     group = output_options(diagnose, json=COUNTS, quiet="print no counts")
     group.add_argument("--out", metavar="F", help="file for the diagnoses; default: stdout")
 
@@ -236,8 +251,12 @@ def _diagnose(args: argparse.Namespace) -> int:
     from autoif.diagnosis import FLAGS, diagnose_file
 
     summary_apart(args)
+    if not args.model and (args.calls or args.budget or args.base_url):
+        raise UsageError("--calls, --budget and --base-url are for --model: give one")
     with output(args.out, args.verifiers) as out:
-        counts = diagnose_file(Path(args.verifiers), out)
+        counts = (
+            _second_opinion(args, out) if args.model else diagnose_file(Path(args.verifiers), out)
+        )
     flags = {flag: counts[flag] for flag in FLAGS if counts[flag]}
     if args.json:
         say_json({"without_a_flag": counts[""], "flags": flags})
@@ -245,6 +264,33 @@ def _diagnose(args: argparse.Namespace) -> int:
         flagged = [f"{flag} {n:,}" for flag, n in flags.items()]
         note(", ".join([f"{counts['']:,} verifiers without a flag", *flagged]))
     return 0
+
+
+def _second_opinion(args: argparse.Namespace, out: IO[bytes]) -> Counter[str]:
+    from autoif.engine.panel import diagnose_with_model
+    from autoif.models.budget import Budget
+
+    if not (args.calls or args.out):
+        raise UsageError("a model's answers need a place: give --calls F or --out F")
+    own_process()
+    server = {"models.base_url": urls(args.base_url), "models.api_key_env": args.api_key_env}
+    counts = diagnose_with_model(
+        Path(args.verifiers),
+        out.write,
+        args.model,
+        calls=Path(args.calls or f"{args.out}.calls.sqlite"),
+        budget=Budget.parse(args.budget) if args.budget else None,
+        settings={key: value for key, value in server.items() if value is not None},
+        on_notice=note,
+    )
+    if counts.refused and not args.quiet:
+        note(
+            f"the budget is spent, {counts.refused:,} calls were not made; the same command with a "
+            "larger one goes on from there"
+        )
+    if counts.unheard and not args.quiet:
+        note(f"{counts.unheard:,} verifiers have no second opinion: the model failed its controls")
+    return counts.flags
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from autoif.base.records import Outcome, Status
+from autoif.diagnosis.near import NearTexts
 from autoif.diagnosis.probes import Probes
 from autoif.diagnosis.reading import Reading
 
@@ -52,6 +53,8 @@ class Trial:
     facts: Facts
     outcomes: Sequence[Outcome]  # per text of the plan
     slow: Sequence[Outcome]  # per long text
+    near: NearTexts  # made from what was accepted
+    looked: Sequence[Outcome]  # per near text; none where it was not run on them
     unsteady: bool = False  # another run concluded otherwise
     ms: float | None = None  # of a call on an ordinary reply
 
@@ -71,6 +74,11 @@ class Trial:
         cases = [i for i, expected in self.plan.cases if expected is label]
         want = Status.TRUE if label else Status.FALSE
         return sum(self.outcomes[i].status is want for i in cases) / len(cases) if cases else None
+
+    def near_verdict(self, index: int) -> bool | None:
+        """On a near text; None where it came to no conclusion."""
+        status = self.looked[index].status if self.looked else Status.ERROR
+        return status is Status.TRUE if status.concluded else None
 
     def wrong(self, labelled: Sequence[tuple[int, bool]]) -> bool:
         """Whether it concluded otherwise on one of these texts."""
@@ -154,7 +162,27 @@ def contradicts_instruction(trial: Trial) -> bool:
     constants = {*trial.facts.numbers, *trial.facts.compared, *map(int, digits)}
     near = any(abs(n - other) <= 1 for n in named for other in constants)
     other_number = bool(trial.facts.compared) and max(named, default=0) > 2 and not near
-    return other_number or trial.wrong(trial.plan.stated)
+    return other_number or trial.wrong(trial.plan.stated) or _sees_letters(trial)
+
+
+_OF_WORDS = re.compile(r"\b(?:key)?words?\b", re.IGNORECASE)
+_OF_LETTERS = re.compile(
+    r"\b(?:letters?|characters?|(?:sub)?strings?|syllables?|prefix\w*|suffix\w*|forms?|within|inside|"
+    r"part of|anywhere in|rhym\w*|compounds?)\b",
+    re.IGNORECASE,
+)
+
+
+def _sees_letters(trial: Trial) -> bool:
+    """It takes a word for another one in which it stands: the verdict turns on the order of the
+    letters within a word that is none of the instruction's."""
+    reading = trial.reading
+    if not _OF_WORDS.search(reading.text) or _OF_LETTERS.search(reading.text):
+        return False
+    if reading.at_start or reading.at_end:
+        return False
+    pairs = [(trial.near_verdict(i), trial.near_verdict(j)) for i, j in trial.near.pairs]
+    return any(a is not None and b is not None and a is not b for a, b in pairs)
 
 
 def nondeterministic(trial: Trial) -> bool:
@@ -306,7 +334,8 @@ RULES: Mapping[str, Callable[[Trial], bool]] = {
     "contradicts_cases": contradicts_cases,
 }
 OF_VERIFIERS = ("unbalanced_cases", "near_copies")
-FLAGS = (*RULES, *OF_VERIFIERS)
+OF_A_MODEL = "contradicts_model"  # see `engine.panel`
+FLAGS = (*RULES, OF_A_MODEL, *OF_VERIFIERS)
 
 
 def flags_of(trial: Trial) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class Probes:
     """Indices into `texts`, by purpose."""
 
     texts: list[str]
+    terms: list[str]  # what the instruction quotes, and the constants of the sources
     pool: list[int]  # real replies in the language of the instruction
     other: list[int]  # real replies in the other language
     made: list[int]  # built from the words of the instruction and the constants of the sources
@@ -99,7 +100,7 @@ def plan(
     real = add([*pool(mine), *replies])
     other = add(pool(others))
     labelled = add_labelled((case.text, case.expected) for case in cases)
-    terms = _terms(reading, strings)
+    terms = terms_of(reading, strings)
     all_numbers = list(dict.fromkeys([*reading.numbers, *numbers]))
     matching = dict.fromkeys(_matching(reading, samples, all_numbers))
     made = add([*matching, *list(dict.fromkeys(_made(reading, terms, all_numbers)))[:MOST_MADE]])
@@ -124,15 +125,15 @@ def plan(
         for kind, text in _variants(by_index[base], reading)
     ]
     return Probes(
-        list(texts), real, other, made, empty, words, copies, little, joined, labelled, variants,
-        expected_, stated_, list(_slow(reading.zh)),
+        list(texts), terms, real, other, made, empty, words, copies, little, joined, labelled,
+        variants, expected_, stated_, list(_slow(reading.zh)),
     )  # fmt: skip
 
 
 # ---- texts made for the instruction ------------------------------------------------------------
 
 
-def _terms(reading: Reading, strings: Sequence[str]) -> list[str]:
+def terms_of(reading: Reading, strings: Sequence[str]) -> list[str]:
     """What is quoted in the instruction or stands in the sources, patterns made plain."""
     terms = list(reading.quoted)
     for text in strings:

@@ -182,6 +182,13 @@ class Verifiers(Section):
     )
     k: int = Field(8, ge=1, le=MOST_ASKS, description="functions asked for per instruction")
     case_asks: int = Field(1, ge=0, description="requests for cases, where asked apart")
+    adversary: int = Field(
+        0,
+        ge=0,
+        le=MOST_ASKS,
+        description="requests for texts that are hard to judge, each labelled by three more asks "
+        "that must agree; 0 = none",
+    )
     temperature: float = Field(0.8, ge=0, description="of functions, programs and cases")
     max_tokens: int = Field(1024, ge=16, description="longest function, program or set of cases")
     comply: int = Field(
@@ -222,6 +229,13 @@ class Crossval(Section):
     deterministic: bool = Field(False, description="functions are run in both orders")
     max_plain: Share = Field(
         1.0, description="an instruction that more of the plain replies satisfy teaches nothing"
+    )
+    boundary: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="evidence: at most this many texts on which functions differ, made by small "
+        "changes to accepted ones, join the cases; 0 = none",
     )
     max_checks: int = Field(8, ge=1, description="the best of the survivors are kept, up to this")
 
@@ -542,6 +556,7 @@ STRICT: dict[str, Any] = {
         "balanced": True,
         "deterministic": True,
         "max_plain": 0.6,
+        "boundary": 6,
         "max_checks": 4,
     },
     "diagnose": {"drop": get_args(Flag)},

@@ -1,6 +1,7 @@
 """From an instruction to a verifier, or to the reason why there is none.
 
-write, gather evidence -> lint -> cross-validate -> [repair, once more] -> say back
+write, gather evidence -> find what is disputed -> diagnose -> cross-validate -> [repair, once more]
+-> say back
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from autoif.base.records import (
 from autoif.synthesis import slots
 from autoif.synthesis.context import Context, together
 from autoif.synthesis.verifiers import backtranslate, evidence, write
+from autoif.synthesis.verifiers.adversary import adversarial
 from autoif.synthesis.verifiers.crossval import Survivors, believed, cross_validate
+from autoif.synthesis.verifiers.disputes import disputed
 from autoif.synthesis.verifiers.soundness import Soundness, soundness
 
 FUNCTIONS, CASES, CROSSVAL, VERIFIERS = "functions", "cases", "crossval", "verifiers"
@@ -56,13 +59,16 @@ async def build(
 
     replies: first responses to the instruction, which are evidence as well.
     """
-    written, gathered, instructed = await together(
-        write.write(context, instruction), evidence.gather(context, instruction), replies
+    (written, agreed), gathered, instructed = await together(
+        together(write.write(context, instruction), adversarial(context, instruction)),
+        evidence.gather(context, instruction),
+        replies,
     )
-    cases = written.cases + gathered.cases + instructed
+    cases = written.cases + agreed + gathered.cases + instructed
     cases >>= _distinct(instruction, cases.kept)
     checks = written.checks
     checks >>= await slots.at_edges(context, instruction, checks.kept, cases.kept)
+    cases += await disputed(context, instruction, checks.kept, gathered.programs.kept, cases.kept)
     validation = await _validate(context, instruction, checks.kept, cases.kept)
     for _ in range(context.recipe.verifiers.repair):
         failing = _failing(validation)

@@ -3,8 +3,9 @@
 A latent-class model: every text follows the instruction or not (hidden); every function is a noisy
 test with a sensitivity and a specificity of its own (Dawid & Skene 1979); every source of texts is
 a population with a prevalence of its own (Hui & Walter 1980). Plain replies mostly do not follow,
-outputs of a `comply` program mostly do, a model's own cases are a little better than a coin. The
-priors say no more than that; expectation-maximisation finds what fits all of them together:
+outputs of a `comply` program mostly do, a model's own cases are a little better than a coin; texts
+of which independent asks agree, or which programs leave alone, are a good deal better. The priors
+say no more than that; expectation-maximisation finds what fits all of them together:
 
 - a function that says always True or always False has sensitivity + specificity = 1: no weight;
 - a comply program that does not work has the prevalence of plain text: its outputs turn negative;
@@ -25,6 +26,10 @@ SOURCE_PRIORS = {
     ("plain", False): (1.5, 6.0),
     ("model", True): (4.0, 2.0),
     ("model", False): (2.0, 4.0),
+    ("agreed", True): (6.0, 1.5),
+    ("agreed", False): (1.5, 6.0),
+    ("boundary", True): (6.0, 2.0),
+    ("boundary", False): (2.0, 6.0),
 }
 VOICES = 2.0
 ROUNDS = 40

@@ -68,10 +68,17 @@ async def write(context: Context, instruction: Instruction) -> Written:
         return candidates(answers, instruction)
     functions, cases = await together(
         _ask(context, instruction, "function_n" if instruction.n else "function", asks.k),
-        _ask(context, instruction, "cases", asks.case_asks, schema=APART),
+        texts(context, instruction, "cases", asks.case_asks),
     )
-    checks = _distinct_functions(context, instruction, functions)
-    return Written(checks, _distinct_cases(map(_apart, cases), instruction))
+    return Written(_distinct_functions(context, instruction, functions), cases)
+
+
+async def texts(
+    context: Context, instruction: Instruction, prompt: str, asks: int
+) -> Filtered[Case]:
+    """Distinct texts that follow and texts that break the instruction, each as it was asked for."""
+    answers = await _ask(context, instruction, prompt, asks, schema=APART)
+    return _distinct_cases(map(_apart, answers), instruction)
 
 
 def candidates(
@@ -130,7 +137,7 @@ async def _one(
         reply = await context.ask(
             "code",
             context.prompts.messages(prompt, instruction.lang, instruction=text, **values),
-            stage=CASES if prompt == "cases" else FUNCTIONS,
+            stage=CASES if schema is APART else FUNCTIONS,
             record=instruction.id,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,
