@@ -15,20 +15,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import CallFailed, UsageError
 from autoif.base.inputs import language, read_rows, row_id
+from autoif.base.loop import blocking
+from autoif.base.printable import log
 from autoif.base.records import Instruction, content_id, dump_line
 from autoif.diagnosis import diagnose
 from autoif.engine.resources import open_context
+from autoif.models import Backend
+from autoif.models.budget import Budget, BudgetGuard
 from autoif.run.recipe import Recipe
-from autoif.store.base import Store
+from autoif.store import open_store
 from autoif.synthesis.context import Context, together
 from autoif.synthesis.instructions.propose import sense
 from autoif.synthesis.responses import judge
-from autoif.synthesis.responses.substance import LEAST, substance
-from autoif.verifier.intent import floor
+from autoif.synthesis.responses.substance import nothing_said
 from autoif.verifier.schema import VerifierRow, parse_verifiers
 from autoif.verifier.verify import accepts
 
@@ -71,26 +75,58 @@ class Judgement:
         }
 
 
-async def judge_file(
-    rows: str, write: Callable[[bytes], object], recipe: Recipe, store: Store, **opened: Any
-) -> Counter[str]:
-    """Rows `{"messages", "query"?, "instruction"?, "verifiers"?, "id"?}` to rows `{"id",
-    "follows", "answers", "sensible", "keep", "reasons"}`, in order. Returns how many rows there
-    were (under "rows"), how many are kept ("kept"), and how often each reason was given. `opened`
-    goes to `open_context`.
+@dataclass(frozen=True, slots=True)
+class JudgeCounts:
+    """rows: how many there were. kept: how many of them have no reason against them. reasons: how
+    often each was given. refused: calls that the budget did not allow."""
 
-    Raises UsageError naming file and line for a row of another shape.
+    rows: int
+    kept: int
+    reasons: Counter[str]
+    refused: int
+
+
+async def ajudge_file(
+    rows: str,
+    write_line: Callable[[bytes], object],
+    model: str,
+    *,
+    calls: Path,
+    budget: Budget | None = None,
+    settings: Mapping[str, Any] | None = None,
+    backends: Mapping[str, Backend] | None = None,
+    on_notice: Callable[[str], None] = log,
+) -> JudgeCounts:
+    """Rows `{"messages", "query"?, "instruction"?, "verifiers"?, "id"?}` to rows `{"id",
+    "follows", "answers", "sensible", "keep", "reasons"}`, in order.
+
+    calls: the call store. settings: of the recipe, beside those of the preset `demo`. backends:
+    models of your own, by name. Raises UsageError naming file and line for a row of another shape,
+    and SetupError for a model that cannot be had.
     """
-    counts: Counter[str] = Counter()
-    async with open_context(recipe, store, **opened) as context:
-        waiting = _answered(rows)
-        while chunk := list(islice(waiting, TOGETHER)):
-            for judgement in await together(*(_judge(context, row) for row in chunk)):
-                counts.update(("rows", *judgement.reasons or ("kept",)))
-                write(dump_line(judgement.to_json()))
-    if not counts:
+    recipe = Recipe.load("demo", None, {"models.default": model, **(settings or {})})
+    guard = BudgetGuard(recipe.models.prices, budget)
+    reasons: Counter[str] = Counter()
+    count = kept = 0
+    store = open_store(calls)
+    try:
+        async with open_context(
+            recipe, store, backends=backends, wrap=guard.before, on_notice=on_notice
+        ) as context:
+            waiting = _answered(rows)
+            while chunk := list(islice(waiting, TOGETHER)):
+                for judgement in await together(*(_judge(context, row) for row in chunk)):
+                    count, kept = count + 1, kept + (not judgement.reasons)
+                    reasons.update(judgement.reasons)
+                    write_line(dump_line(judgement.to_json()))
+    finally:
+        await store.close()
+    if not count:
         raise UsageError(f"{rows} is empty: it should hold rows with messages")
-    return counts
+    return JudgeCounts(count, kept, reasons, guard.refused)
+
+
+judge_file = blocking(ajudge_file)
 
 
 def _answered(rows: str) -> Iterator[Answered]:
@@ -134,10 +170,8 @@ def _conversation(row: Mapping[str, Any], where: object) -> tuple[str, str]:
 async def _judge(context: Context, row: Answered) -> Judgement:
     demanded = "\n".join(row.instructions)
     reasons = []
-    if empty := floor((row.query, demanded), row.reply):
+    if empty := nothing_said(row.query, demanded, row.reply):
         reasons.append(empty)
-    elif substance(row.query, demanded, row.reply) < LEAST:
-        reasons.append("no_substance")
     follows, sensible = await together(_follows(context, row), _sensible(context, row))
     if follows is False:
         reasons.append("not_followed")
@@ -185,11 +219,9 @@ async def _flags(context: Context, verifier: VerifierRow) -> tuple[str, ...]:
 
 async def _sensible(context: Context, row: Answered) -> bool | None:
     """Whether each of its instructions is a demand on form; asked once for each."""
+    asked = [Instruction(text, row.lang) for text in row.instructions]
     chances = await together(
-        *(
-            context.once(f"sense {row.lang} {text}", partial(sense, context, Instruction(text, row.lang)))
-            for text in row.instructions
-        )
+        *(context.once(f"sense {i.id}", partial(sense, context, i)) for i in asked)
     )
     least = context.recipe.instructions.sensible
     known = [chance for chance in chances if isinstance(chance, float)]

@@ -310,6 +310,11 @@ class Judge(Section):
         "probability of a yes after examples, for small models",
     )
     threshold: ScoreThreshold = Field(Threshold(8.0), description="a sample needs this score")
+    floor: bool = Field(
+        False,
+        description="a response that says nothing of its own (filler, the query again, only the "
+        "form that was demanded) is dropped before a judge is asked",
+    )
     per_prompt: int = Field(0, ge=0, description="passed responses judged per prompt; 0 = all")
     votes: int = Field(1, ge=1, description="scores asked for per response; the mean counts")
     max_tokens: int = Field(512, ge=4, description="longest judgement")
@@ -566,6 +571,7 @@ STRICT: dict[str, Any] = {
         "hopeless": 24,
         "accuracy": 1.0,
     },
+    "judge": {"floor": True},
 }
 
 # What each preset changes in the one it stands on.
@@ -606,6 +612,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "per_ask": 10,
                 "shown": 8,
                 "max_tokens": 300,
+                "sensible": 0.5,
             },
             # One function will do where two comply programs, written apart, agree with it.
             "crossval": {"min_checks": 1},
@@ -627,7 +634,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "max_words": 50,
                 "temperature": 0.7,
             },
-            "judge": {"style": "number", "threshold": 7.0, "per_prompt": 1, "max_tokens": 12},
+            "judge": {"style": "yes", "threshold": 9.0, "per_prompt": 1, "max_tokens": 12},
             "engine": {"minutes": 20},
         },
     ),

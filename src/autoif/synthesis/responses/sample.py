@@ -28,6 +28,7 @@ from autoif.run.recipe import Threshold
 from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.templates import sentence
 from autoif.synthesis.responses import judge
+from autoif.synthesis.responses.substance import nothing_said
 from autoif.verifier.verify import accepts
 
 CASES, PROMPTS, RESPONSES = "cases", "prompts", "responses"
@@ -283,6 +284,10 @@ async def _judge(
 
     chosen: list[tuple[Prompt, Sample]] = []
     for prompt, made in passed:
+        empty = nothing_said(prompt.query.text, task.demanded, made.response)
+        if rules.floor and empty:
+            drop(prompt, made, empty, made.response)
+            continue
         taken = sum(p is prompt for p, _ in chosen)
         if rules.per_prompt and taken >= rules.per_prompt:
             drop(prompt, made, "surplus", made.response)

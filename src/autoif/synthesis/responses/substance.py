@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from autoif.base.language import words
+from autoif.verifier.intent import floor
 
 LEAST = 2  # words; one is a "yes", a "70%", or a name that may be a guess
 _FORM = re.compile(
@@ -18,6 +19,13 @@ _FORM = re.compile(
     r"|\w+://\S+|\S+@\S+"
     r"|#\w+"
 )
+
+
+def nothing_said(query: str, instruction: str, reply: str) -> str | None:
+    """Why a reply says nothing of its own: one of `intent.REASONS`, or `no_substance`."""
+    if reason := floor((query, instruction), reply):
+        return reason
+    return "no_substance" if substance(query, instruction, reply) < LEAST else None
 
 
 def substance(query: str, instruction: str, reply: str) -> int:
