@@ -32,6 +32,7 @@ from autoif import cli
 from autoif.base.records import Status
 from autoif.run.funnel import STAGES
 from autoif.run.recipe import Flag
+from autoif.verifier.intent import REASONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -199,8 +200,10 @@ WORD = re.compile(r"[a-z]+(_[a-z]+)*")
 
 def emitted() -> set[str]:
     """Reasons in the source: words given to what drops, or put into a `reason`, plus the statuses
-    under which a function that never concluded is dropped, and the flags of a diagnosis."""
+    under which a function that never concluded is dropped, the flags of a diagnosis, and what is
+    wrong with replies that say nothing."""
     found = {s.value.lower() for s in Status if not s.concluded} | set(get_args(Flag))
+    found |= set(REASONS) - {"short"}  # there is no median reply in synthesis
     for file in (ROOT / "src/autoif").rglob("*.py"):
         if file.parent.name in ("evals", "checkers", "sandbox", "cli", "train"):
             continue

@@ -266,7 +266,8 @@ def test_the_likeliest_first_tokens_are_the_answer_where_they_were_asked_for() -
     choice = document["choices"][0]  # type: ignore[index]
     choice["logprobs"] = {"content": [{"token": "Yes", "top_logprobs": likeliest}]}
     assert parse_reply(document).text == '{"yes": 0.9546, "no": 0.055, "": 1.0}'
-    for nothing in (None, {}, {"content": []}, {"content": [{"top_logprobs": []}]}):
+    nothings: list[object] = [None, {}, {"content": []}, {"content": [{"top_logprobs": []}]}]
+    for nothing in nothings:
         choice["logprobs"] = nothing
         assert parse_reply(document).text == "Yes"
 

@@ -43,7 +43,6 @@ YIELD = {"proposals": 0.6, "verifiers": 0.5, "passes": 0.4, "good": 0.8}
 # Tokens of a typical answer, where the recipe allows as many.
 LENGTH = {"instructions": 500, "functions": 140, "programs": 110, "cases": 150}
 LENGTH |= {"backtranslate": 20, "responses": 250, "judge": 120, "compositions": 2}
-SENSE = (1, 300, 1, 30)  # of a question whether a proposal is sensible, as in KEYS
 WORD = "marker"  # instruction n of the trial demands the word `marker` and n
 WORD_TOKENS = 1.4  # of English
 KEYS = ("calls", "prompt_tokens", "completion_tokens", "uncached_tokens")
@@ -220,9 +219,6 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         kind: _scaled(recipe, _trial(recipe, kind == "most"), instructions[kind], shared)
         for kind in ("most", "likely")
     }
-    if settings.sensible and proposed:  # the trial proposes nothing new
-        for kind, share in (("most", 1.0), ("likely", YIELD["proposals"])):
-            by_kind[kind]["instructions", "judge"] = [share * proposed * n for n in SENSE]
     for row, figures in by_kind["likely"].items():  # what is shown of fewer seeds is shorter
         most = by_kind["most"].get(row, _NONE)
         by_kind["most"][row] = [max(pair) for pair in zip(most, figures, strict=True)]
@@ -254,7 +250,6 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 _NONE = [0.0] * len(KEYS)
 _ORDER: list[Row] = [
     ("instructions", "propose"),
-    ("instructions", "judge"),
     ("functions", "code"),
     ("programs", "code"),
     ("cases", "code"),

@@ -1,7 +1,8 @@
 """The gates of synthesis over rows that exist, whoever made them: does the reply follow its
 instruction, does it answer its query, and does the instruction make sense?
 
-    floor -> the row's own checks -> the verifier itself -> the instruction -> the judge
+    floor -> the row's own checks and whether they are right -> the judge -> the instruction, by
+    what the judge said of all replies under it
 
 Cheap ones come first, and a model is asked only about what they left. docs/judging.md has the
 figures by which the thresholds were set.
@@ -10,9 +11,9 @@ figures by which the thresholds were set.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from autoif.base.errors import CallFailed, UsageError
 from autoif.base.inputs import language, read_rows, row_id
 from autoif.base.loop import blocking
 from autoif.base.printable import log
-from autoif.base.records import Instruction, content_id, dump_line
+from autoif.base.records import content_id, dump_line
 from autoif.diagnosis import diagnose
 from autoif.engine.resources import open_context
 from autoif.models import Backend
@@ -30,7 +31,6 @@ from autoif.models.budget import Budget, BudgetGuard
 from autoif.run.recipe import Recipe
 from autoif.store import open_store
 from autoif.synthesis.context import Context, together
-from autoif.synthesis.instructions.propose import sense
 from autoif.synthesis.responses import judge
 from autoif.synthesis.responses.substance import nothing_said
 from autoif.verifier.schema import VerifierRow, parse_verifiers
@@ -56,11 +56,12 @@ class Answered:
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """follows, sensible: None where nothing could tell. answers: 0 to 1, the probability of the
-    judge's yes; 0 where a cheaper gate had refused the reply. reasons: why it is not kept."""
+    judge's yes; None where it was not asked or gave none. reasons: why it is not kept."""
 
     id: str
+    instructions: tuple[str, ...]
     follows: bool | None
-    answers: float
+    answers: float | None
     sensible: bool | None
     reasons: tuple[str, ...]
 
@@ -68,7 +69,7 @@ class Judgement:
         return {
             "id": self.id,
             "follows": self.follows,
-            "answers": round(self.answers, 4),
+            "answers": round(self.answers or 0.0, 4),
             "sensible": self.sensible,
             "keep": not self.reasons,
             "reasons": list(self.reasons),
@@ -107,30 +108,31 @@ async def ajudge_file(
     recipe = Recipe.load("demo", None, {"models.default": model, **(settings or {})})
     guard = BudgetGuard(recipe.models.prices, budget)
     reasons: Counter[str] = Counter()
-    count = kept = 0
+    kept = 0
     store = open_store(calls)
     try:
         async with open_context(
             recipe, store, backends=backends, wrap=guard.before, on_notice=on_notice
         ) as context:
-            waiting = _answered(rows)
+            waiting, alone = _answered(rows), list[Judgement]()
             while chunk := list(islice(waiting, TOGETHER)):
-                for judgement in await together(*(_judge(context, row) for row in chunk)):
-                    count, kept = count + 1, kept + (not judgement.reasons)
-                    reasons.update(judgement.reasons)
-                    write_line(dump_line(judgement.to_json()))
+                alone += await together(*(_judge(context, row) for row in chunk))
+            for judgement in _together(context, alone):
+                kept += not judgement.reasons
+                reasons.update(judgement.reasons)
+                write_line(dump_line(judgement.to_json()))
     finally:
         await store.close()
-    if not count:
+    if not alone:
         raise UsageError(f"{rows} is empty: it should hold rows with messages")
-    return JudgeCounts(count, kept, reasons, guard.refused)
+    return JudgeCounts(len(alone), kept, reasons, guard.refused)
 
 
 judge_file = blocking(ajudge_file)
 
 
 def _answered(rows: str) -> Iterator[Answered]:
-    for number, (where, row, _) in enumerate(read_rows(rows), 1):
+    for number, (where, row) in enumerate(read_rows(rows), 1):
         asked, reply = _conversation(row, where)
         query = _text(row, QUERY, where) or asked
         instruction = _text(row, INSTRUCTION, where)
@@ -168,16 +170,15 @@ def _conversation(row: Mapping[str, Any], where: object) -> tuple[str, str]:
 
 
 async def _judge(context: Context, row: Answered) -> Judgement:
+    """By itself, without the other replies under its instruction."""
     demanded = "\n".join(row.instructions)
     reasons = []
     if empty := nothing_said(row.query, demanded, row.reply):
         reasons.append(empty)
-    follows, sensible = await together(_follows(context, row), _sensible(context, row))
+    follows = await _follows(context, row)
     if follows is False:
         reasons.append("not_followed")
-    if sensible is False:
-        reasons.append("not_sensible")
-    answers = 0.0
+    answers = None
     if not reasons:  # nothing is paid for a row that is out already
         value = await judge.score(context, row.lang, row.query, demanded, row.reply, row.id)
         if isinstance(value, CallFailed):
@@ -186,7 +187,23 @@ async def _judge(context: Context, row: Answered) -> Judgement:
             answers = value / 10
             if not judge.good(context, value):
                 reasons.append("low_score")
-    return Judgement(row.id, follows, answers, sensible, tuple(reasons))
+    return Judgement(row.id, row.instructions, follows, answers, None, tuple(reasons))
+
+
+def _together(context: Context, alone: Sequence[Judgement]) -> Iterator[Judgement]:
+    """With what the replies under an instruction say of it: where few of them answer their queries,
+    it makes no sense, and the others do not make it better."""
+    scores: defaultdict[str, list[float]] = defaultdict(list)
+    for judgement in alone:
+        for text in judgement.instructions:
+            if judgement.answers is not None:
+                scores[text].append(10 * judgement.answers)
+    sense = {text: judge.makes_sense(context, values) for text, values in scores.items()}
+    for judgement in alone:
+        known = [sense.get(text) for text in judgement.instructions]
+        sensible = False if False in known else True if known and None not in known else None
+        reasons = (*judgement.reasons, *(["not_sensible"] if sensible is False else []))
+        yield replace(judgement, sensible=sensible, reasons=reasons)
 
 
 async def _follows(context: Context, row: Answered) -> bool | None:
@@ -215,14 +232,3 @@ async def _flags(context: Context, verifier: VerifierRow) -> tuple[str, ...]:
         sandbox=context.sandbox,
     )
     return diagnosis.flags
-
-
-async def _sensible(context: Context, row: Answered) -> bool | None:
-    """Whether each of its instructions is a demand on form; asked once for each."""
-    asked = [Instruction(text, row.lang) for text in row.instructions]
-    chances = await together(
-        *(context.once(f"sense {i.id}", partial(sense, context, i)) for i in asked)
-    )
-    least = context.recipe.instructions.sensible
-    known = [chance for chance in chances if isinstance(chance, float)]
-    return all(chance >= least for chance in known) if known and least else None

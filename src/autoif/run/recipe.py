@@ -157,13 +157,6 @@ class Instructions(Section):
         0.88, description="similarity (token sort ratio) from which two are the same; 1 = exact"
     )
     max_chars: int = Field(240, ge=20, description="a longer proposal is dropped")
-    sensible: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="a proposal needs this probability of the judge's yes to: is it a demand on "
-        "form that any question can have? 0 = nobody is asked",
-    )
     benchmarks: Literal["keep", "drop"] = Field(
         "keep",
         description="instructions that state a constraint type of IFEval, IFBench or FollowBench: "
@@ -314,6 +307,13 @@ class Judge(Section):
         False,
         description="a response that says nothing of its own (filler, the query again, only the "
         "form that was demanded) is dropped before a judge is asked",
+    )
+    mean: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="an instruction under which the replies, three at least, have a lower mean "
+        "score makes no sense, and none of them is kept",
     )
     per_prompt: int = Field(0, ge=0, description="passed responses judged per prompt; 0 = all")
     votes: int = Field(1, ge=1, description="scores asked for per response; the mean counts")
@@ -571,7 +571,7 @@ STRICT: dict[str, Any] = {
         "hopeless": 24,
         "accuracy": 1.0,
     },
-    "judge": {"floor": True},
+    "judge": {"floor": True, "mean": 5.0},
 }
 
 # What each preset changes in the one it stands on.
@@ -612,7 +612,6 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
                 "per_ask": 10,
                 "shown": 8,
                 "max_tokens": 300,
-                "sensible": 0.5,
             },
             # One function will do where two comply programs, written apart, agree with it.
             "crossval": {"min_checks": 1},

@@ -26,7 +26,6 @@ from autoif.models.reasoning import control_token, unasked_tag
 from autoif.run.recipe import Recipe
 from autoif.sandbox import Sandbox, Transformed
 from autoif.store.base import Store
-from autoif.synthesis.prompts.parsing import chance_of_yes
 from autoif.synthesis.prompts.templates import PromptTemplates
 from autoif.verifier.verify import averify, momentary, steady
 
@@ -122,27 +121,6 @@ class Context:
             self.shared[name] = asyncio.ensure_future(make())
         result: T = await self.shared[name]
         return result
-
-
-async def chance_of(
-    context: Context, messages: tuple[Message, ...], *, stage: str, record: str
-) -> float | CallFailed:
-    """The probability (0 to 1) with which the judge answers yes; CallFailed (`no_score`) where it
-    answers something else."""
-    try:
-        reply = await context.ask(
-            "judge",
-            messages,
-            stage=stage,
-            record=record,
-            max_tokens=1,
-            first_token=True,
-            partial=True,
-        )
-    except CallFailed as failed:
-        return failed
-    chance = chance_of_yes(reply.text)
-    return CallFailed("no_score", reply.text) if chance is None else chance
 
 
 def _transformed(stored: bytes) -> list[Transformed]:

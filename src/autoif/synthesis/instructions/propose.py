@@ -21,7 +21,7 @@ from autoif.base.records import Drop, Filtered, Instruction, seed_from
 from autoif.constraints.types import constraint_type, marked_type
 from autoif.run.recipe import Instructions, Recipe
 from autoif.synthesis import slots
-from autoif.synthesis.context import Context, chance_of, together
+from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import parse_lines
 
 STAGE = "instructions"
@@ -89,8 +89,7 @@ async def augment(context: Context, seeds: list[Instruction]) -> Filtered[Instru
             asks = [_propose(context, pool, lang, round_, ask) for ask in range(settings.asks)]
             # Judged in the order of the asks, never in that of their completion.
             for answer in await together(*asks):
-                admissible = _admit(answer, admitted, lang)
-                proposals += admissible >> await _sensible(context, admissible.kept, admitted)
+                proposals += _admit(answer, admitted, lang)
     return proposals
 
 
@@ -148,31 +147,6 @@ def _admit(
         else:
             filtered.kept.append(proposal)
     return filtered
-
-
-async def _sensible(
-    context: Context, proposed: list[Instruction], admitted: AdmittedInstructions
-) -> Filtered[Instruction]:
-    """Those that the judge finds to be demands on form which any question can have."""
-    least = context.recipe.instructions.sensible
-    if not least:
-        return Filtered(STAGE, proposed)
-    chances = await together(*(sense(context, i) for i in proposed))
-    filtered: Filtered[Instruction] = Filtered(STAGE, [])
-    for instruction, chance in zip(proposed, chances, strict=True):
-        if isinstance(chance, float) and chance >= least:
-            filtered.kept.append(instruction)
-            continue
-        admitted.all.remove(instruction)
-        reason = "not_sensible" if isinstance(chance, float) else chance.reason
-        filtered.dropped.append(Drop.of(STAGE, instruction.id, reason, instruction.text))
-    return filtered
-
-
-async def sense(context: Context, instruction: Instruction) -> float | CallFailed:
-    """The probability (0 to 1) of the judge's yes: a demand on form, whatever the question is."""
-    asked = context.prompts.messages("sensible", instruction.lang, instruction=instruction.text)
-    return await chance_of(context, asked, stage=STAGE, record=instruction.id)
 
 
 class AdmittedInstructions:

@@ -9,12 +9,15 @@ An answer without a score is asked for once more; then it is its own outcome, ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autoif.base.errors import CallFailed
 from autoif.base.records import Message
-from autoif.synthesis.context import Context, chance_of, together
-from autoif.synthesis.prompts.parsing import parse_score
+from autoif.synthesis.context import Context, together
+from autoif.synthesis.prompts.parsing import chance_of_yes, parse_score
 
 STAGE = "judge"
+FEW = 3  # scores, of which a mean says something
 
 
 async def score(
@@ -25,11 +28,30 @@ async def score(
     style = context.recipe.judge.style
     if style == "yes":
         asked = context.prompts.messages("judge_yes", lang, query=query, response=response)
-        chance = await chance_of(context, asked, stage=STAGE, record=record)
-        return chance if isinstance(chance, CallFailed) else 10 * chance
+        return await _certainty(context, asked, record)
     prompt = "judge" if style == "analysis" else "judge_number"
     values = {"query": query, "instruction": demanded, "response": response}
     return await _votes(context, context.prompts.messages(prompt, lang, **values), record)
+
+
+async def _certainty(
+    context: Context, messages: tuple[Message, ...], record: str
+) -> float | CallFailed:
+    """Ten times the probability with which the judge says yes."""
+    try:
+        reply = await context.ask(
+            "judge",
+            messages,
+            stage=STAGE,
+            record=record,
+            max_tokens=1,
+            first_token=True,
+            partial=True,
+        )
+    except CallFailed as failed:
+        return failed
+    chance = chance_of_yes(reply.text)
+    return CallFailed("no_score", reply.text) if chance is None else round(10 * chance, 3)
 
 
 async def soft_score(
@@ -55,6 +77,13 @@ async def _votes(
 
 def good(context: Context, value: float) -> bool:
     return context.recipe.judge.threshold.met(value)
+
+
+def makes_sense(context: Context, scores: Sequence[float]) -> bool | None:
+    """Whether replies under an instruction still answer their queries, by the scores of all that
+    were judged; None where there are too few."""
+    least = context.recipe.judge.mean
+    return sum(scores) / len(scores) >= least if least and len(scores) >= FEW else None
 
 
 async def _vote(

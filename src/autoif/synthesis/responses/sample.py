@@ -145,7 +145,25 @@ async def sample(context: Context, task: Task, prompts: list[Prompt]) -> Sampled
             context, task, [(p, p.asked) for p in lost], [p.fallback for p in lost]
         )
         responses, judged = responses + verified, judged + scored
+    judged = judged >> _sensible(context, task, prompts, judged.kept)
     return Sampled(prompts, (_answered(task, prompts, hopeless), responses, judged))
+
+
+def _sensible(
+    context: Context, task: Task, prompts: Sequence[Prompt], kept: list[Sample]
+) -> Filtered[Sample]:
+    """None of them, where the replies under these instructions answer no query: one that happens
+    to does not make the instruction a good one."""
+    scores = [s.quality for p in prompts for s in p.samples if s.quality is not None]
+    if judge.makes_sense(context, scores) is not False:
+        return Filtered(judge.STAGE, kept)
+    reason, mean = "senseless_instruction", f"mean {sum(scores) / len(scores):.1f} of 10"
+    for prompt in prompts:
+        prompt.samples = [
+            replace(s, kept=False, reason=reason) if s.kept else s for s in prompt.samples
+        ]
+    drops = [Drop.of(judge.STAGE, made.id, reason, mean, task.owner) for made in kept]
+    return Filtered(judge.STAGE, [], drops)
 
 
 def _answered(task: Task, prompts: list[Prompt], hopeless: bool) -> Filtered[Prompt]:
