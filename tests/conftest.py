@@ -68,8 +68,9 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 async def context(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Callable[..., Context]]:
-    """What a stage is handed, around a model that answers by a function and remembers nothing.
-    Settings by section: `context(answer, judge={"votes": 2})`."""
+    """What a stage is handed, around a model that answers by a function and remembers nothing; its
+    answers of a word or two are no filler. Settings by section or key: `context(answer,
+    judge={"votes": 2})`."""
     async with open_store(tmp_path / "calls.sqlite") as store:
 
         def of(
@@ -78,7 +79,7 @@ async def context(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Callable[..
             queries: tuple[str, ...] = (),
             **settings: object,
         ) -> Context:
-            recipe = Recipe.load(preset, None, settings)
+            recipe = Recipe.load(preset, None, {"judge.floor": False} | settings)
             chats = dict.fromkeys(ROLES, ScriptedBackend(answer))
             asked = {"en": [Query(text) for text in queries]}
             return Context(recipe, PromptTemplates(), chats, sandbox, store, None, asked)

@@ -56,6 +56,40 @@ async def composed(
     return product, len(asks)
 
 
+def of_replies(text: str, source: str, program: Callable[[str], str]) -> Verifier:
+    """With what it says of plain replies, and of what a program made of them."""
+    plain = [f"{word} is seen soon" for word in ("snow", "Sun", "sand", "silk")]
+    cases = [Case(t, False, "plain", f"query {n}") for n, t in enumerate(plain)]
+    cases += [Case(program(t), True, "comply:0", f"query {n}") for n, t in enumerate(plain)]
+    return verifier(text, source, cases=cases)
+
+
+WORDS = "[w for w in {}.split() if w.startswith('s')]"
+NO_S = ("Let no word start with s.", lambda t: t.replace("s", "z").replace("S", "Z"))
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (f"not {WORDS.format('response')}", "blinded"),  # to the S of SNOW
+        (f"not {WORDS.format('response.lower()')}", "none_passed"),
+    ],
+)
+async def test_a_verifier_has_to_mean_the_same_in_the_company_of_another(
+    context: Contexts, source: str, reason: str
+) -> None:
+    text, program = NO_S
+    one = of_replies(text, source, program)
+    other = of_replies("Write in capitals.", "response.isupper()", str.upper)
+    for pair in ((one, other), (other, one)):
+        unit = Composition(QUERY, (Turn(tuple(v.id for v in pair)),))
+        product, _ = await composed(context, unit, pair, "yes")
+        drops = [d for d in product.funnel.drops if d.stage == "compositions"]
+        assert [d.reason for d in drops] == [reason]
+        if reason == "blinded":
+            assert drops[0].detail == f"{text} / Write in capitals."
+
+
 @pytest.mark.parametrize(
     ("one", "other", "answers", "reason", "asked"),
     [

@@ -242,6 +242,59 @@ async def test_a_sample_needs_so_sure_a_yes(context: Contexts, answer: str, reas
     assert model.asked["judge"] == 1
 
 
+@pytest.mark.parametrize(
+    ("reply", "floor", "reason"),
+    [
+        ("a boat and a lighthouse", True, ""),
+        ("yes", True, "no_substance"),
+        ("yes", False, ""),
+        ("boat boat boat boat boat boat", True, "repetition"),
+        ("boat boat boat boat boat boat", False, ""),
+        (QUERY.text.lower(), True, "copied_prompt"),
+    ],
+)
+async def test_a_reply_that_says_nothing_is_not_judged(
+    context: Contexts, reply: str, floor: bool, reason: str
+) -> None:
+    model = Model([reply])
+    settings = {"responses.waves": (1,), "judge.floor": floor}
+    made, drops = await sampled(context, model, SMALL, settings=settings)
+    assert kept(made) == ([] if reason else [reply])
+    assert drops == ({reason: 1, "none_judged_good": 1} if reason else {})
+    assert model.asked["judge"] == (not reason)
+
+
+@pytest.mark.parametrize(
+    ("scores", "mean", "keeps"),
+    [
+        (["10", "2", "2"], 5.0, 0),  # 4.7
+        (["10", "3", "2"], 5.0, 1),  # 5
+        (["10", "2", "2"], 4.6, 1),
+        (["10", "2", "2"], 0, 1),  # nobody asks
+        (["10", "2"], 9.0, 1),  # too few to say so
+    ],
+)
+async def test_an_instruction_under_which_replies_fail_keeps_none(
+    context: Contexts, scores: Sequence[str], mean: float, keeps: int
+) -> None:
+    replies = [f"a boat {n}" for n in range(len(scores))]
+
+    def answer(request: Request) -> str:
+        if request.stage != "judge":
+            return replies[request.index]
+        return next(
+            score
+            for score, reply in zip(scores, replies, strict=True)
+            if reply in request.messages[-1].content
+        )
+
+    settings = {"responses.waves": (len(scores),), "responses.enough": 0, "judge.mean": mean}
+    made, drops = await sampled(context, answer, SMALL, settings=settings)
+    assert len(kept(made)) == keeps
+    assert drops["senseless_instruction"] == 1 - keeps
+    assert drops["low_score"] == len(scores) - 1
+
+
 @pytest.mark.parametrize(("most", "judged"), [(0, 4), (1, 1), (3, 3)])
 async def test_so_many_are_judged_of_a_prompt(context: Contexts, most: int, judged: int) -> None:
     model = Model(["a", "b", "c", "d"])

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from autoif.base.errors import CallFailed
-from autoif.base.records import Composition, Drop, Filtered, Message, Verifier, seed_from
+from autoif.base.records import Case, Composition, Drop, Filtered, Message, Verifier, seed_from
 from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
@@ -63,6 +63,9 @@ async def _clash(
             return "redundant", texts
         if alike and 1 - max(alike) >= SAME:
             return "contradictory", texts
+        for a, b in ((one, other), (other, one)):
+            if await _blinded(context, a, b):
+                return "blinded", f"{a.instruction.text} / {b.instruction.text}"
     if len(held) < 2 or context.recipe.compose.judge == "off":
         return "", ""
     # A small model says no to the one order and yes to the other: no has to be said to both.
@@ -107,6 +110,24 @@ async def _alike(context: Context, one: Verifier, other: Verifier) -> float | No
             return None
         rates.append(sum(d is label for d in decided) / len(decided))
     return sum(rates) / 2
+
+
+async def _blinded(context: Context, one: Verifier, other: Verifier) -> bool:
+    """Whether a verifier, once a text follows another constraint too, accepts what it refused.
+
+    Plain replies that break the one, and what programs made of them so that they follow the other:
+    mostly they should break the one as before. Where they do not, its functions are blind to the
+    form that the other demands (the letter s, and all in capitals), or the other implies the one.
+    """
+    broken = {c.query for c in one.cases if c.query and c.origin == "plain" and not c.expected}
+    made = [c.text for c in other.cases if c.query in broken and c.expected and _by_program(c)]
+    verdicts = await context.verdicts(one.checks, made)
+    decided = [v.fraction > 0.5 for v in verdicts if v.fraction is not None]
+    return len(decided) > FEW and sum(decided) >= len(decided) / 2
+
+
+def _by_program(case: Case) -> bool:
+    return case.origin.startswith("comply:")
 
 
 # ---- turn by turn ------------------------------------------------------------------------------
