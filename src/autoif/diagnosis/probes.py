@@ -61,6 +61,7 @@ class Probes:
     made: list[int]  # built from the words of the instruction and the constants of the sources
     empty: list[int]
     words: list[int]
+    marks: list[int]  # marks or line breaks alone
     copies: list[int]
     little: list[int]  # what is quoted in the instruction, and nothing more
     joined: list[int]  # two positive cases put together, in three ways
@@ -111,6 +112,7 @@ def plan(
     bound = add(t for keys in (reading.quoted, named) for t in keyed(keys, few, reading.zh))
     made += [*bound, *add(strict(terms, in_order(reading.text), few, reading.zh))]
     empty, words = add(EMPTY), add(WORDS_ZH if reading.zh else WORDS)
+    marks = add(_marks(few))
     copies = add([reading.text, reading.text.rstrip(".。")]) if reading.text else []
     expected_, stated_ = add_labelled(expected(reading)), add_labelled(stated(reading))
     positive = [index for index, label in labelled if label][:8]
@@ -125,8 +127,8 @@ def plan(
         for kind, text in _variants(by_index[base], reading)
     ]
     return Probes(
-        list(texts), terms, real, other, made, empty, words, copies, little, joined, labelled,
-        variants, expected_, stated_, list(_slow(reading.zh)),
+        list(texts), terms, real, other, made, empty, words, marks, copies, little, joined,
+        labelled, variants, expected_, stated_, list(_slow(reading.zh)),
     )  # fmt: skip
 
 
@@ -228,6 +230,14 @@ def _shapes(bases: Sequence[str]) -> Iterator[str]:
     yield "The quick brown fox jumps over the lazy dog."
 
 
+def _marks(few: Sequence[int]) -> Iterator[str]:
+    """What whoever counts marks takes for so many sentences, items, lines or paragraphs."""
+    for n in (*few, 12):
+        for mark in (". ", "- ", "* ", "。", "\n", "\n\n"):
+            yield mark * n
+        yield "\n" * (n - 1)
+
+
 def _little(reading: Reading) -> Iterator[str]:
     if reading.quoted:
         yield GAP[reading.zh].join(reading.quoted)
@@ -271,6 +281,7 @@ def _variants(text: str, reading: Reading) -> Iterator[tuple[str, str]]:
     yield "bare_preamble", bare + text
     yield "closing", text + CLOSING[reading.zh]
     yield "fence", f"```\n{text}\n```"
+    yield "line_end", f"{text}\n"
     if "\n" not in text.strip() and text.strip():
         yield "bold", f"**{text.strip()}**"
     changed = text
