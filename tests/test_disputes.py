@@ -9,14 +9,17 @@ import pytest
 
 from autoif.base.records import Case, Check, Instruction, Request
 from autoif.diagnosis.boundary import inside_pairs, neighbours
+from autoif.run.recipe import Recipe
 from autoif.synthesis.context import Context
 from autoif.synthesis.verifiers.adversary import adversarial, label
+from autoif.synthesis.verifiers.crossval import cross_validate
 from autoif.synthesis.verifiers.disputes import disputed
-from autoif.synthesis.verifiers.label_model import estimate
 
 RIVER = Instruction('Include the word "river".')
 WORD = Check("import re\ndef evaluate(r):\n    return bool(re.search(r'\\briver\\b', r.lower()))\n")
 LETTERS = Check("def evaluate(r):\n    return 'river' in r.lower()\n")
+FOUND = Check("def evaluate(r):\n    return r.lower().find('river') >= 0\n")
+COUNTED = Check("def evaluate(r):\n    return r.lower().count('river') > 0\n")
 ADDS = """
 import re
 def comply(text):
@@ -84,16 +87,22 @@ async def test_where_nobody_can_decide_there_is_no_case(
     assert found.kept == []
 
 
-def test_a_lone_right_function_is_not_outvoted_against_the_programs() -> None:
-    """Three take letters for words and one does not: the programs side with that one, so such a
-    text stays open in place of being held against it."""
-    sources = [("comply:0", True)] * 6 + [("plain", False)] * 6 + [("boundary", False)] * 3
-    right = [True] * 6 + [False] * 9
-    wrong = [True] * 6 + [False] * 6 + [True] * 3
-    with_two = estimate([right, right, wrong, wrong], sources)[-1]
-    alone = estimate([right, wrong, wrong, wrong], sources)[-1]
-    assert with_two < 0.2
-    assert alone < 0.95
+def test_functions_that_take_letters_for_words_fall() -> None:
+    """On plain replies and complied texts all four are alike; the boundary tells them apart."""
+    cases = [Case(f"c{n}", True, f"comply:{n % 2}") for n in range(6)]
+    cases += [Case(f"p{n}", False, "plain") for n in range(6)]
+    right: list[bool | None] = [case.expected for case in cases]
+    rules = Recipe.load("strict").crossval
+    assert cross_validate([right] * 4, cases, rules).checks == [0, 1, 2, 3]
+    cases += [Case(f"b{n}", False, "boundary") for n in range(3)]
+    right, wrong = [*right, False, False, False], [*right, True, True, True]
+    assert cross_validate([right, right, wrong, wrong], cases, rules).checks == [0, 1]
+
+
+async def test_a_lone_right_function_is_not_outvoted(context: Callable[..., Context]) -> None:
+    """Three take letters for words and the programs do not: that stays open."""
+    found = await disputed(context(), RIVER, [WORD, LETTERS, FOUND, COUNTED], [ADDS], CASES)
+    assert not [case for case in found.kept if "midriver" in case.text]
 
 
 def reader(follow: list[str], broken: list[str], answers: dict[str, str]) -> Callable[..., str]:

@@ -110,12 +110,10 @@ def reject_all(trial: Trial) -> bool:
     plan = trial.plan
     if _against(trial, True) or _falls_apart(trial):
         return True
-    if trial.share(plan.pool) != 0.0:
-        return False
+    # Without a text that is known to follow, that nothing is accepted proves nothing.
     witnesses = [i for i, label in plan.cases if label]
-    if not witnesses:
-        witnesses = [i for i in range(len(plan.texts)) if i not in plan.empty]
-    return not any(map(trial.accepts, witnesses))
+    accepted = any(map(trial.accepts, [*plan.pool, *witnesses]))
+    return bool(witnesses) and not accepted and trial.share(plan.pool) is not None
 
 
 def _against(trial: Trial, label: bool) -> bool:
@@ -211,9 +209,6 @@ def hackable(trial: Trial) -> bool:
         return True
     counts_marks = reading.structural and not (reading.quoted or _OF_MARKS.search(reading.text))
     if counts_marks and any(map(trial.accepts, plan.marks)):
-        return True
-    one_is_too_little = reading.least >= 2 or reading.structural or bool(reading.quoted)
-    if one_is_too_little and sum(map(trial.accepts, plan.words)) > len(plan.words) / 2:
         return True
     return _copy_is_a_hack(reading) and any(map(trial.accepts, plan.copies))
 
