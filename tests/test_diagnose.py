@@ -195,6 +195,26 @@ def test_cases_of_one_label(sandbox: Sandbox) -> None:
     assert flags(sandbox, RIVER, good, cases=CASES) == ()
 
 
+@pytest.mark.parametrize(
+    ("instruction", "body", "least", "most"),
+    [
+        ("Use no commas.", "',' not in response", 1.0, 1.0),
+        ("Begin every line with a hyphen.", "all(x.startswith('-') for x in response.split('\\n'))",
+         0.9, 1.0),
+        ("全文至少三句。", "response.count('。') >= 3", 0.9, 1.0),
+        ("Use at least forty different words.", "len(set(response.lower().split())) >= 40",
+         0.0, 0.0),
+    ],
+)  # fmt: skip
+def test_hack_rate(
+    sandbox: Sandbox, instruction: str, body: str, least: float, most: float
+) -> None:
+    """Filler keeps the form of what is accepted; only a demand on content is out of its reach."""
+    rate = diagnose([function(body)], instruction, sandbox=sandbox).scores["hack_rate"]
+    assert rate is not None
+    assert least <= rate <= most
+
+
 # ---- near-copies --------------------------------------------------------------------------------
 
 ONE = """

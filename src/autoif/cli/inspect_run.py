@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections import Counter
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from autoif.base.errors import RunFailed, UsageError
 from autoif.base.printable import printable
@@ -24,6 +23,9 @@ from autoif.cli.common import (
     summary_apart,
     urls,
 )
+
+if TYPE_CHECKING:
+    from autoif.diagnosis.file import DiagnoseCounts
 
 REASONS = 5  # shown of what kept functions from a verdict; all are in --json
 COUNTS = "print the counts as JSON; needs --out"
@@ -257,16 +259,26 @@ def _diagnose(args: argparse.Namespace) -> int:
         counts = (
             _second_opinion(args, out) if args.model else diagnose_file(Path(args.verifiers), out)
         )
-    flags = {flag: counts[flag] for flag in FLAGS if counts[flag]}
+    flags = {flag: counts.flags[flag] for flag in FLAGS if counts.flags[flag]}
+    rate = counts.hack_rate
     if args.json:
-        say_json({"without_a_flag": counts[""], "flags": flags})
+        say_json({"without_a_flag": counts.flags[""], "flags": flags, "hack_rate": rate})
     elif not args.quiet:
         flagged = [f"{flag} {n:,}" for flag, n in flags.items()]
-        note(", ".join([f"{counts['']:,} verifiers without a flag", *flagged]))
+        note(", ".join([f"{counts.flags['']:,} verifiers without a flag", *flagged]))
+        if rate is not None:
+            note(f"hack rate {rate:.0%}: kinds of filler that they accept, on average")
+    if counts.refused and not args.quiet:
+        note(
+            f"the budget is spent, {counts.refused:,} calls were not made; the same command with a "
+            "larger one goes on from there"
+        )
+    if counts.unheard and not args.quiet:
+        note(f"{counts.unheard:,} verifiers have no second opinion: the model failed its controls")
     return 0
 
 
-def _second_opinion(args: argparse.Namespace, out: IO[bytes]) -> Counter[str]:
+def _second_opinion(args: argparse.Namespace, out: IO[bytes]) -> DiagnoseCounts:
     from autoif.engine.panel import diagnose_with_model
     from autoif.models.budget import Budget
 
@@ -274,7 +286,7 @@ def _second_opinion(args: argparse.Namespace, out: IO[bytes]) -> Counter[str]:
         raise UsageError("a model's answers need a place: give --calls F or --out F")
     own_process()
     server = {"models.base_url": urls(args.base_url), "models.api_key_env": args.api_key_env}
-    counts = diagnose_with_model(
+    return diagnose_with_model(
         Path(args.verifiers),
         out.write,
         args.model,
@@ -283,14 +295,6 @@ def _second_opinion(args: argparse.Namespace, out: IO[bytes]) -> Counter[str]:
         settings={key: value for key, value in server.items() if value is not None},
         on_notice=note,
     )
-    if counts.refused and not args.quiet:
-        note(
-            f"the budget is spent, {counts.refused:,} calls were not made; the same command with a "
-            "larger one goes on from there"
-        )
-    if counts.unheard and not args.quiet:
-        note(f"{counts.unheard:,} verifiers have no second opinion: the model failed its controls")
-    return counts.flags
 
 
 def _doctor(args: argparse.Namespace) -> int:

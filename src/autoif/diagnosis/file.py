@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -12,7 +12,7 @@ from autoif.base.errors import UsageError
 from autoif.base.inputs import Where, read_rows, row_id
 from autoif.base.jsonl import Row
 from autoif.base.records import Case, Check, Instruction, dump_line
-from autoif.diagnosis.core import diagnose
+from autoif.diagnosis.core import Diagnosis, diagnose
 from autoif.sandbox import CHECK_LIMITS, Sandbox
 from autoif.verifier.schema import parse_verifier
 
@@ -35,6 +35,28 @@ class VerifierToDiagnose:
         return self.instruction.text if self.instruction else ""
 
 
+@dataclass(slots=True)
+class DiagnoseCounts:
+    """What a file came to. flags: how often each was raised, and under "" how many verifiers have
+    none. hack_rates: of the verifiers that have one. Of a model's second opinion, refused: calls
+    that the budget did not allow; unheard: verifiers for which the model's labels do not count."""
+
+    flags: Counter[str] = field(default_factory=Counter)
+    hack_rates: list[float] = field(default_factory=list)
+    refused: int = 0
+    unheard: int = 0
+
+    def add(self, diagnosis: Diagnosis) -> None:
+        self.flags.update(diagnosis.flags or ("",))
+        rate = diagnosis.scores["hack_rate"]
+        self.hack_rates += [] if rate is None else [rate]
+
+    @property
+    def hack_rate(self) -> float | None:
+        """The mean; None where no verifier has one."""
+        return sum(self.hack_rates) / len(self.hack_rates) if self.hack_rates else None
+
+
 def parse_row(number: int, place: Where, row: Row) -> VerifierToDiagnose:
     """A row without an id gets its number. Raises UsageError naming file and line."""
     parsed = parse_verifier(row, place)
@@ -48,11 +70,10 @@ def parse_row(number: int, place: Where, row: Row) -> VerifierToDiagnose:
 
 def diagnose_file(
     verifiers: Path, out: Write | IO[bytes], *, sandbox: Sandbox | None = None
-) -> Counter[str]:
+) -> DiagnoseCounts:
     """Rows `{"id"?, "checks", "instruction"?, "lang"?, "cases"?}` to rows `{"id", "flags",
-    "checks", "scores", "clusters", "disputed"}`, in order, one at a time; returns how often each
-    flag was raised, and under "" how many verifiers have none. A row without an id gets its number.
-    A run's own `02-verifiers.jsonl` is such a file.
+    "checks", "scores", "clusters", "disputed"}`, in order, one at a time. A row without an id gets
+    its number. A run's own `02-verifiers.jsonl` is such a file.
 
     Raises UsageError naming file and line for a row that is none.
     """
@@ -60,12 +81,12 @@ def diagnose_file(
     if sandbox is None:
         with Sandbox(limits=CHECK_LIMITS) as own:
             return diagnose_file(verifiers, write, sandbox=own)
-    counts: Counter[str] = Counter()
+    counts = DiagnoseCounts()
     for number, (place, row) in enumerate(read_rows(verifiers), 1):
         one = parse_row(number, place, row)
         diagnosis = diagnose(one.checks, one.text, lang=one.lang, cases=one.cases, sandbox=sandbox)
-        counts.update(diagnosis.flags or ("",))
+        counts.add(diagnosis)
         write(dump_line({"id": one.id, **asdict(diagnosis)}))
-    if not counts:
+    if not counts.flags:
         raise UsageError(f"{verifiers} is empty: it should hold verifiers")
     return counts

@@ -14,7 +14,7 @@ from autoif.diagnosis.reading import Reading
 
 MOST_BASES = 6  # accepted texts from which others are made
 LONGEST = 1500  # characters of such a text
-MOST_CHANGED = 240
+MOST_CHANGED = 150
 
 
 @dataclass(frozen=True, slots=True)

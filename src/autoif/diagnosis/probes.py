@@ -19,8 +19,6 @@ from autoif.diagnosis.reading import GAP, STOP, Reading, in_order
 from autoif.diagnosis.stated import stated
 from autoif.diagnosis.strict import keyed, strict
 
-WORDS = ("ok", "Yes", "hmm", "Maybe", "thing")
-WORDS_ZH = ("好", "可以", "嗯", "也许", "东西")
 EMPTY = ("", " ", "\n\n")
 MOST_TERMS, MOST_MADE, MOST_BASES = 12, 420, 30
 
@@ -60,9 +58,8 @@ class Probes:
     other: list[int]  # real replies in the other language
     made: list[int]  # built from the words of the instruction and the constants of the sources
     empty: list[int]
-    words: list[int]
+    marks: list[int]  # marks or line breaks alone
     copies: list[int]
-    little: list[int]  # what is quoted in the instruction, and nothing more
     joined: list[int]  # two positive cases put together, in three ways
     cases: list[tuple[int, bool]]
     variants: list[tuple[str, int, int]]  # kind, text, the same text changed
@@ -110,13 +107,12 @@ def plan(
                    key=lambda t: text.find(t.lower()))  # fmt: skip
     bound = add(t for keys in (reading.quoted, named) for t in keyed(keys, few, reading.zh))
     made += [*bound, *add(strict(terms, in_order(reading.text), few, reading.zh))]
-    empty, words = add(EMPTY), add(WORDS_ZH if reading.zh else WORDS)
+    empty, marks = add(EMPTY), add(_marks(few))
     copies = add([reading.text, reading.text.rstrip(".。")]) if reading.text else []
     expected_, stated_ = add_labelled(expected(reading)), add_labelled(stated(reading))
     positive = [index for index, label in labelled if label][:8]
     negative = [index for index, label in labelled if not label][:8]
     bases = [*positive, *negative, *made[: MOST_BASES - len(positive)], *bound]
-    little = add(_little(reading))
     joined = add(_joined([case.text for case in cases if case.expected][:4], reading.zh))
     by_index = list(texts)
     variants = [
@@ -125,8 +121,8 @@ def plan(
         for kind, text in _variants(by_index[base], reading)
     ]
     return Probes(
-        list(texts), terms, real, other, made, empty, words, copies, little, joined, labelled,
-        variants, expected_, stated_, list(_slow(reading.zh)),
+        list(texts), terms, real, other, made, empty, marks, copies, joined, labelled, variants,
+        expected_, stated_, list(_slow(reading.zh)),
     )  # fmt: skip
 
 
@@ -228,11 +224,12 @@ def _shapes(bases: Sequence[str]) -> Iterator[str]:
     yield "The quick brown fox jumps over the lazy dog."
 
 
-def _little(reading: Reading) -> Iterator[str]:
-    if reading.quoted:
-        yield GAP[reading.zh].join(reading.quoted)
-        yield "x".join(reading.quoted)
-        yield f"{reading.quoted[0]}."
+def _marks(few: Sequence[int]) -> Iterator[str]:
+    """What whoever counts marks takes for so many sentences, items, lines or paragraphs."""
+    for n in (*few, 12):
+        for mark in (". ", "- ", "* ", "。", "\n", "\n\n"):
+            yield mark * n
+        yield "\n" * (n - 1)
 
 
 def _joined(texts: Sequence[str], zh: bool) -> Iterator[str]:
@@ -271,6 +268,7 @@ def _variants(text: str, reading: Reading) -> Iterator[tuple[str, str]]:
     yield "bare_preamble", bare + text
     yield "closing", text + CLOSING[reading.zh]
     yield "fence", f"```\n{text}\n```"
+    yield "line_end", f"{text}\n"
     if "\n" not in text.strip() and text.strip():
         yield "bold", f"**{text.strip()}**"
     changed = text

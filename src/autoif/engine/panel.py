@@ -10,7 +10,6 @@ about those is not heard.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice, zip_longest
@@ -23,7 +22,7 @@ from autoif.base.loop import blocking
 from autoif.base.printable import log
 from autoif.base.records import Case, Check, dump_line
 from autoif.diagnosis.core import Diagnosis, Disputed, conclude, tried
-from autoif.diagnosis.file import VerifierToDiagnose, Write, parse_row
+from autoif.diagnosis.file import DiagnoseCounts, VerifierToDiagnose, Write, parse_row
 from autoif.diagnosis.flags import FLAGS, OF_A_MODEL, Trial, flags_of
 from autoif.engine.resources import open_context
 from autoif.models import Backend
@@ -42,17 +41,6 @@ LEAST_WRONG = 2  # texts on which a function has to be wrong
 NO_WITNESS = {"slow", "fails", "nondeterministic", "accept_all", "reject_all"}
 
 
-@dataclass(frozen=True, slots=True)
-class PanelCounts:
-    """flags: how often each was raised, and under "" how many verifiers have none. refused: calls
-    that the budget did not allow. unheard: verifiers of which the model's labels did not count, as
-    it was wrong about a text that no function disputes, or no text could be found."""
-
-    flags: Counter[str]
-    refused: int
-    unheard: int
-
-
 async def adiagnose_with_model(
     verifiers: Path,
     write_line: Write,
@@ -63,7 +51,7 @@ async def adiagnose_with_model(
     settings: dict[str, Any] | None = None,
     backends: dict[str, Backend] | None = None,
     on_notice: Any = log,
-) -> PanelCounts:
+) -> DiagnoseCounts:
     """`diagnose_file` with a model's opinion. Rows without an instruction are diagnosed without it.
 
     calls: the call store. settings: more of the recipe's, such as where the server is. backends:
@@ -73,8 +61,7 @@ async def adiagnose_with_model(
     chosen = {"models.default": model, "verifiers.k": FUNCTIONS, "verifiers.adversary": TEXTS}
     recipe = Recipe.load("strict", None, chosen | {"verifiers.case_asks": 0} | (settings or {}))
     guard = BudgetGuard(recipe.models.prices, budget)
-    flags: Counter[str] = Counter()
-    unheard = 0
+    counts = DiagnoseCounts()
     store = open_store(calls)
     try:
         async with open_context(
@@ -85,14 +72,15 @@ async def adiagnose_with_model(
             while some := list(islice(rows, AT_ONCE)):
                 opinions = await together(*(_one(context, row, one_at_a_time) for row in some))
                 for row, (diagnosis, heard) in zip(some, opinions, strict=True):
-                    flags.update(diagnosis.flags or ("",))
-                    unheard += not heard
+                    counts.add(diagnosis)
+                    counts.unheard += not heard
                     write_line(dump_line({"id": row.id, **asdict(diagnosis)}))
     finally:
         await store.close()
-    if not flags:
+    if not counts.flags:
         raise UsageError(f"{verifiers} is empty: it should hold verifiers")
-    return PanelCounts(flags, guard.refused, unheard)
+    counts.refused = guard.refused
+    return counts
 
 
 diagnose_with_model = blocking(adiagnose_with_model)

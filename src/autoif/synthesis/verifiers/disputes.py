@@ -3,7 +3,9 @@ that they accept: cases that tell functions apart where plain replies do not.
 
 What such a text is claimed to be is up to the comply programs, which were written without sight of
 any function: a program that makes texts follow and leaves what follows alone says of a text that it
-leaves alone that it follows. The label model weighs that claim like any other.
+leaves alone that it follows. Where the functions hold, by a majority, the opposite, nobody knows,
+and there is no case: a lone function that is right is not to fall, since a response has to pass
+every function. The label model weighs the claim like any other.
 """
 
 from __future__ import annotations
@@ -39,18 +41,20 @@ async def disputed(
     changed = await _changed(context, instruction, checks, cases)
     verdicts = await context.verdicts(checks, list(changed))
     split: dict[tuple[object, ...], str] = {}  # one text for each change and way to disagree
+    majority: dict[str, bool | None] = {}
     for (text, (change, _)), verdict in zip(changed.items(), verdicts, strict=True):
         said = tuple(o.status for o in verdict.outcomes)
         if {Status.TRUE, Status.FALSE} <= set(said):
             split.setdefault((change, said), text)
-    chosen = list(split.values())[:most]
-    claims = await _claims(context, programs, [case.text for case in cases], chosen)
+            majority[text] = _most([s is Status.TRUE for s in said if s.concluded])
+    texts = list(split.values())[: 4 * most]
+    claims = await _claims(context, programs, [case.text for case in cases], texts)
     kept = [
         Case(text, claim, "boundary", changed[text][1].query)
-        for text, claim in zip(chosen, claims, strict=True)
-        if claim is not None
+        for text, claim in zip(texts, claims, strict=True)
+        if claim is not None and majority[text] in (claim, None)
     ]
-    return Filtered(CASES, kept)
+    return Filtered(CASES, kept[:most])
 
 
 async def _changed(
