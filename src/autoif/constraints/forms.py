@@ -1,0 +1,438 @@
+"""Demands of the benchmarks' other types: a checker with its arguments filled in, or a likeness.
+
+A likeness stands where a benchmark has one task in mind (multiples of 7) and the type is the kind of
+task (multiples of k), or where its checker looks at words of its own list. Where the usual readings
+of a demand part, the text says nothing of it and the verdict is None: one sentence follows every
+demand on neighbouring sentences.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache, lru_cache
+from itertools import pairwise
+
+from autoif.base.errors import SetupError, UsageError
+from autoif.base.language import CJK
+from autoif.constraints.checkers import CHECKERS, bind
+from autoif.constraints.counts import TEXTS, Demand
+from autoif.constraints.langid import language
+from autoif.constraints.text import sentences
+from autoif.constraints.trial_texts import languages
+
+_LINES = re.compile(r"\n+")
+
+
+def forms(
+    terms: Sequence[str], numbers: Sequence[int], own: Collection[str], zh: bool
+) -> Iterator[tuple[str, Demand]]:
+    """Type and demand; terms and numbers fill the arguments. own: texts whose language is unknown."""
+    yield from _plain(zh)
+    for code in sorted(set(languages().values())):
+        yield "language:response_language", _in_language(code, own)
+    letters = [t for t in terms if len(t) > 1 and any(map(str.isalpha, t))]
+    marks = [t for t in terms if not any(map(str.isalnum, t)) and t.strip()]
+    yield from _of_terms(letters, marks, numbers)
+    yield from _of_numbers([n for n in numbers if n > 0])
+
+
+# ---- no arguments ------------------------------------------------------------------------------
+
+# Types without arguments, each with the texts of which its readings speak alike.
+_WHERE: dict[str, Callable[[str], bool]] = {}
+
+
+def _where(*names: str) -> Callable[[Callable[[str], bool]], Callable[[str], bool]]:
+    def enter(speaks: Callable[[str], bool]) -> Callable[[str], bool]:
+        _WHERE.update(dict.fromkeys(names, speaks))
+        return speaks
+
+    return enter
+
+
+@_where(
+    "ratio:sentence_type", "ratio:sentence_balance", "ratio:sentence_words", "words:last_first",
+    "sentence:alliteration_increment", "custom:sentence_alphabet",
+)  # fmt: skip
+def _several_sentences(text: str) -> bool:
+    return len(sentences(text)) > 1 and "\n" not in text
+
+
+@_where("format:line_indent")
+def _several_lines(text: str) -> bool:
+    return sum(1 for line in text.split("\n") if line.strip()) > 1
+
+
+@_where(
+    "format:newline", "words:alphabet", "words:no_consecutive", "words:odd_even_syllables",
+    "words:consonants", "words:prime_lengths", "format:title_case",
+    "words:paragraph_last_first", "format:no_whitespace",
+)  # fmt: skip
+def _several_words(text: str) -> bool:
+    plain = all(char.isalpha() or char.isspace() or char in ".,!?'" for char in text)
+    return plain and len(re.findall(r"[^\W\d_]+", text)) > 1 and not CJK.search(text)
+
+
+@_where("format:sub-bullets")
+def _bulleted(text: str) -> bool:
+    return bool(re.search(r"^\s*\*", text, re.MULTILINE)) and "**" not in text
+
+
+@_where("format:quote_unquote")
+def _quoting(text: str) -> bool:
+    return text.count('"') > 1
+
+
+@_where("startend:quotation")
+def _straight(text: str) -> bool:
+    return not re.search("[“”'`]", text) and text.count('"') in (0, 1, 2)
+
+
+@cache
+def _plain(zh: bool) -> list[tuple[str, Demand]]:
+    """Most texts come again with the next verifier."""
+    return [(name, lru_cache(maxsize=TEXTS)(follows)) for name, follows in _without_arguments(zh)]
+
+
+def _without_arguments(zh: bool) -> Iterator[tuple[str, Demand]]:
+    for name in CHECKERS:
+        try:
+            holds = bind(name, {})
+        except UsageError:
+            continue  # it takes arguments
+        except SetupError:
+            continue  # its model is not on this machine: words decide
+        if name in LIKENESSES:
+            yield from ((name, likeness) for likeness in LIKENESSES[name])
+            continue
+        speaks = _WHERE.get(name)
+        yield name, holds if speaks is None else _spoken(holds, speaks)
+    if zh:
+        yield "punctuation:no_comma", lambda text: not set(",，") & set(text)
+
+
+def _spoken(holds: Callable[[str], bool], speaks: Callable[[str], bool]) -> Demand:
+    return lambda text: holds(text) if speaks(text) else None
+
+
+def _in_language(code: str, own: Collection[str]) -> Demand:
+    def holds(text: str) -> bool | None:
+        spoken = languages().get(text)
+        if spoken is None and text in own and sum(map(str.isalpha, text)) > 20:
+            spoken = (language(text.lower()) or "").partition("-")[0]
+        return None if not spoken else spoken == code
+
+    return holds
+
+
+def _capital(text: str) -> bool | None:
+    """English goes unasked: letters beyond ASCII say nothing."""
+    return text == text.upper() if text.isascii() and re.search("[A-Za-z]{2}", text) else None
+
+
+def _lowercase(text: str) -> bool | None:
+    return text == text.lower() if text.isascii() and re.search("[A-Za-z]{2}", text) else None
+
+
+def _json(text: str) -> bool | None:
+    """An object: lists, numbers and fences are read in two ways."""
+    text = text.strip()
+    if text.startswith(("[", "```")):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True if isinstance(value, dict) and value else None
+
+
+def _emoji(text: str) -> bool | None:
+    """After each mark that ends a sentence, or before it, stands a picture."""
+    ends = re.findall(r"(\S?)\s?[.!?]+\s*(\S?)", text)
+    if len(ends) < 2:
+        return None
+    return all(_picture(before) or _picture(after) for before, after in ends)
+
+
+def _picture(char: str) -> bool:
+    return bool(char) and ord(char) > 0x2190 and not char.isalnum()
+
+
+def _sorted(text: str) -> bool | None:
+    lines = [line.strip().lower() for line in text.split("\n") if line.strip()]
+    if len(lines) < 3 or len(set(lines)) < len(lines):
+        return None
+    return lines == sorted(lines)
+
+
+def _reversed(text: str) -> bool | None:
+    lines = [line.strip().lower() for line in text.split("\n") if line.strip()]
+    if len(lines) < 3 or len(set(lines)) < len(lines):
+        return None
+    return lines == sorted(lines, reverse=True)
+
+
+def _nested_quotes(text: str) -> bool | None:
+    return CHECKERS["format:quotes"](text) if re.search(r"[\"“].*['‘].*[\"“]", text) else False
+
+
+def _dates(text: str) -> bool:
+    return all(re.fullmatch(r"\d{4}-\d\d-\d\d", entry.strip()) for entry in text.split(","))
+
+
+def _equal_sentences(text: str) -> bool | None:
+    lengths = [len(s.strip()) for s in sentences(text)]
+    return len(set(lengths)) == 1 if len(lengths) > 1 else None
+
+
+LIKENESSES: dict[str, tuple[Demand, ...]] = {
+    "change_case:english_capital": (_capital,),
+    "change_case:english_lowercase": (_lowercase,),
+    "detectable_format:json_format": (_json,),
+    "detectable_format:title": (CHECKERS["detectable_format:title"],),
+    "format:emoji": (_emoji, CHECKERS["format:emoji"]),
+    "format:quotes": (_nested_quotes, CHECKERS["format:quotes"]),
+    "custom:reverse_newline": (_reversed, _sorted, CHECKERS["custom:reverse_newline"]),
+    "custom:date_format_list": (_dates, CHECKERS["custom:date_format_list"]),
+    "ratio:sentence_words": (_equal_sentences,),
+}
+
+
+# ---- words and marks ---------------------------------------------------------------------------
+
+
+def _of_terms(
+    letters: Sequence[str], marks: Sequence[str], numbers: Sequence[int]
+) -> Iterator[tuple[str, Demand]]:
+    few = [n for n in numbers if 0 < n < 40]
+    for many in _lists(letters):
+        yield "keywords:existence", _all_of(many)
+        yield "keywords:forbidden_words", _none_of(many)
+    for term in letters:
+        yield "startend:end_checker", _ends_in(term)
+        marker = {"postscript_marker": term}
+        if re.fullmatch(r"(?:P\.? ?)+S\.?:?", term, re.IGNORECASE):
+            yield "detectable_content:postscript", _bound("detectable_content:postscript", marker)
+        yield "words:words_position", _bound("words:words_position", {"keyword": term})
+        for n in few:
+            yield "sentence:keyword", _in_sentence(term, n)
+            for m in few:
+                arguments = {"keyword": term, "n": n, "m": m}
+                yield "words:keywords_specific_position", _bound(
+                    "words:keywords_specific_position", arguments
+                )
+                if m <= n:
+                    yield "length_constraints:nth_paragraph_first_word", _opens_paragraph(term, n, m)
+            yield "length_constraints:nth_paragraph_first_word", _opens_paragraph(term, 0, n)
+        if term.strip().endswith("?") and len(term.split()) > 3:
+            yield "combination:repeat_prompt", _bound(
+                "combination:repeat_prompt", {"prompt_to_repeat": term}
+            )
+        if len(term.split()) > 3:
+            yield "repeat:repeat_simple", lambda text, term=term: _bare(text) == _bare(term)
+        yield "custom:character_reverse", lambda text, term=term: term[::-1].lower() in text.lower()
+    for marker in ("P.S.", "P.P.S", "PS"):
+        yield "detectable_content:postscript", _postscript(marker)
+    labels = [t.strip() for t in letters if t.strip().endswith(":")]
+    if len(labels) > 1:
+        yield "format:output_template", _all_of(labels)
+    for many in _lists(letters):
+        if len(many) > 1:
+            choices = {_bare(t) for t in many}
+            name = "detectable_format:constrained_response"
+            yield name if all(len(t.split()) > 1 for t in many) else "format:options", (
+                lambda text, choices=choices: _bare(text) in choices
+            )
+            for counts in ((1, 2, 3, 5, 7), (1, 2, 3, 4, 5), tuple(few)):
+                yield "count:keywords_multiple", _so_often(many, counts)
+            listed = {t.lower() for t in many}
+            for n in numbers:
+                yield "ratio:stop_words", _share(listed, n)
+    for mark in marks:
+        yield "format:list", _listed(mark)
+    if len(marks) > 3:
+        yield "count:punctuation", lambda text: all(mark in text for mark in marks)
+
+
+def _lists(terms: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Each term, and all that stand together from the first on."""
+    yield from ([term] for term in terms)
+    yield from (terms[:n] for n in range(2, len(terms) + 1))
+    yield from (terms[n:] for n in range(1, len(terms) - 1))
+
+
+def _bound(name: str, arguments: dict[str, object]) -> Demand:
+    try:
+        return bind(name, arguments)
+    except UsageError:
+        return lambda text: None
+
+
+def _bare(text: str) -> str:
+    return text.strip().strip(".!\"'“”").strip().lower()
+
+
+def _all_of(terms: Sequence[str]) -> Demand:
+    holds = _bound("keywords:existence", {"keywords": [re.escape(t) for t in terms]})
+    whole = [re.compile(rf"(?<!\w){re.escape(t)}(?!\w)", re.IGNORECASE) for t in terms]
+    if any(CJK.search(t) for t in terms):
+        return holds
+
+    def both(text: str) -> bool | None:
+        one = holds(text)
+        return one if one == all(w.search(text) for w in whole) else None
+
+    return both
+
+
+def _none_of(terms: Sequence[str]) -> Demand:
+    if any(CJK.search(t) for t in terms):
+        return lambda text: not any(t in text for t in terms)
+    holds = _bound("keywords:forbidden_words", {"forbidden_words": [re.escape(t) for t in terms]})
+
+    def both(text: str) -> bool | None:
+        one = holds(text)
+        return one if one == (not any(t.lower() in text.lower() for t in terms)) else None
+
+    return both
+
+
+def _ends_in(phrase: str) -> Demand:
+    holds = _bound("startend:end_checker", {"end_phrase": phrase})
+    bare = _bare(phrase)
+
+    def both(text: str) -> bool | None:
+        one = holds(text)
+        return one if one == _bare(text).endswith(bare) else None
+
+    return both
+
+
+def _postscript(marker: str) -> Demand:
+    """Near the end, at the head of a line: there all readings agree."""
+    holds = _bound("detectable_content:postscript", {"postscript_marker": marker})
+    at_head = re.compile(rf"^{re.escape(marker)}.+\Z", re.MULTILINE | re.IGNORECASE)
+
+    def both(text: str) -> bool | None:
+        one = holds(text)
+        return one if one == bool(at_head.search(text.strip())) else None
+
+    return both
+
+
+def _in_sentence(term: str, n: int) -> Demand:
+    holds = _bound("sentence:keyword", {"word": term, "N": n})
+
+    def spoken(text: str) -> bool | None:
+        return holds(text) if text and text.rstrip()[-1:] in ".!?" and "\n" not in text else None
+
+    return spoken
+
+
+def _opens_paragraph(term: str, paragraphs: int, nth: int) -> Demand:
+    """The nth paragraph opens with the word; so many in all, or any number of them."""
+
+    def holds(text: str) -> bool | None:
+        if "***" in text or re.search(r"\n\n\n|(?<!\n)\n(?!\n)", text):
+            return None
+        own = [p for p in text.split("\n\n") if p.strip()]
+        if len(own) < nth or (paragraphs and len(own) != paragraphs):
+            return False
+        word = re.match(r"\W*([\w'-]*)", own[nth - 1])
+        return bool(word) and word[1].lower() == term.lower()
+
+    return holds
+
+
+def _so_often(terms: Sequence[str], counts: Sequence[int]) -> Demand:
+    if len(terms) > len(counts):
+        return lambda text: None
+    wanted = list(zip([t.lower() for t in terms], counts, strict=False))
+    return lambda text: all(text.lower().count(term) == n for term, n in wanted)
+
+
+def _share(listed: set[str], percentage: int) -> Demand:
+    def holds(text: str) -> bool | None:
+        words = re.findall(r"[\w']+", text.lower())
+        return sum(w in listed for w in words) * 100 <= percentage * len(words) if words else None
+
+    return holds
+
+
+def _listed(mark: str) -> Demand:
+    """At least two lines, each with this mark in front; dots, dashes and stars are mere bullets."""
+    if mark.strip() in ("-", "*", "•", "#", ">", "|", '"'):
+        return lambda text: None
+
+    def holds(text: str) -> bool | None:
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
+        marked = sum(line.startswith(mark.strip()) for line in lines)
+        return None if 0 < marked < len(lines) or (text.count(mark) and not marked) else marked > 1
+
+    return holds
+
+
+# ---- numbers -----------------------------------------------------------------------------------
+
+
+def _of_numbers(numbers: Sequence[int]) -> Iterator[tuple[str, Demand]]:
+    for n in [n for n in numbers if n < 40]:
+        yield "sentence:increment", _increment(n)
+        yield "ratio:sentence_type", _ratio(n)
+        yield "count:words_japanese", _bound("count:words_japanese", {"N": n})
+    yield "ratio:sentence_type", _ratio(2)
+    for n in numbers:
+        yield "ratio:stop_words", _bound("ratio:stop_words", {"percentage": n})
+        for low in numbers:
+            for high in numbers:
+                if 1 < n <= low < high and n < 20:
+                    yield "custom:multiples", _multiples(n, low, high)
+    few = [n for n in numbers if 1 < n < 30]
+    for columns in {*few, *(n + 1 for n in few)}:
+        for rows in few:
+            yield "custom:csv_city", _csv(columns, rows, ",")
+            yield "custom:csv_quotes", _csv(columns, rows, "\t")
+
+
+def _increment(n: int) -> Demand:
+    def holds(text: str) -> bool | None:
+        own = sentences(text)
+        if len(own) < 2 or "\n" in text:
+            return None
+        counts = [len(s.split()) for s in own]
+        return all(b - a == n for a, b in pairwise(counts))
+
+    return holds
+
+
+def _ratio(n: int) -> Demand:
+    """n statements to each question."""
+
+    def holds(text: str) -> bool | None:
+        ends = [s.rstrip()[-1:] for s in sentences(text)]
+        if not ends.count("?") or "\n" in text:
+            return None
+        return ends.count(".") == n * ends.count("?")
+
+    return holds
+
+
+def _multiples(k: int, low: int, high: int) -> Demand:
+    wanted = [str(n) for n in range(low, high + 1) if n % k == 0]
+    return lambda text: re.findall(r"\d+", text) == wanted
+
+
+def _csv(columns: int, rows: int, delimiter: str) -> Demand:
+    def holds(text: str) -> bool | None:
+        try:
+            table = list(csv.reader(text.strip().splitlines(), delimiter=delimiter))
+        except csv.Error:
+            return False
+        if not all(len(row) == columns for row in table):
+            return False
+        return len(table) == rows + 1
+
+    return holds
