@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905 -- a list of words reads as words
 """What the benchmarks' counting types count, and the demands on such a count.
 
 The count is the benchmark's own, found by asking its checker; beside it stands the count that a
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache, partial
-from itertools import combinations
+from itertools import chain, combinations
 
 from autoif.base.language import CJK_RANGE
 from autoif.constraints.checkers import CHECKERS
@@ -19,28 +20,32 @@ from autoif.constraints.text import sentences
 Count = Callable[[str], int | None]  # None: the usual ways to count part here
 Demand = Callable[[str], bool | None]  # whether a text follows; None: it says nothing
 TEXTS = 4096  # that are remembered
+INF = float("inf")
 MOST = 40  # of what is counted one by one
 LEAST = 2  # "at least one" and "no" of most units are other demands, and no benchmark's
 
 _END = re.compile(r"[.!?。！？…][\"'”’)*_]*$")
 _BETWEEN = re.compile(r"(?<=[.!?。！？])[\"'”’)]*\s*(?=\S)")
 _CHARACTER = re.compile(f"[{CJK_RANGE}]")
+_FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00c0-\u024f]")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _MARK = re.compile(r"[ \t]*([*•+◎-])(?=[^*])")
-_PERSONAL = set(
-    "i you he she it we they me him her us them my your his its our their mine yours ours theirs"
-    " hers myself yourself himself herself itself ourselves themselves".split()
+_PERSONAL = frozenset(
+    (
+        "i you he she it we they me him her us them my your his its our their mine yours ours "
+        "theirs hers myself yourself himself herself itself ourselves themselves"
+    ).split()
 )
-_FANBOYS = set("for and nor but or yet so".split())
+_FANBOYS = frozenset("for and nor but or yet so".split())
 
 
-def demands(
-    terms: Sequence[str], numbers: Sequence[int], zh: bool
-) -> Iterator[tuple[str, Demand]]:
+def demands(terms: Sequence[str], numbers: Sequence[int], zh: bool) -> Iterator[tuple[str, Demand]]:
     """Each type with each demand on its count: n or more, n or fewer, exactly n, from n to m."""
-    for name, native, plain, least in [*_units(zh), *map(_remembered, _of_terms(terms))]:
+    for name, native, plain, least in chain(_units(zh), map(_remembered, _of_terms(terms))):
         for low, high in _bounds(numbers, least, exactly=name == "count:numbers"):
-            yield name, partial(_within, native, plain, low, high)
+            ranged = name == "length_constraints:number_words" and -INF < low < high < INF
+            demand = partial(_within, native, plain, low, high)
+            yield ("count:word_count_range" if ranged else name), demand
 
 
 def _within(native: Count, plain: Count, low: float, high: float, text: str) -> bool | None:
@@ -60,8 +65,8 @@ def _bounds(numbers: Sequence[int], least: int, exactly: bool) -> Iterator[tuple
             yield n, n
         if not exactly:
             if n >= least and n:
-                yield n, float("inf")
-            yield float("-inf"), n
+                yield n, INF
+            yield -INF, n
     for a, b in combinations(sorted({n for n in numbers if n >= 1}), 2):
         if not exactly:
             yield from ((a, b), (a + 1, b - 1), (a, b - 1), (a + 1, b))
@@ -84,9 +89,24 @@ def _units(zh: bool) -> list[Unit]:
 
 
 def _of_any_text(zh: bool) -> Iterator[Unit]:
+    for name, native, plain, least in _all_units(zh):
+        speaks = partial(_in_script, zh)
+        yield name, partial(_where, speaks, native), partial(_where, speaks, plain), least
+
+
+def _where(speaks: Callable[[str], bool], count: Count, text: str) -> int | None:
+    return count(text) if speaks(text) else None
+
+
+def _in_script(zh: bool, text: str) -> bool:
+    """Words and sentences of other scripts are cut up in as many ways as there are functions."""
+    return bool(_CHARACTER.search(text)) if zh else not _FOREIGN.search(text)
+
+
+def _all_units(zh: bool) -> Iterator[Unit]:
     number_words = _most("length_constraints:number_words", "num_words", 4096, relation="at least")
     if zh:
-        characters: Count = lambda text: len(_CHARACTER.findall(text))
+        characters = partial(_matches, _CHARACTER)
         yield "length_constraints:number_words", characters, characters, 1
     yield "length_constraints:number_words", number_words, lambda text: len(text.split()), 1
     yield "length_constraints:number_sentences", _sentences, _plain_sentences, 1
@@ -98,9 +118,7 @@ def _of_any_text(zh: bool) -> Iterator[Unit]:
     for mark in "*-•+◎":
         count = partial(_marked, mark)
         yield "detectable_format:number_bullet_lists", count, count, LEAST
-    highlights = _most(
-        "detectable_format:number_highlighted_sections", "num_highlights", MOST
-    )
+    highlights = _most("detectable_format:number_highlighted_sections", "num_highlights", MOST)
     for pattern in (r"(?<!\*)\*[^*\n]+\*(?!\*)", r"\*\*[^*\n]+\*\*", r"\*{1,2}[^*\n]+\*{1,2}"):
         plain = partial(_matches, re.compile(pattern))
         yield "detectable_format:number_highlighted_sections", plain, plain, LEAST
@@ -150,8 +168,8 @@ def _of_terms(terms: Sequence[str]) -> Iterator[Unit]:
             yield "detectable_format:multiple_sections", sections, sections, LEAST
     names = [re.compile(rf"\b{re.escape(t)}\b") for t in terms if t.istitle() and t.isalpha()]
     if len(names) > 2:
-        count: Count = lambda text: sum(1 for name in names if name.search(text))
-        yield "count:person_names", count, count, LEAST
+        named = partial(_present, names)
+        yield "count:person_names", named, named, LEAST
 
 
 def _most(name: str, argument: str, most: int, **others: object) -> Count:
@@ -181,6 +199,10 @@ def _first(name: str, argument: str) -> Count:
 
 def _matches(pattern: re.Pattern[str], text: str) -> int:
     return len(pattern.findall(text))
+
+
+def _present(patterns: Sequence[re.Pattern[str]], text: str) -> int:
+    return sum(1 for pattern in patterns if pattern.search(text))
 
 
 def _letters(letter: str, text: str) -> int:

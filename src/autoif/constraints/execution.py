@@ -1,8 +1,8 @@
 """Which benchmark's constraint a verifier tests, by what it says of texts.
 
-    trial = Trial.of(instruction, sources, own, replies, zh)   what to try it on
-    verdicts = ... on trial.texts                              run in the sandbox, by the caller
-    trial.type(verdicts)                                       the type whose checker says the same
+    trial = Trial.of(instruction, sources, own, replies)   what to try it on
+    verdicts = ... on trial.texts                          run in the sandbox, by the caller
+    decide(trial, verdicts, instruction)                   the type whose checker says the same
 
 A verifier whose verdicts are those of a benchmark's checker tests that benchmark's constraint,
 whatever its words are; one that says something else does not, however like the words are.
@@ -16,17 +16,24 @@ stays that form with more demands upon it, since nothing follows them that is no
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
+from typing import Literal
 
-from autoif.base.language import NUMBERS_EN, NUMBERS_ZH, number_value
+from autoif.base.errors import SetupError, UsageError
+from autoif.base.language import CJK, NUMBERS_EN, NUMBERS_ZH, number_value
+from autoif.constraints.checkers import CHECKERS, bind
 from autoif.constraints.counts import Demand, demands
 from autoif.constraints.forms import forms
 from autoif.constraints.trial_texts import trial_texts
+from autoif.constraints.types import checked_type, followbench_kind
 
-AGREEMENT = 0.9  # of those that one of the two accepts, or rejects, as the other does
-OWN_AGREEMENT = 0.8  # on the verifier's own texts
+AGREEMENT = 0.9  # of those that either of the two accepts, or rejects
+OF_A_KIND = 0.8  # of the texts of one kind, such as the verifier's own
+OWN = "own"
 EACH = 3  # texts at least that follow, and that do not
 FORMS = (
     "detectable_format:json_format", "change_case:english_capital", "combination:two_responses",
@@ -36,11 +43,25 @@ FORMS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """type: of IFEval or IFBench, or "". followbench: its kind, or "", always by words, as no
+    program decides it. by: what decided the type."""
+
+    type: str
+    followbench: str
+    by: Literal["execution", "words"]
+
+    @property
+    def mark(self) -> str:
+        return self.type or self.followbench
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """The texts to run a verifier on; the first `own` of them are its own."""
+    """The texts to run a verifier on, and what kind each is; "own" are those that it brought."""
 
     texts: list[str]
-    own: int
+    kinds: list[str]
     terms: list[str]
     numbers: list[int]
     zh: bool
@@ -52,65 +73,104 @@ class Trial:
         sources: Sequence[str],
         own: Iterable[str],
         replies: Iterable[str],
-        zh: bool,
     ) -> Trial:
         """own: texts that came with the verifier, such as its cases; replies: real ones."""
         terms, numbers = words_of(instruction, sources), numbers_of(instruction, sources)
-        mine = list(dict.fromkeys(own))
-        made = trial_texts(terms, numbers, replies, zh)
-        return cls([*mine, *(t for t in made if t not in set(mine))], len(mine), terms, numbers, zh)
+        zh = bool(CJK.search(instruction))
+        kinds = dict.fromkeys(own, OWN)
+        for text, kind in trial_texts(terms, numbers, replies, zh).items():
+            kinds.setdefault(text, kind)
+        return cls(list(kinds), list(kinds.values()), terms, numbers, zh)
 
-    def type(self, verdicts: Sequence[bool | None]) -> str | None:
-        """The type; "" where no checker says the same, None where the verifier concluded on too
-        little to tell. verdicts: for each text whether it follows, None without a conclusion."""
-        said = [v for v in verdicts if v is not None]
-        if min(said.count(True), said.count(False)) < EACH or 2 * len(said) < len(verdicts):
-            return None
-        # Those that are fewer first: there what is unlike shows soonest.
-        rare = said.count(True) <= said.count(False)
+    def type(self, verdicts: Sequence[bool | None]) -> tuple[str, set[str]]:
+        """The type whose checker says the same, or ""; and those of which too little was seen to
+        tell. verdicts: for each text whether it follows, None without a conclusion."""
+        totals = {v: verdicts.count(v) for v in (True, False)}
+        if min(totals.values()) < EACH or 2 * sum(totals.values()) < len(verdicts):
+            return "", set(CHECKERS)
+        # The verifier's own first, then those that are fewer: what is unlike shows soonest there.
+        rare = totals[True] <= totals[False]
         places = sorted(
             (place for place, v in enumerate(verdicts) if v is not None),
-            key=lambda place: (place >= self.own, verdicts[place] is not rare),
+            key=lambda place: (self.kinds[place] != OWN, verdicts[place] is not rare),
         )
-        best, name = 0.0, ""
+        best, name, untold = 0.0, "", set()
         given = self.terms, self.numbers
-        for other, follows in chain(
-            forms(*given, set(self.texts[: self.own]), self.zh), demands(*given, self.zh)
-        ):
+        own = {text for text, kind in zip(self.texts, self.kinds, strict=True) if kind == OWN}
+        for other, follows in chain(forms(*given, own, self.zh), demands(*given, self.zh)):
             agreement = self._agreement(verdicts, places, follows, other in FORMS)
-            if agreement > best:
+            if agreement is None:
+                untold.add(other)
+            elif agreement > best:
                 best, name = agreement, other
-        return name
+        return name, untold
 
     def _agreement(
         self, verdicts: Sequence[bool | None], places: Sequence[int], follows: Demand, form: bool
-    ) -> float:
-        """The least share of agreement among those that the verifier, or the checker, accepts or
-        rejects; 0 where it is too little. `form`: to reject more is no disagreement."""
-        most = {v: (1 - AGREEMENT) * verdicts.count(v) for v in (True, False)}
+    ) -> float | None:
+        """The share of texts of which both say the same; 0 where it is too little of those that
+        either accepts, or rejects, or of a kind; None where too few say anything. `form`: to reject
+        more is no disagreement."""
+        most = {v: _few(verdicts.count(v)) for v in (True, False)}
         if form:
             most[False] = len(verdicts)
         same, other = {True: 0, False: 0}, {True: 0, False: 0}  # by the verifier's verdict
-        own = own_same = 0
+        seen: Counter[str] = Counter()
+        unlike: Counter[str] = Counter()
         for place in places:
-            theirs = follows(self.texts[place])
-            if theirs is None:
+            theirs, mine = follows(self.texts[place]), verdicts[place]
+            if theirs is None or mine is None:
                 continue
-            mine = verdicts[place]
-            agree = mine is theirs
-            (same if agree else other)[mine] += 1
+            kind = self.kinds[place]
+            seen[kind] += 1
+            if mine is theirs:
+                same[mine] += 1
+                continue
+            other[mine] += 1
             if other[mine] > most[mine]:
                 return 0.0
-            if place < self.own:
-                own += 1
-                own_same += agree or (form and theirs)
-        if min(same.values()) < EACH or own_same < OWN_AGREEMENT * own:
-            return 0.0
+            unlike[kind] += not (form and theirs)
         yes, no, more, less = same[True], same[False], other[True], other[False]
-        if form and not more:
-            return AGREEMENT + yes / (yes + less) / 100
-        least = min(yes / (yes + less), yes / (yes + more), no / (no + more), no / (no + less))
-        return least if least >= AGREEMENT else 0.0
+        if min(yes + more, no + less) < EACH:
+            return None
+        if min(yes, no) < EACH or any(
+            n > max(1.0, (1 - OF_A_KIND) * seen[kind]) for kind, n in unlike.items()
+        ):
+            return 0.0
+        alike = max(less, more) <= min(map(_few, (yes + less, yes + more, no + more, no + less)))
+        return (yes + no) / (yes + no + more + less) if alike or (form and not more) else 0.0
+
+
+def _few(texts: int) -> float:
+    """How many of so many texts may be judged otherwise: usual readings part now and then."""
+    return max((1 - AGREEMENT) * texts, float(texts >= 2 * EACH))
+
+
+def decide(trial: Trial, verdicts: Sequence[bool | None], instruction: str) -> Decision:
+    """What the verifier tests; where running it cannot tell, what the instruction's words state.
+
+    verdicts: for each text of the trial whether it follows, None without a conclusion. Raises
+    SetupError where the extra `evals` is missing, which has what the checkers need.
+    """
+    name, untold = trial.type(verdicts)
+    stated, kind = checked_type(instruction), followbench_kind(instruction)
+    if not name and (stated in untold or not _runs(stated)):
+        return Decision(stated, kind, "words")
+    return Decision(name, kind, "execution")
+
+
+@cache
+def _runs(name: str) -> bool:
+    """Whether this machine has what the checker needs, such as the tagger of `words:start_verb`."""
+    if not name:
+        return True
+    try:
+        bind(name, {})
+    except SetupError:
+        return False
+    except UsageError:  # it takes arguments
+        return True
+    return True
 
 
 # ---- arguments ---------------------------------------------------------------------------------
@@ -125,7 +185,20 @@ _DIGITS = re.compile(r"(?<![\w.])\d{1,5}(?![\w.]*\d)")
 _ORDINALS = {
     word: n
     for n, word in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(),
+        [
+            "first",
+            "second",
+            "third",
+            "fourth",
+            "fifth",
+            "sixth",
+            "seventh",
+            "eighth",
+            "ninth",
+            "tenth",
+            "eleventh",
+            "twelfth",
+        ],
         1,
     )
 }
@@ -147,6 +220,8 @@ def words_of(instruction: str, sources: Sequence[str]) -> list[str]:
             broken += re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]", " ", string))
         elif string.strip() and len(string) <= 80:
             plain.append(string)
+            if len(string) > 3 and not re.search(r"[\w\s]", string):
+                plain += string  # a string of marks: each of them
     in_text = instruction.lower()
     plain.sort(key=lambda s: s.lower() not in in_text)
     terms += [*plain, *(w for w in broken if w.lower() in in_text)]

@@ -208,44 +208,44 @@ def _of_terms(
     letters: Sequence[str], marks: Sequence[str], numbers: Sequence[int]
 ) -> Iterator[tuple[str, Demand]]:
     few = [n for n in numbers if 0 < n < 40]
+    labels = [t.strip() for t in letters if t.strip().endswith((":", "："))]
+    if len(labels) > 1:
+        yield "format:output_template", _all_of(labels)
+    for marker in ("P.S.", "P.P.S", "PS"):
+        yield "detectable_content:postscript", _postscript(marker)
     for many in _lists(letters):
         yield "keywords:existence", _all_of(many)
         yield "keywords:forbidden_words", _none_of(many)
     for term in letters:
         yield "startend:end_checker", _ends_in(term)
-        marker = {"postscript_marker": term}
-        if re.fullmatch(r"(?:P\.? ?)+S\.?:?", term, re.IGNORECASE):
-            yield "detectable_content:postscript", _bound("detectable_content:postscript", marker)
         yield "words:words_position", _bound("words:words_position", {"keyword": term})
         for n in few:
             yield "sentence:keyword", _in_sentence(term, n)
             for m in few:
                 arguments = {"keyword": term, "n": n, "m": m}
-                yield "words:keywords_specific_position", _bound(
-                    "words:keywords_specific_position", arguments
+                yield (
+                    "words:keywords_specific_position",
+                    _bound("words:keywords_specific_position", arguments),
                 )
                 if m <= n:
-                    yield "length_constraints:nth_paragraph_first_word", _opens_paragraph(term, n, m)
+                    yield (
+                        "length_constraints:nth_paragraph_first_word",
+                        _opens_paragraph(term, n, m),
+                    )
             yield "length_constraints:nth_paragraph_first_word", _opens_paragraph(term, 0, n)
         if term.strip().endswith("?") and len(term.split()) > 3:
-            yield "combination:repeat_prompt", _bound(
-                "combination:repeat_prompt", {"prompt_to_repeat": term}
+            yield (
+                "combination:repeat_prompt",
+                _bound("combination:repeat_prompt", {"prompt_to_repeat": term}),
             )
         if len(term.split()) > 3:
             yield "repeat:repeat_simple", lambda text, term=term: _bare(text) == _bare(term)
         yield "custom:character_reverse", lambda text, term=term: term[::-1].lower() in text.lower()
-    for marker in ("P.S.", "P.P.S", "PS"):
-        yield "detectable_content:postscript", _postscript(marker)
-    labels = [t.strip() for t in letters if t.strip().endswith(":")]
-    if len(labels) > 1:
-        yield "format:output_template", _all_of(labels)
     for many in _lists(letters):
         if len(many) > 1:
-            choices = {_bare(t) for t in many}
-            name = "detectable_format:constrained_response"
-            yield name if all(len(t.split()) > 1 for t in many) else "format:options", (
-                lambda text, choices=choices: _bare(text) in choices
-            )
+            sentences_ = all(len(t.split()) > 1 for t in many)
+            name = "detectable_format:constrained_response" if sentences_ else "format:options"
+            yield name, _one_of(many)
             for counts in ((1, 2, 3, 5, 7), (1, 2, 3, 4, 5), tuple(few)):
                 yield "count:keywords_multiple", _so_often(many, counts)
             listed = {t.lower() for t in many}
@@ -343,6 +343,16 @@ def _opens_paragraph(term: str, paragraphs: int, nth: int) -> Demand:
             return False
         word = re.match(r"\W*([\w'-]*)", own[nth - 1])
         return bool(word) and word[1].lower() == term.lower()
+
+    return holds
+
+
+def _one_of(terms: Sequence[str]) -> Demand:
+    """Nothing but one of them. Whether its case and last mark may differ is read in two ways."""
+    bare = {_bare(t) for t in terms}
+
+    def holds(text: str) -> bool | None:
+        return True if text.strip() in terms else None if _bare(text) in bare else False
 
     return holds
 

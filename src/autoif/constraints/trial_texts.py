@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905 -- a list of words reads as words
 """Texts that tell constraint types apart: so many of each unit, a word in each place, and shapes.
 
 Near a boundary there is one less, as many, one more; and each number of a unit comes in several
@@ -29,11 +30,11 @@ SENTENCES = {
         "火车开得很早。", "一只小狗睡在桌下。", "今年冬天来得晚。", "清晨鸟儿在唱歌。", "绿色的门关着。",
     ),
 }  # fmt: skip
-WORDS = tuple(
-    "garden river stone bridge lamp paper winter morning forest harbor copper silver window market "
-    "kettle ladder basket candle thunder meadow pebble blanket feather ribbon pocket lantern "
-    "orchard saddle mirror walnut".split()
-)
+WORDS = (
+    "garden river stone bridge lamp paper winter morning forest harbor copper silver window "
+    "market kettle ladder basket candle thunder meadow pebble blanket feather ribbon pocket "
+    "lantern orchard saddle mirror walnut"
+).split()
 CHARACTERS = "山水木火土日月星云风雨雪花草鸟鱼马牛羊门"
 NAMES = "Emma Liam Sophia Noah Olivia Lucas Mia Ethan Chloe Daniel".split()
 PRONOUNS = "he she it they we you him her them us".split()
@@ -62,21 +63,32 @@ def languages() -> dict[str, str]:
 
 def trial_texts(
     terms: Sequence[str], numbers: Sequence[int], replies: Iterable[str], zh: bool
-) -> list[str]:
-    """Each once. terms: words and marks that may matter; numbers: counts that may matter, both the
-    likeliest first; replies: real ones."""
+) -> dict[str, str]:
+    """Each text once, with its kind. terms: words and marks that may matter; numbers: counts that
+    may matter, both the likeliest first; replies: real ones."""
     terms, few = terms[:MOST_TERMS], [n for n in numbers if 0 < n <= FEW][:MOST_NUMBERS]
-    texts = [*replies, *_cases(SENTENCES[zh]), *_shapes()]
     sizes = sorted({m for n in few for m in (n - 1, n, n + 1, 2 * n + 1) if 0 < m <= FEW} | {1, 2})
-    for m in sizes:
-        texts += _sized(m, zh)
-    for n in [n for n in numbers if 0 < n <= MANY][:MOST_NUMBERS]:
-        for m in {n - 1, n, n + 1, n // 2, 2 * n}:
-            texts += _of_words(m, zh)
-    for term in terms:
-        texts += _with_term(term, sizes, zh)
-    texts += _with_terms(terms, few, zh)
-    return list(dict.fromkeys(texts))
+    many = [n for n in numbers if 0 < n <= MANY][:MOST_NUMBERS]
+    kinds: dict[str, Iterable[str]] = {
+        "replies": replies,
+        "cases": _cases(SENTENCES[zh]),
+        "shapes": _shapes(),
+        "sizes": (text for m in sizes for text in _sized(m, zh)),
+        "words": (
+            text
+            for n in many
+            for m in (n - 1, n, n + 1, n // 2, 2 * n)
+            for text in _of_words(m, zh)
+        ),
+        "terms": (text for term in terms for text in _with_term(term, sizes, zh)),
+        "together": _with_terms(terms, few, zh),
+        "counting": _counting([n for n in numbers if 0 < n < 1000]),
+    }
+    texts: dict[str, str] = {}
+    for kind, made in kinds.items():
+        for text in made:
+            texts.setdefault(text, kind)
+    return texts
 
 
 def _said(m: int, zh: bool) -> list[str]:
@@ -101,6 +113,10 @@ def _cases(sentences: Sequence[str]) -> Iterator[str]:
         yield from (t.upper() + " ok.", t.lower() + " Ok.", t.upper() + "\n\nFINE.", f"{t} FINE")
         yield from (f"{t.rstrip('.。')}?", f"{t.rstrip('.。')}!", t.rstrip(".。"))
         yield t.replace(" ", "").replace("\n", "")
+        yield from (f"<<{one}>>\n{t}", f"{t}\n<<{one}>>", f"<{one}>\n{t}", f"## {one}\n{t}")
+        yield from (f"{t}\n\nP.S. {one}", f"{t}\n\nPS: {one}", f"{t}\n\n******\n\n{one}")
+        yield json.dumps({"answer": t}, ensure_ascii=False)
+        yield json.dumps([t, one], ensure_ascii=False)
     for mark in (",", "，", ";", ":", "?", "!", "-", "(", "…"):
         yield f"{one[:-1]}{mark} {one}"
         yield f"{text}\n{one[:-1]}{mark} {one}\n{one}"
@@ -117,6 +133,7 @@ def _sized(m: int, zh: bool) -> Iterator[str]:
     yield "\n\n".join([gap.join(_said(2, zh))] * m)
     yield "\n\n***\n\n".join(said)
     yield "\n***\n".join([gap.join(_said(2, zh))] * m)
+    yield "\n\n***\n\n".join([gap.join(_said(1 + i % 3, zh)) for i in range(m)])
     yield "\n".join(s.rstrip(".。") for s in said)
     yield gap.join(s[:-1] + "!" for s in said)
     yield gap.join(s[:-1] + "?" for s in said)
@@ -132,7 +149,8 @@ def _sized(m: int, zh: bool) -> Iterator[str]:
         yield " ".join(base.format(f"{left}{w}{right}") for w in words)
         yield "We saw " + " and ".join(f"{left}old {w}{right}" for w in words) + " there."
     yield from (" ".join(base.format(w) for w in own)
-                for own in (map(str.upper, words), map(str.title, words), range(3, 3 + m)))  # fmt: skip
+                for own in ([*map(str.upper, words)], [*map(str.title, words)], range(3, 3 + m))
+                )  # fmt: skip
     yield line + " " + " ".join(w.upper() for w in words)
     yield f"{line} {' '.join(str(7 * i) for i in range(1, m + 1))}"
     for own in (NAMES, PRONOUNS, FANBOYS, PALINDROMES):
@@ -143,7 +161,8 @@ def _sized(m: int, zh: bool) -> Iterator[str]:
     yield "".join("([{"[i % 3] for i in range(m)) + "x" + "".join(
         ")]}"[i % 3] for i in reversed(range(m)))  # fmt: skip
     yield " ".join(" ".join(_words(m)).capitalize() + "." for _ in range(3))
-    yield " ".join(" ".join(_words(2 + m * i)).capitalize() + "." for i in range(3))
+    for first in (1, 2, 4):
+        yield " ".join(" ".join(_words(first + m * i)).capitalize() + "." for i in range(3))
     yield "\n".join(" " * (m * i) + s for i, s in enumerate(_said(3, zh)))
     yield " ".join(s[:-1] + "." for s in _said(m, False)) + " " + line[:-1] + "?"
     yield ",".join(str(m * i) for i in range(1, 8))
@@ -193,7 +212,14 @@ def _with_term(term: str, sizes: Sequence[int], zh: bool) -> Iterator[str]:
     yield "\n".join(f"{term}{s}" for s in own[:3])
     yield "\n".join(f"{s[:-1]}{gap}{term}{stop}" for s in own[:3])
     yield gap.join(f"{s[:-1]}{gap}{term}{stop}" for s in own[:3])
-    yield f"The {term} garden river stone {term} lamp."
+    for said in (WORDS[:3], WORDS[4:9], ()):
+        yield " ".join(["The", term, *said, term, "lamp."])
+    for place in sizes[:6]:
+        words = [*WORDS[: place - 1], term, *WORDS[place : place + 3]]
+        sentence = " ".join(words).capitalize().replace(term.lower(), term) + "."
+        for before in range(4):
+            yield gap.join([*own[:before], sentence])
+            yield gap.join([*own[:before], sentence, fourth])
     yield f"The {term} garden river stone lamp {term}."
     yield term[::-1]
     yield f"{first} {term[::-1]}"
@@ -209,6 +235,17 @@ def _with_term(term: str, sizes: Sequence[int], zh: bool) -> Iterator[str]:
         yield " ".join([*_said(m - 1, zh), " ".join([*WORDS[:2], term, *WORDS[3:6]]) + "."])
     if len(term) == 1 and term.isalpha():
         yield from _with_letter(term.lower(), sizes)
+
+
+def _counting(numbers: Sequence[int]) -> Iterator[str]:
+    """By each number, from another to a third."""
+    for step in numbers[:4]:
+        for low in numbers[:4]:
+            for high in numbers[:5]:
+                if 1 < step <= low < high and high < 40 * step:
+                    counted = [str(n) for n in range(low, high + 1) if n % step == 0]
+                    yield from (", ".join(counted), "\n".join(counted), " ".join(counted))
+                    yield from (", ".join(counted[:-1]), ", ".join(counted[::-1]))
 
 
 def _with_letter(letter: str, sizes: Sequence[int]) -> Iterator[str]:
