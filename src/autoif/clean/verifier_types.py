@@ -18,9 +18,9 @@ from autoif.verifier.verify import verify
 
 
 def typed_verifiers(source: str | Path, sandbox: Sandbox | None = None) -> Iterator[dict[str, Any]]:
-    """Rows `{"id"?, "instruction", "checks", "cases"?, "texts"?}` to rows `{"id", "type": str | None,
-    "followbench": str | None, "by": "execution" | "words"}`, in order, one at a time. A row without
-    an id gets its number; `texts` are replies of one's own to run the functions on.
+    """Rows `{"id"?, "instruction", "checks", "cases"?, "texts"?}` to rows `{"id", "type": str or
+    None, "followbench": str or None, "by": "execution" or "words"}`, in order, one at a time. A row
+    without an id gets its number; `texts` are replies of one's own to run the functions on.
 
     Raises UsageError naming file and line for a row that is none, and SetupError where the extra
     `evals` is missing.

@@ -15,7 +15,6 @@ stays that form with more demands upon it, since nothing follows them that is no
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from itertools import chain
 from typing import Literal
 
 from autoif.base.errors import SetupError, UsageError
-from autoif.base.language import CJK, NUMBERS_EN, NUMBERS_ZH, number_value
+from autoif.base.language import CJK
+from autoif.constraints.arguments import numbers_of, words_of
 from autoif.constraints.checkers import CHECKERS, bind
 from autoif.constraints.counts import Demand, demands
 from autoif.constraints.forms import forms
@@ -171,84 +171,3 @@ def _runs(name: str) -> bool:
     except UsageError:  # it takes arguments
         return True
     return True
-
-
-# ---- arguments ---------------------------------------------------------------------------------
-
-_QUOTED = re.compile(
-    r"\"([^\"\n]{1,160})\"|“([^”\n]{1,160})”|「([^」\n]{1,160})」|`([^`\n]{1,160})`"
-    r"|(?<!\w)['‘]([^'’\n]{1,160})['’](?!\w)|«([^»\n]{1,160})»"
-)
-_STRING = re.compile(r"\"\"\".*?\"\"\"|'''.*?'''|\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'|#[^\n]*",
-                     re.DOTALL)  # fmt: skip
-_DIGITS = re.compile(r"(?<![\w.])\d{1,5}(?![\w.]*\d)")
-_ORDINALS = {
-    word: n
-    for n, word in enumerate(
-        [
-            "first",
-            "second",
-            "third",
-            "fourth",
-            "fifth",
-            "sixth",
-            "seventh",
-            "eighth",
-            "ninth",
-            "tenth",
-            "eleventh",
-            "twelfth",
-        ],
-        1,
-    )
-}
-_NUMBER = re.compile(
-    rf"(?<![\w.])(\d[\d,]*)|\b({NUMBERS_EN})\b|\b({'|'.join(_ORDINALS)})\b|({NUMBERS_ZH})",
-    re.IGNORECASE,
-)
-_LETTER = re.compile(r"\bletters? ['\"“]?([a-z])\b|['\"“‘]([a-z])['\"”’]", re.IGNORECASE)
-MOST_NUMBERS, MOST_TERMS = 8, 12
-
-
-def words_of(instruction: str, sources: Sequence[str]) -> list[str]:
-    """Words and marks that may be arguments: quoted ones, letters, then the functions' strings."""
-    terms = [next(filter(None, found.groups())) for found in _QUOTED.finditer(instruction)]
-    terms += [next(filter(None, found.groups())) for found in _LETTER.finditer(instruction)]
-    plain, broken = [], []
-    for string in strings_of(sources):
-        if re.search(r"\\|[\[\]()|*+?^$]", string) and len(string) > 2:
-            broken += re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]", " ", string))
-        elif string.strip() and len(string) <= 80:
-            plain.append(string)
-            if len(string) > 3 and not re.search(r"[\w\s]", string):
-                plain += string  # a string of marks: each of them
-    in_text = instruction.lower()
-    plain.sort(key=lambda s: s.lower() not in in_text)
-    terms += [*plain, *(w for w in broken if w.lower() in in_text)]
-    return list(dict.fromkeys(terms))[:MOST_TERMS]
-
-
-def strings_of(sources: Sequence[str]) -> list[str]:
-    """What stands in a function's strings, read by the letter: nothing of it is parsed."""
-    strings = []
-    for source in sources:
-        for found in _STRING.finditer(source):
-            string = found[1] if found[1] is not None else found[2]
-            if string:
-                strings.append(re.sub(r"\\(['\"])", r"\1", string).replace("\\n", "\n"))
-    return list(dict.fromkeys(strings))
-
-
-def numbers_of(instruction: str, sources: Sequence[str]) -> list[int]:
-    """Numbers that may be arguments, those of the instruction first."""
-    numbers: list[int] = []
-    for found in _NUMBER.finditer(instruction):
-        word = found[0].lower()
-        value = _ORDINALS.get(word) or number_value(word)
-        if value is not None and value < 5000:
-            numbers.append(value)
-    for source in sources:
-        bare = _STRING.sub(" ", source)
-        numbers += [int(n) for n in _DIGITS.findall(bare) if int(n) < 5000]
-    # 0 and 1 are in all code.
-    return [n for n in dict.fromkeys([*numbers, 1]) if n > 0][:MOST_NUMBERS]

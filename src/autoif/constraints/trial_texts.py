@@ -26,8 +26,9 @@ SENTENCES = {
         "The green door stays shut.", "Some paths lead down to the sea.", "We walked home.",
     ),
     True: (
-        "博物馆十点开门。", "小船停在旧桥旁边。", "星期一下了雨。", "没有人记得回家的路。", "新面包很香。",
-        "火车开得很早。", "一只小狗睡在桌下。", "今年冬天来得晚。", "清晨鸟儿在唱歌。", "绿色的门关着。",
+        "博物馆十点开门。", "小船停在旧桥旁边。", "星期一下了雨。", "没有人记得回家的路。",
+        "新面包很香。", "火车开得很早。", "一只小狗睡在桌下。", "今年冬天来得晚。",
+        "清晨鸟儿在唱歌。", "绿色的门关着。",
     ),
 }  # fmt: skip
 WORDS = (
@@ -269,9 +270,10 @@ def _with_terms(terms: Sequence[str], few: Sequence[int], zh: bool) -> Iterator[
         yield "\n".join(f"{t} {s}" for s, t in zip(own, many, strict=False))
         yield "\n\n".join(f"{t}\n{s}" for s, t in zip(own, many, strict=False))
         for times in ((1, 2, 3, 5, 7), (1, 2, 3, 4, 5), tuple(few)):
-            yield " ".join(
+            said = [
                 f"We saw {t} there." for t, n in zip(many, times, strict=False) for _ in range(n)
-            )
+            ]
+            yield from (" ".join(said), "\n".join(said), " ".join(said[::-1]), " ".join(said[1:]))
     letters = [t for t in terms if len(t) > 1]
     if letters:
         yield json.dumps(dict.fromkeys(letters, own[0]), ensure_ascii=False)
