@@ -103,11 +103,11 @@ class Instruction:
     origin: Literal["seed", "augmented", "user"] = "seed"
     family: str = ""
     benchmark_type: str = ""
-    marked_by_hand: bool = False
     parents: tuple[str, ...] = ()
     template: str = ""
     n: int | None = None
     bound: str = ""
+    marked_by_hand: bool = False
 
     @property
     def id(self) -> str:

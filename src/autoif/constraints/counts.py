@@ -25,7 +25,7 @@ MOST = 40  # of what is counted one by one
 LEAST = 2  # "at least one" and "no" of most units are other demands, and no benchmark's
 
 _END = re.compile(r"[.!?。！？…][\"'”’)*_]*$")
-_BETWEEN = re.compile(r"(?<=[.!?。！？])[\"'”’)]*\s*(?=\S)")
+_BETWEEN = re.compile(r"(?<=[.!?。！？])[\"'”’)]*+\s*+(?=\S)")
 _CHARACTER = re.compile(f"[{CJK_RANGE}]")
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00c0-\u024f]")
 _BLANK_LINE = re.compile(r"\n\s*\n")
@@ -138,7 +138,8 @@ def _all_units(zh: bool) -> Iterator[Unit]:
     )  # fmt: skip
     yield "count:unique_word_count", _most("count:unique_word_count", "N", 1024), _different, LEAST
     yield "count:conjunctions", _most("count:conjunctions", "small_n", 9), _conjunctions, LEAST
-    yield "count:person_names", *[_most("count:person_names", "N", 51)] * 2, LEAST
+    names = _most("count:person_names", "N", 51)
+    yield "count:person_names", names, names, LEAST
     yield "count:pronouns", _most("count:pronouns", "N", 256), _pronouns, LEAST
     numbers = partial(_matches, re.compile(r"\d+(?:[.,:]\d+)*"))
     yield "count:numbers", _first("count:numbers", "N"), numbers, 1
@@ -218,7 +219,8 @@ def _sentences(text: str) -> int | None:
 def _plain_sentences(text: str) -> int | None:
     """Where each line is prose that ends in a mark."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines or not all(_END.search(line) for line in lines):
+    mixed = _CHARACTER.search(text) and re.search("[.!?]", text)
+    if mixed or not lines or not all(_END.search(line) for line in lines):
         return None
     return sum(len(_BETWEEN.findall(line)) + 1 for line in lines)
 
@@ -265,6 +267,9 @@ def _depth(text: str) -> int:
     return deepest if depth == 0 else 0
 
 
-def _repeats(text: str) -> int:
+def _repeats(text: str) -> int | None:
+    """Where each word is one to everybody: no digits, no lone marks."""
+    if re.search(r"\d|(?<!\S)\W+(?!\S)", text):
+        return None
     words = re.findall(r"[\w'-]+", text.lower())
     return max(map(words.count, set(words)), default=0)

@@ -28,12 +28,11 @@ from autoif.constraints.arguments import numbers_of, words_of
 from autoif.constraints.checkers import CHECKERS, bind
 from autoif.constraints.counts import Demand, demands
 from autoif.constraints.forms import forms
-from autoif.constraints.trial_texts import trial_texts
+from autoif.constraints.trial_texts import OWN, trial_texts
 from autoif.constraints.types import checked_type, followbench_kind
 
 AGREEMENT = 0.9  # of those that either of the two accepts, or rejects
 OF_A_KIND = 0.8  # of the texts of one kind, such as the verifier's own
-OWN = "own"
 EACH = 3  # texts at least that follow, and that do not
 FORMS = (
     "detectable_format:json_format", "change_case:english_capital", "combination:two_responses",
@@ -96,8 +95,8 @@ class Trial:
         )
         best, name, untold = 0.0, "", set()
         given = self.terms, self.numbers
-        own = {text for text, kind in zip(self.texts, self.kinds, strict=True) if kind == OWN}
-        for other, follows in chain(forms(*given, own, self.zh), demands(*given, self.zh)):
+        kinds = dict(zip(self.texts, self.kinds, strict=True))
+        for other, follows in chain(forms(*given, kinds, self.zh), demands(*given, self.zh)):
             agreement = self._agreement(verdicts, places, follows, other in FORMS)
             if agreement is None:
                 untold.add(other)
@@ -115,6 +114,7 @@ class Trial:
         if form:
             most[False] = len(verdicts)
         same, other = {True: 0, False: 0}, {True: 0, False: 0}  # by the verifier's verdict
+        own = 0  # of its own texts those that both accept
         seen: Counter[str] = Counter()
         unlike: Counter[str] = Counter()
         for place in places:
@@ -125,6 +125,7 @@ class Trial:
             seen[kind] += 1
             if mine is theirs:
                 same[mine] += 1
+                own += mine and kind == OWN
                 continue
             other[mine] += 1
             if other[mine] > most[mine]:
@@ -138,7 +139,8 @@ class Trial:
         ):
             return 0.0
         alike = max(less, more) <= min(map(_few, (yes + less, yes + more, no + more, no + less)))
-        return (yes + no) / (yes + no + more + less) if alike or (form and not more) else 0.0
+        narrower = form and not more and (yes >= less or own >= EACH)
+        return (yes + no) / (yes + no + more + less) if alike or narrower else 0.0
 
 
 def _few(texts: int) -> float:

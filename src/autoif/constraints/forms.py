@@ -11,8 +11,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache, partial
 from itertools import pairwise
 
 from autoif.base.errors import SetupError, UsageError
@@ -21,20 +21,20 @@ from autoif.constraints.checkers import CHECKERS, bind
 from autoif.constraints.counts import TEXTS, Demand
 from autoif.constraints.langid import language
 from autoif.constraints.text import sentences
-from autoif.constraints.trial_texts import languages
+from autoif.constraints.trial_texts import OWN, REPLIES, languages
 
 _PLAIN_WORDS = re.compile(r"[a-zA-Z\u00c0-\u024f\s.,!?']+")
 # Whoever knows a language by its small words mistakes it for one of these.
-_NEAR = ("es pt it fr", "de nl sv", "zh ja")
+_NEAR = ("es pt it fr de nl sv", "zh ja")
 
 
 def forms(
-    terms: Sequence[str], numbers: Sequence[int], own: Collection[str], zh: bool
+    terms: Sequence[str], numbers: Sequence[int], kinds: Mapping[str, str], zh: bool
 ) -> Iterator[tuple[str, Demand]]:
-    """Type and demand; terms and numbers fill the arguments. own: texts of unknown language."""
+    """Type and demand; terms and numbers fill the arguments. kinds: of all texts."""
     yield from _plain(zh)
     for code in sorted(set(languages().values())):
-        yield "language:response_language", _in_language(code, own)
+        yield "language:response_language", _in_language(code, kinds)
     letters = [t for t in terms if len(t) > 1 and any(map(str.isalpha, t))]
     marks = [t for t in terms if not any(map(str.isalnum, t)) and t.strip()]
     yield from _of_terms(letters, marks, numbers)
@@ -119,11 +119,14 @@ def _spoken(holds: Callable[[str], bool], speaks: Callable[[str], bool]) -> Dema
     return lambda text: holds(text) if speaks(text) else None
 
 
-def _in_language(code: str, own: Collection[str]) -> Demand:
+def _in_language(code: str, kinds: Mapping[str, str]) -> Demand:
     def holds(text: str) -> bool | None:
         spoken = languages().get(text)
-        if spoken is None and text in own and sum(map(str.isalpha, text)) > 20:
-            spoken = (language(text.lower()) or "").partition("-")[0]
+        if spoken is None and sum(map(str.isalpha, text)) > 20:
+            if kinds[text] == OWN:
+                spoken = (language(text.lower()) or "").partition("-")[0]
+            elif kinds[text] == REPLIES:  # in one of two
+                spoken = "zh" if CJK.search(text) else "en"
         if not spoken or (spoken != code and any({spoken, code} <= set(n.split()) for n in _NEAR)):
             return None
         return spoken == code
@@ -223,29 +226,31 @@ def _of_terms(
         yield "keywords:forbidden_words", _none_of(many)
     for term in letters:
         yield "startend:end_checker", _ends_in(term)
-        yield "words:words_position", _bound("words:words_position", {"keyword": term})
+        placed = bind("words:words_position", {"keyword": term})
+        yield "words:words_position", _spoken(placed, lambda text: len(text.split()) > 3)
         for n in few:
             yield "sentence:keyword", _in_sentence(term, n)
-            for m in few:
+            for m in few if n > 1 else [m for m in few if m > 1]:  # else the head of the text
                 arguments = {"keyword": term, "n": n, "m": m}
                 yield (
                     "words:keywords_specific_position",
                     _bound("words:keywords_specific_position", arguments),
                 )
-                if m <= n:
+                if m <= n > 1:
                     yield (
                         "length_constraints:nth_paragraph_first_word",
                         _opens_paragraph(term, n, m),
                     )
-            yield "length_constraints:nth_paragraph_first_word", _opens_paragraph(term, 0, n)
+            if n > 1:
+                yield "length_constraints:nth_paragraph_first_word", _opens_paragraph(term, 0, n)
         if term.strip().endswith("?") and len(term.split()) > 3:
             yield (
                 "combination:repeat_prompt",
                 _bound("combination:repeat_prompt", {"prompt_to_repeat": term}),
             )
         if len(term.split()) > 3:
-            yield "repeat:repeat_simple", lambda text, term=term: _bare(text) == _bare(term)
-        yield "custom:character_reverse", lambda text, term=term: term[::-1].lower() in text.lower()
+            yield "repeat:repeat_simple", partial(_is, term)
+        yield "custom:character_reverse", partial(_holds, term[::-1])
     for many in _lists(letters):
         if len(many) > 1:
             sentences_ = all(len(t.split()) > 1 for t in many)
@@ -348,9 +353,17 @@ def _opens_paragraph(term: str, paragraphs: int, nth: int) -> Demand:
         if len(own) < nth or (paragraphs and len(own) != paragraphs):
             return False
         word = re.match(r"\W*([\w'-]*)", own[nth - 1])
-        return bool(word) and word[1].lower() == term.lower()
+        return word is not None and word[1].lower() == term.lower()
 
     return holds
+
+
+def _is(term: str, text: str) -> bool:
+    return _bare(text) == _bare(term)
+
+
+def _holds(term: str, text: str) -> bool:
+    return term.lower() in text.lower()
 
 
 def _one_of(terms: Sequence[str]) -> Demand:

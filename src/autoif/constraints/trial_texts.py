@@ -15,6 +15,7 @@ from functools import cache
 
 from autoif.base.inputs import BUILTIN
 
+OWN, REPLIES = "own", "replies"  # kinds of texts: brought with the verifier; of all shapes
 MOST_NUMBERS, MOST_TERMS = 6, 8
 FEW, MANY = 24, 700  # items of a list, words of a text
 
@@ -70,8 +71,10 @@ def trial_texts(
     terms, few = terms[:MOST_TERMS], [n for n in numbers if 0 < n <= FEW][:MOST_NUMBERS]
     sizes = sorted({m for n in few for m in (n - 1, n, n + 1, 2 * n + 1) if 0 < m <= FEW} | {1, 2})
     many = [n for n in numbers if 0 < n <= MANY][:MOST_NUMBERS]
+    # Common marks are in all texts.
+    placed = [term for term in terms if not set(term) <= set(".,;:!?'\"()- ")]
     kinds: dict[str, Iterable[str]] = {
-        "replies": replies,
+        REPLIES: replies,
         "cases": _cases(SENTENCES[zh]),
         "shapes": _shapes(),
         "sizes": (text for m in sizes for text in _sized(m, zh)),
@@ -81,8 +84,8 @@ def trial_texts(
             for m in (n - 1, n, n + 1, n // 2, 2 * n)
             for text in _of_words(m, zh)
         ),
-        "terms": (text for term in terms for text in _with_term(term, sizes, zh)),
-        "together": _with_terms(terms, few, zh),
+        "terms": (text for term in placed for text in _with_term(term, sizes, zh)),
+        "together": _with_terms(placed, few, zh),
         "counting": _counting([n for n in numbers if 0 < n < 1000]),
     }
     texts: dict[str, str] = {}
@@ -110,6 +113,7 @@ def _cases(sentences: Sequence[str]) -> Iterator[str]:
     """Case, quotation marks, commas and last marks."""
     one, text = sentences[0], " ".join(sentences[:4])
     for t in (one, text, "\n".join(sentences[:3]), f"{text}\n\n{one}"):
+        yield from (f'"{one}" {t}', f'{t} "{one}"')
         yield from (t, t.upper(), t.lower(), t.title(), t.swapcase(), f'"{t}"', f'"{t}', f"({t})")
         yield from (t.upper() + " ok.", t.lower() + " Ok.", t.upper() + "\n\nFINE.", f"{t} FINE")
         yield from (f"{t.rstrip('.。')}?", f"{t.rstrip('.。')}!", t.rstrip(".。"))
@@ -121,6 +125,7 @@ def _cases(sentences: Sequence[str]) -> Iterator[str]:
     for mark in (",", "，", ";", ":", "?", "!", "-", "(", "…"):
         yield f"{one[:-1]}{mark} {one}"
         yield f"{text}\n{one[:-1]}{mark} {one}\n{one}"
+        yield "\n".join(f"- {s[:-1]}{mark}" for s in sentences[:3])
         yield f"{one[:6]}{mark}{one[6:]} {text}"
 
 
@@ -213,7 +218,7 @@ def _with_term(term: str, sizes: Sequence[int], zh: bool) -> Iterator[str]:
     yield "\n".join(f"{term}{s}" for s in own[:3])
     yield "\n".join(f"{s[:-1]}{gap}{term}{stop}" for s in own[:3])
     yield gap.join(f"{s[:-1]}{gap}{term}{stop}" for s in own[:3])
-    for said in (WORDS[:3], WORDS[4:9], ()):
+    for said in (WORDS[:3], WORDS[4:9], WORDS[:0]):
         yield " ".join(["The", term, *said, term, "lamp."])
     for place in sizes[:6]:
         words = [*WORDS[: place - 1], term, *WORDS[place : place + 3]]
