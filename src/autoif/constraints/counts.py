@@ -27,6 +27,7 @@ LEAST = 2  # "at least one" and "no" of most units are other demands, and no ben
 _END = re.compile(r"[.!?。！？…][\"'”’)*_]*$")
 _BETWEEN = re.compile(r"(?<=[.!?。！？])[\"'”’)]*+\s*+(?=\S)")
 _CHARACTER = re.compile(f"[{CJK_RANGE}]")
+_STARS = re.compile(r"^\s*\*\s|\*{3}", re.MULTILINE)
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00c0-\u024f]")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _MARK = re.compile(r"[ \t]*([*•+◎-])(?=[^*])")
@@ -120,7 +121,7 @@ def _all_units(zh: bool) -> Iterator[Unit]:
         yield "detectable_format:number_bullet_lists", count, count, LEAST
     highlights = _most("detectable_format:number_highlighted_sections", "num_highlights", MOST)
     for pattern in (r"(?<!\*)\*[^*\n]+\*(?!\*)", r"\*\*[^*\n]+\*\*", r"\*{1,2}[^*\n]+\*{1,2}"):
-        plain = partial(_matches, re.compile(pattern))
+        plain = partial(_highlights, re.compile(pattern))
         yield "detectable_format:number_highlighted_sections", plain, plain, LEAST
         yield "detectable_format:number_highlighted_sections", highlights, plain, LEAST
     yield (
@@ -141,8 +142,7 @@ def _all_units(zh: bool) -> Iterator[Unit]:
     names = _most("count:person_names", "N", 51)
     yield "count:person_names", names, names, LEAST
     yield "count:pronouns", _most("count:pronouns", "N", 256), _pronouns, LEAST
-    numbers = partial(_matches, re.compile(r"\d+(?:[.,:]\d+)*"))
-    yield "count:numbers", _first("count:numbers", "N"), numbers, 1
+    yield "count:numbers", _first("count:numbers", "N"), _numbers, 1
     for length in (3, 4, 5):
         palindromes = partial(_palindromes, length)
         yield "words:palindrome", palindromes, palindromes, LEAST
@@ -156,7 +156,7 @@ def _of_terms(terms: Sequence[str]) -> Iterator[Unit]:
         if len(term) == 1 and term.isalpha():
             letters = partial(_letters, term.lower())
             yield "keywords:letter_frequency", letters, letters, 0
-        if len(term) > 1 and any(char.isalpha() for char in term):
+        if len(term) > 1 and re.search(r"[^\W\d_]", term) and not re.search("[<>{}#=:]", term):
             often = partial(_matches, re.compile(re.escape(term), re.IGNORECASE))
             whole = re.compile(rf"(?<!\w){re.escape(term)}(?!\w)", re.IGNORECASE)
             as_word = often if _CHARACTER.search(term) else partial(_matches, whole)
@@ -236,6 +236,18 @@ def _marked(mark: str, text: str) -> int | None:
     """Lines with this bullet, where there is no other."""
     marks = [found[1] for line in text.splitlines() if (found := _MARK.match(line))]
     return len(marks) if set(marks) <= {mark} else None
+
+
+def _numbers(text: str) -> int | None:
+    """Where each stands alone."""
+    return (
+        None if re.search(r"\d[^\s\d.]|[^\s\d]\d|\d\.\d", text) else len(re.findall(r"\d+", text))
+    )
+
+
+def _highlights(pattern: re.Pattern[str], text: str) -> int | None:
+    """Where stars stand for nothing else."""
+    return None if _STARS.search(text) else len(pattern.findall(text))
 
 
 def _different(text: str) -> int:

@@ -24,6 +24,7 @@ from autoif.constraints.text import sentences
 from autoif.constraints.trial_texts import OWN, REPLIES, languages
 
 _PLAIN_WORDS = re.compile(r"[a-zA-Z\u00c0-\u024f\s.,!?']+")
+_KEYWORD = re.compile(r"[\w\s'’.,!?-]+")
 # Whoever knows a language by its small words mistakes it for one of these.
 _NEAR = ("es pt it fr de nl sv", "zh ja")
 
@@ -33,11 +34,12 @@ def forms(
 ) -> Iterator[tuple[str, Demand]]:
     """Type and demand; terms and numbers fill the arguments. kinds: of all texts."""
     yield from _plain(zh)
-    for code in sorted(set(languages().values())):
+    for code in sorted({*languages().values()} - {"mixed"}):
         yield "language:response_language", _in_language(code, kinds)
     letters = [t for t in terms if len(t) > 1 and any(map(str.isalpha, t))]
     marks = [t for t in terms if not any(map(str.isalnum, t)) and t.strip()]
-    yield from _of_terms(letters, marks, numbers)
+    words = [t for t in terms if any(map(str.isalpha, t))]
+    yield from _of_terms(letters, words, marks, numbers)
     yield from _of_numbers([n for n in numbers if n > 0])
 
 
@@ -125,8 +127,8 @@ def _in_language(code: str, kinds: Mapping[str, str]) -> Demand:
         if spoken is None and sum(map(str.isalpha, text)) > 20:
             if kinds[text] == OWN:
                 spoken = (language(text.lower()) or "").partition("-")[0]
-            elif kinds[text] == REPLIES:  # in one of two
-                spoken = "zh" if CJK.search(text) else "en"
+            elif kinds[text] == REPLIES and text.isascii():
+                spoken = "en"
         if not spoken or (spoken != code and any({spoken, code} <= set(n.split()) for n in _NEAR)):
             return None
         return spoken == code
@@ -213,7 +215,7 @@ LIKENESSES: dict[str, tuple[Demand, ...]] = {
 
 
 def _of_terms(
-    letters: Sequence[str], marks: Sequence[str], numbers: Sequence[int]
+    letters: Sequence[str], words: Sequence[str], marks: Sequence[str], numbers: Sequence[int]
 ) -> Iterator[tuple[str, Demand]]:
     few = [n for n in numbers if 0 < n < 40]
     labels = [t.strip() for t in letters if t.strip().endswith((":", "："))]
@@ -221,8 +223,9 @@ def _of_terms(
         yield "format:output_template", _all_of(labels)
     for marker in ("P.S.", "P.P.S", "PS"):
         yield "detectable_content:postscript", _postscript(marker)
-    for many in _lists(letters):
+    for many in _lists([t for t in letters if _KEYWORD.fullmatch(t)]):
         yield "keywords:existence", _all_of(many)
+    for many in _lists(words):
         yield "keywords:forbidden_words", _none_of(many)
     for term in letters:
         yield "startend:end_checker", _ends_in(term)
@@ -263,7 +266,7 @@ def _of_terms(
                 yield "ratio:stop_words", _share(listed, n)
     for mark in marks:
         yield "format:list", _listed(mark)
-    single = [mark for mark in marks if len(mark) == 1]
+    single = [mark for mark in marks if len(mark) == 1 and mark in ".,;:?!"]
     if len(single) > 3:
         yield "count:punctuation", lambda text: set(single) <= set(text)
 
@@ -303,10 +306,11 @@ def _none_of(terms: Sequence[str]) -> Demand:
     if any(CJK.search(t) for t in terms):
         return lambda text: not any(t in text for t in terms)
     holds = _bound("keywords:forbidden_words", {"forbidden_words": [re.escape(t) for t in terms]})
+    long = [t.lower() for t in terms if len(t) > 3]  # short ones stand in too many words
 
     def both(text: str) -> bool | None:
         one = holds(text)
-        return one if one == (not any(t.lower() in text.lower() for t in terms)) else None
+        return one if one == (not any(t in text.lower() for t in long)) or not one else None
 
     return both
 

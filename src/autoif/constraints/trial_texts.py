@@ -55,11 +55,11 @@ def _shapes() -> dict[str, str]:
 
 @cache
 def languages() -> dict[str, str]:
-    """Those that are there for their language, with its code (ISO 639-1)."""
+    """Those that are there for their language, with its code (ISO 639-1) or "mixed"."""
     return {
         text: shape.removeprefix("language ")
         for text, shape in _shapes().items()
-        if shape.startswith("language ")
+        if shape == "mixed" or shape.startswith("language ")
     }
 
 
