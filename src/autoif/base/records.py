@@ -93,6 +93,7 @@ class Instruction:
 
     origin: seed, augmented (a model proposed it from `parents`) or user (brought to the run).
     benchmark_type: a constraint type of IFEval, IFBench or FollowBench that it states, or "".
+    marked_by_hand: a person wrote that; else a rule of words, and then what its verifier does.
     template: the text with {n} where the number n stands, if it was made from one; bound: how n
     binds, at_least, at_most or exactly.
     """
@@ -106,6 +107,7 @@ class Instruction:
     template: str = ""
     n: int | None = None
     bound: str = ""
+    marked_by_hand: bool = False
 
     @property
     def id(self) -> str:

@@ -64,8 +64,9 @@ def add(commands: Any) -> None:
     decontaminate = command(
         commands, "decontaminate", _decontaminate,
         "remove rows that share 13 words with a benchmark, or label the constraint types of "
-        "instructions",
+        "verifiers or instructions",
         "autoif decontaminate --rows sft.jsonl --against ifeval.jsonl --out clean.jsonl",
+        "autoif decontaminate --verifiers verifiers.jsonl --out types.jsonl",
         "autoif decontaminate --instructions instructions.txt",
     )  # fmt: skip
     group = decontaminate.add_argument_group("rows without a benchmark's prompts")
@@ -80,8 +81,13 @@ def add(commands: Any) -> None:
     group.add_argument(
         "--dropped", metavar="F", help="file for the dropped rows' numbers, with the shared words"
     )
-    group = decontaminate.add_argument_group("benchmark constraint types, by rule")
-    group.add_argument("--instructions", metavar="F", help='rows {"id", "text"}, or lines of text')
+    group = decontaminate.add_argument_group("benchmark constraint types")
+    group.add_argument(
+        "--verifiers", metavar="F", help='by execution: rows {"id", "checks", "instruction", ...}'
+    )
+    group.add_argument(
+        "--instructions", metavar="F", help='by words: rows {"id", "text"}, or lines of text'
+    )
     group = output_options(decontaminate, json=COUNTS, quiet="print no counts")
     group.add_argument(
         "--out", metavar="F", help="file for the clean rows or the types; default: stdout"
@@ -204,8 +210,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _decontaminate(args: argparse.Namespace) -> int:
-    if bool(args.rows) == bool(args.instructions):
-        raise UsageError("give --rows F and --against BENCH, or --instructions F")
+    if sum(map(bool, (args.rows, args.verifiers, args.instructions))) != 1:
+        raise UsageError("give --rows F and --against BENCH, or --verifiers F, or --instructions F")
     if bool(args.rows) != bool(args.against) or (args.dropped and not args.rows):
         raise UsageError("--rows and --against need each other; --dropped needs both")
     if args.dropped and args.dropped == args.out:
@@ -235,17 +241,20 @@ def _clean_rows(args: argparse.Namespace) -> int:
 
 def _label_types(args: argparse.Namespace) -> int:
     from autoif.base.records import dump_line
+    from autoif.clean.verifier_types import typed_verifiers
     from autoif.constraints.types import typed
 
+    what = "verifiers" if args.verifiers else "instructions"
+    source = args.verifiers or args.instructions
     rows = labelled = 0
-    with output(args.out, args.instructions) as out:
-        for row in typed(args.instructions):
+    with output(args.out, source) as out:
+        for row in (typed_verifiers if args.verifiers else typed)(source):
             out.write(dump_line(row))
             rows, labelled = rows + 1, labelled + bool(row["type"])
     if args.json:
-        say_json({"instructions": rows, "of_a_benchmark_type": labelled})
+        say_json({what: rows, "of_a_benchmark_type": labelled})
     elif not args.quiet:
-        note(f"{rows:,} instructions, {labelled:,} of a benchmark's constraint type")
+        note(f"{rows:,} {what}, {labelled:,} of a benchmark's constraint type")
     return 0
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langdetect.detector_factory import DetectorFactory
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=2048)
 def language(text: str) -> str | None:
     """The ISO 639-1 code that langdetect gives, "unknown" where none stands out, None where the
     text has nothing to go by (digits, symbols, nothing)."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nltk.tag.perceptron import PerceptronTagger
     from nltk.tokenize.punkt import PunktSentenceTokenizer
 
-# Enough for a response, its loose variants and the next few; a text of 1 MB stays affordable.
-_remembered = lru_cache(maxsize=64)
+# Enough for the texts that a verifier is tried on (`execution.py`).
+_remembered = lru_cache(maxsize=2048)
 _WORD = re.compile(r"\w+")
 _TAGGER = "taggers/averaged_perceptron_tagger_eng"
 

@@ -35,14 +35,27 @@ def constraint_type(text: str) -> str:
 
     Where the whole says nothing each sentence is asked alone: what one demands may hide another.
     """
+    return _stated(text, _rules())
+
+
+def followbench_kind(text: str) -> str:
+    """FollowBench's kind alone, like `followbench:style`: no program decides it."""
+    return _stated(text, [rule for rule in _rules() if _is_followbench(rule[0])])
+
+
+def checked_type(text: str) -> str:
+    """The type of IFEval or IFBench alone."""
+    return _stated(text, [rule for rule in _rules() if not _is_followbench(rule[0])])
+
+
+def _stated(text: str, table: list[tuple[str, list[Rule]]]) -> str:
     whole = normalise(text)
     for piece in (whole, *_SENTENCE.split(whole)):
         hidden = masked(piece)
         asked = _REQUEST.sub("", hidden)
-        for name, rules in _rules():
-            loose = name.startswith("followbench")
+        for name, rules in table:
             for wanted, unwanted, quotes in rules:
-                searched = piece if quotes else asked if loose else hidden
+                searched = piece if quotes else asked if _is_followbench(name) else hidden
                 if all(p.search(searched) for p in wanted) and not any(
                     p.search(searched) for p in unwanted
                 ):
@@ -50,10 +63,17 @@ def constraint_type(text: str) -> str:
     return ""
 
 
-def marked_type(row: Mapping[str, Any], text: str) -> str:
-    """A mark by hand stands, "" too: somebody looked. Where there is none the rule decides."""
+def _is_followbench(name: str) -> bool:
+    return name.startswith("followbench")
+
+
+def marked(row: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """`benchmark_type` and `marked_by_hand` of an instruction. A mark by hand stands, "" too:
+    somebody looked. Where there is none the rule decides, and later what the verifier does."""
     mark = row.get("benchmark_type")
-    return mark if isinstance(mark, str) else constraint_type(text)
+    if isinstance(mark, str):
+        return {"benchmark_type": mark, "marked_by_hand": row.get("marked_by_hand") is not False}
+    return {"benchmark_type": constraint_type(text)}
 
 
 def typed(source: str) -> Iterator[dict[str, Any]]:

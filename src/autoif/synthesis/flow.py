@@ -14,6 +14,7 @@ from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
 from autoif.synthesis.responses import judge, queries, rows
 from autoif.synthesis.responses.sample import Prompt, Task, instructed, sample, user_message
+from autoif.synthesis.verifiers import benchmark
 from autoif.synthesis.verifiers.build import VERIFIERS, build
 from autoif.verifier.pairs import text_pairs
 
@@ -25,6 +26,7 @@ async def process(context: Context, product: Product) -> None:
     asked = queries.pair(context.recipe, context.queries, instruction)
     if product.given:
         working = await _working(context, product.given[0])
+        working >>= await benchmark.decided(context, working.kept)
         product.funnel.book(working)
         verifier = next(iter(working.kept), None)
     else:

@@ -18,7 +18,7 @@ from autoif.base.errors import CallFailed, UsageError
 from autoif.base.inputs import builtin, language, read_texts, why_none, without_text
 from autoif.base.language import CJK
 from autoif.base.records import Drop, Filtered, Instruction, seed_from
-from autoif.constraints.types import constraint_type, marked_type
+from autoif.constraints.types import constraint_type, marked
 from autoif.run.recipe import Instructions, Recipe
 from autoif.synthesis import slots
 from autoif.synthesis.context import Context, together
@@ -66,7 +66,7 @@ def _seeds(recipe: Recipe, row: Mapping[str, Any]) -> list[Instruction]:
         lang=language(row, text),
         origin="user" if recipe.instructions.own else "seed",
         family=str(row.get("family") or ""),
-        benchmark_type=marked_type(row, text),
+        **marked(row, text),
     )
     if not row.get("params"):
         return [seed]

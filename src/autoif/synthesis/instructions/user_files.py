@@ -8,7 +8,7 @@ from typing import Any
 from autoif.base.errors import UsageError
 from autoif.base.inputs import read_rows, why_none
 from autoif.base.records import Drop, Filtered, Verifier
-from autoif.constraints.types import marked_type
+from autoif.constraints.types import marked
 from autoif.run.recipe import Recipe
 from autoif.verifier.schema import parse_verifier
 
@@ -49,8 +49,7 @@ def _verifier(row: dict[str, Any], where: object) -> Verifier:
     if parsed.instruction is None:
         raise UsageError(f'{where}: "instruction" has to be its text')
     marks = row["instruction"] if isinstance(row["instruction"], dict) else row
-    mark = marked_type(marks, parsed.instruction.text)
-    instruction = replace(parsed.instruction, benchmark_type=mark)
+    instruction = replace(parsed.instruction, **marked(marks, parsed.instruction.text))
     return Verifier(
         instruction, parsed.checks, parsed.cases, parsed.accuracy, parsed.back_translations
     )

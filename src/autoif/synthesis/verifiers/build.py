@@ -22,7 +22,7 @@ from autoif.base.records import (
 )
 from autoif.synthesis import slots
 from autoif.synthesis.context import Context, together
-from autoif.synthesis.verifiers import backtranslate, evidence, write
+from autoif.synthesis.verifiers import backtranslate, benchmark, evidence, write
 from autoif.synthesis.verifiers.adversary import adversarial
 from autoif.synthesis.verifiers.crossval import Survivors, believed, cross_validate
 from autoif.synthesis.verifiers.disputes import disputed
@@ -91,6 +91,7 @@ async def build(
         context, instruction, _best_first(validation, checks.kept)
     )
     verifier = _verifier(context, instruction, validation, confirmed)
+    verifier >>= await benchmark.decided(context, verifier.kept)
     compared = (confirmed,) if context.recipe.backtranslate.judge != "off" else ()
     return Built(
         next(iter(verifier.kept), None),

@@ -1,0 +1,208 @@
+"""Which benchmark's constraint a verifier tests: by what it says of texts, whatever its words are.
+
+`own_verifiers.jsonl` holds verifiers of ours, paraphrases of the benchmarks' types and hard
+neighbours of them (`type` null), beside which the rule was made.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autoif
+from autoif.base.errors import UsageError
+from autoif.clean.verifier_types import typed_verifiers
+from autoif.constraints.arguments import numbers_of, words_of
+from autoif.constraints.checkers import CHECKERS
+from autoif.constraints.execution import Trial, decide
+from autoif.diagnosis.probes import pool
+from autoif.sandbox import Sandbox
+from runs import autoif as command
+from runs import rows, write_rows
+
+HERE = Path(__file__).parent
+Row = dict[str, Any]
+BODY = "def evaluate(response):\n    return {}\n"
+
+
+def types(tmp_path: Path, sandbox: Sandbox, *verifiers: tuple[str, str]) -> list[Row]:
+    source = [{"instruction": text, "checks": [BODY.format(body)]} for text, body in verifiers]
+    return list(typed_verifiers(write_rows(tmp_path / "v.jsonl", source), sandbox))
+
+
+def test_paraphrases_are_found_and_neighbours_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A half of them: the other half is as long again."""
+    own = rows(HERE / "own_verifiers.jsonl")[::2]
+    typed = list(typed_verifiers(write_rows(tmp_path / "v.jsonl", own), sandbox))
+    found = [
+        row["type"] is not None for row, wanted in zip(typed, own, strict=True) if wanted["type"]
+    ]
+    false = [
+        row["type"] is not None
+        for row, wanted in zip(typed, own, strict=True)
+        if not wanted["type"]
+    ]
+    assert sum(found) / len(found) >= 0.95
+    assert sum(false) / len(false) <= 0.05
+
+
+def test_what_a_function_does_counts_and_not_what_is_said(sandbox: Sandbox, tmp_path: Path) -> None:
+    no_comma = "',' not in response"
+    typed = types(
+        tmp_path,
+        sandbox,
+        ("Write as the old telegraph clerks did.", no_comma),  # no word of commas
+        ("Do not use any commas.", "';' not in response"),  # the words alone
+        ("Do not use any commas.", no_comma),
+    )
+    assert [row["type"] for row in typed] == ["punctuation:no_comma", None, "punctuation:no_comma"]
+    assert {row["by"] for row in typed} == {"execution"}
+
+
+@pytest.mark.parametrize("bound", ["< 40", "<= 40", "> 40", ">= 40", "== 40"])
+def test_every_bound_on_a_quantity_is_its_type(
+    bound: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    [row] = types(tmp_path, sandbox, ("Mind the length: forty.", f"len(response.split()) {bound}"))
+    assert row["type"] == "length_constraints:number_words"
+
+
+def test_another_unit_is_another_demand(sandbox: Sandbox, tmp_path: Path) -> None:
+    lines = "len([l for l in response.splitlines() if l.strip()]) == 5"
+    typed = types(
+        tmp_path,
+        sandbox,
+        ("Exactly five.", lines),
+        ("Under 200 in all.", "len(response) < 200"),
+        ("Exactly five.", "len(response.split()) % 5 == 0"),
+    )
+    assert [row["type"] for row in typed] == [None, None, None]
+
+
+def test_a_stricter_demand_is_another_but_for_a_whole_form(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    typed = types(
+        tmp_path,
+        sandbox,
+        ("No commas, no stops.", "not set(',.') & set(response)"),
+        ("Capitals, and a mark.", "response.isascii() and response.isupper() and '!' in response"),
+    )
+    assert [row["type"] for row in typed] == [None, "change_case:english_capital"]
+
+
+def test_where_running_cannot_tell_words_decide(sandbox: Sandbox, tmp_path: Path) -> None:
+    typed = types(
+        tmp_path,
+        sandbox,
+        ("Do not use any commas.", "1 / 0"),
+        ("Do not use any commas.", "True"),
+        ("Put a plus sign first.", "undefined"),
+    )
+    assert [(row["type"], row["by"]) for row in typed] == [
+        ("punctuation:no_comma", "words"),
+        ("punctuation:no_comma", "words"),
+        (None, "words"),
+    ]
+
+
+def test_followbench_is_told_apart_and_by_words(sandbox: Sandbox, tmp_path: Path) -> None:
+    [row] = types(
+        tmp_path, sandbox, ("Let no line be longer than 60 characters.", "len(response) < 600")
+    )
+    assert (row["type"], row["followbench"]) == (None, "followbench:format")
+
+
+def test_ones_own_texts_take_part(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A form that no text of ours has: what follows is known from the user's texts alone."""
+    body = "response.strip().startswith('{') and '\"zone\"' in response and response[-1] == '}'"
+    row = {"id": 7, "instruction": "Give the zone.", "checks": [BODY.format(body)]}
+    row["texts"] = [json.dumps({"zone": f"{n}", "name": f"place {n}"}) for n in range(9)]
+    [typed] = typed_verifiers(write_rows(tmp_path / "v.jsonl", [row]), sandbox)
+    assert (typed["id"], typed["type"]) == ("7", "detectable_format:json_format")
+    with pytest.raises(UsageError, match=r'v\.jsonl:1: "texts"'):
+        list(typed_verifiers(write_rows(tmp_path / "v.jsonl", [row | {"texts": [1]}]), sandbox))
+
+
+def test_arguments_are_read_in_words_and_in_code() -> None:
+    text = "Use \"amber\" at least twenty-five times and the letter q in the third line; no 'ruby'."
+    source = "LIMIT = 140\ndef evaluate(r):\n    return r.count('opal') < LIMIT  # 99 'jade'\n"
+    assert words_of(text, [source]) == ["amber", "ruby", "q", "opal"]
+    assert numbers_of(text, [source]) == [25, 3, 140, 1]
+    assert numbers_of("全文不超过一百二十个字", []) == [120, 1]
+
+
+def test_a_checker_is_of_its_own_type() -> None:
+    """Every checker without arguments, as if it were somebody's verifier: known, or left to words
+    where too few of our texts follow it."""
+    for name in (
+        "punctuation:no_comma",
+        "format:title_case",
+        "words:last_first",
+        "words:palindrome",
+    ):
+        trial = Trial.of("", [], [], pool("en"))
+        verdicts = [CHECKERS[name](text) for text in trial.texts]
+        found, untold = trial.type(verdicts)
+        assert found == name or name in untold
+
+
+def test_the_command_writes_a_row_each(tmp_path: Path) -> None:
+    source = write_rows(
+        tmp_path / "v.jsonl",
+        [
+            {
+                "id": "a",
+                "instruction": "No commas.",
+                "checks": [BODY.format("',' not in response")],
+            },
+            {"id": "b", "instruction": "No dots.", "checks": [BODY.format("'.' not in response")]},
+        ],
+    )
+    done = command("decontaminate", "--verifiers", source, "--out", tmp_path / "t.jsonl")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "2 verifiers, 1 of a benchmark's constraint type\n"
+    assert rows(tmp_path / "t.jsonl") == [
+        {"id": "a", "type": "punctuation:no_comma", "followbench": None, "by": "execution"},
+        {"id": "b", "type": None, "followbench": None, "by": "execution"},
+    ]
+    (empty := tmp_path / "empty.jsonl").write_text("")
+    for args, code in ((("--verifiers", empty), 2), (("--verifiers", source, "--rows", source), 2)):
+        wrong = command("decontaminate", *args)
+        assert (wrong.code, wrong.err.count("\n")) == (code, 1)
+
+
+# ---- in a run ----------------------------------------------------------------------------------
+
+
+def test_brought_verifiers_are_decided_by_execution_unless_marked(tmp_path: Path) -> None:
+    body = BODY.format("',' not in response")
+    mine = [
+        {"instruction": "Write as the old telegraph clerks did.", "checks": [body]},
+        {
+            "instruction": "Write as telegraph clerks do now.",
+            "checks": [body],
+            "benchmark_type": "",
+        },
+    ]
+    source = write_rows(tmp_path / "v.jsonl", mine)
+    made = autoif.synth("smoke", out=tmp_path / "run", verifiers={"own": str(source)})
+    marks = {v.instruction.text: v.instruction.benchmark_type for v in made.verifiers()}
+    assert [marks[row["instruction"]] for row in mine] == ["punctuation:no_comma", ""]
+    dropped = autoif.synth(
+        "smoke",
+        out=tmp_path / "clean",
+        verifiers={"own": str(source)},
+        instructions={"benchmarks": "drop"},
+    )
+    assert [v.instruction.text for v in dropped.verifiers()] == [mine[1]["instruction"]]
+    assert [d.stage for d in dropped.drops() if d.reason == "benchmark_type"] == ["verifiers"]
+
+
+def test_decide_needs_no_sandbox() -> None:
+    trial = Trial.of("No commas.", [], ["a, b", "c"], pool("en"))
+    assert trial.texts[:2] == ["a, b", "c"]
+    assert decide(trial, ["," not in t for t in trial.texts], "").type == "punctuation:no_comma"
