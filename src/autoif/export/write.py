@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autoif.base.errors import UsageError
 from autoif.base.files import in_place_of
-from autoif.export.directory_of_ours import refuse_what_is_not_ours
+from autoif.export.ownership import refuse_what_is_not_ours
 from autoif.export.examples import Selection, find_data
 from autoif.export.formats import load_format
 from autoif.export.layout import Layout, Written

@@ -23,14 +23,14 @@ class InstructionRequest(BaseVerifyRequest):
 
 class InstructionResponse(BaseVerifyResponse):
     verifier_metadata: dict[str, Any]
-    mask_sample: bool  # no function concluded: trainers leave the rollout out
 
 
 class InstructionServer(SimpleResourcesServer):
     config: InstructionServerConfig
 
     async def verify(self, body: InstructionRequest) -> InstructionResponse:
-        """The share of the constraints that the last message meets."""
+        """The share of the constraints that the last message meets. Where no function concluded,
+        `mask_sample`: the rollout is left out."""
         messages = [item for item in body.response.output if item.type == "message"]
         content = [part.model_dump() for part in messages[-1].content] if messages else None
         answer = {"role": "assistant", "content": content}
