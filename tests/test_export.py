@@ -341,9 +341,9 @@ def test_no_two_splits_share_a_constraint_or_a_query(
     with tempfile.TemporaryDirectory() as folder:
         write_rows(Path(folder) / "rlvr.jsonl", (rlvr_row(q, c) for q, c in drawn))
         selection = Selection(Path(folder))
-        splits = Splits.of(parse_split(shares), selection, KINDS)
+        splits = Splits.of(parse_split(shares), selection)
         examples = list(selection.examples("rlvr"))
-        assert Splits.of(parse_split(shares), selection, KINDS) == splits
+        assert Splits.of(parse_split(shares), selection) == splits
     keys: dict[str, set[str]] = {name: set() for name in splits.names}
     left_out = 0
     for example in examples:

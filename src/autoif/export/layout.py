@@ -92,7 +92,6 @@ class Layout:
 
     folder: Path
     form: Format
-    splits: Sequence[str]
     written: list[Written] = field(default_factory=list)
 
     def write_rows(self, selection: Selection, splits: Splits, left_out: Counter[str]) -> None:
@@ -115,7 +114,7 @@ class Layout:
                             if (file.name, split) in lines:
                                 lines[file.name, split].write(example)
             self.written += [Written(one.file, one.split, one.n) for one in lines.values() if one.n]
-        if self.written and (missing := set(self.splits) - {one.split for one in self.written}):
+        if self.written and (missing := set(splits.names) - {one.split for one in self.written}):
             raise UsageError(
                 f"{selection.data}: no row is left for {', '.join(sorted(missing))}: its rows "
                 "share too many constraints and queries; give the split another share"
@@ -126,7 +125,6 @@ class Layout:
         holes = {
             "rows": self._table(),
             "left_out": _left_out(left_out),
-            "version": __version__,
             **self.form.fill(self.written),
         }
         for path, text in _templates(self.form.name):

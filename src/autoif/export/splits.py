@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate, chain
 
 from autoif.base.errors import UsageError
-from autoif.export.examples import QUERY, Example, Kind, Selection
+from autoif.export.examples import KINDS, QUERY, Example, Selection
 
 TRAIN = "train"
 NUMBERS = 1 << 16  # in how many steps a share is met
@@ -54,13 +53,13 @@ class Splits:
     held: tuple[frozenset[int], ...]
 
     @classmethod
-    def of(cls, shares: Mapping[str, float], selection: Selection, kinds: Sequence[Kind]) -> Splits:
-        """Two passes over the rows for each split but the first. `held` grows with the constraints
-        and queries of the splits that are held out, nothing with the number of rows."""
+    def of(cls, shares: Mapping[str, float], selection: Selection) -> Splits:
+        """Two passes over all rows, whatever a format takes of them, for each split but the first.
+        `held` grows with what is held out, nothing with the number of rows."""
         first, *others = shares
         splits = cls((first,), ())
         for name in others:
-            held = splits._holding(name, shares[name], selection, kinds)
+            held = splits._holding(name, shares[name], selection)
             splits = cls((*splits.names, name), (*splits.held, held))
         return splits
 
@@ -74,23 +73,22 @@ class Splits:
                 return None
         return self.names[0]
 
-    def _holding(
-        self, name: str, share: float, selection: Selection, kinds: Sequence[Kind]
-    ) -> frozenset[int]:
-        examples = [partial(selection.examples, kind) for kind in kinds]
-        counts, rows = [0] * NUMBERS, 0
-        for example in chain.from_iterable(read() for read in examples):
-            rows += 1
-            if self.name(example) == self.names[0]:
-                counts[_largest(name, example)] += 1
-        wanted = max(1, round(share * rows))
-        bound = next((n for n, count in enumerate(accumulate(counts)) if count >= wanted), NUMBERS)
-        held = (
-            example.keys
-            for example in chain.from_iterable(read() for read in examples)
-            if self.name(example) == self.names[0] and _largest(name, example) <= bound
-        )
-        return frozenset(_hash(key) for keys in held for key in keys)
+    def _holding(self, name: str, share: float, selection: Selection) -> frozenset[int]:
+        def numbered() -> Iterator[tuple[int, Example]]:
+            """Rows of which nothing is held out, each with its number; of others NUMBERS."""
+            for kind in KINDS:
+                for example in selection.examples(kind):
+                    free = self.name(example) == TRAIN
+                    yield (_largest(name, example) if free else NUMBERS), example
+
+        counts = [0] * (NUMBERS + 1)
+        for number, _ in numbered():
+            counts[number] += 1
+        wanted = max(1, round(share * sum(counts)))
+        sums = accumulate(counts[:NUMBERS])
+        bound = next((n for n, count in enumerate(sums) if count >= wanted), NUMBERS - 1)
+        keys = (example.keys for number, example in numbered() if number <= bound)
+        return frozenset(map(_hash, chain.from_iterable(keys)))
 
 
 def _largest(split: str, example: Example) -> int:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from autoif.base.errors import UsageError
 from autoif.base.files import in_place_of
-from autoif.export.ownership import refuse_what_is_not_ours
 from autoif.export.examples import Selection, find_data
 from autoif.export.formats import load_format
 from autoif.export.layout import Layout, Written
+from autoif.export.ownership import refuse_what_is_not_ours
 from autoif.export.splits import Splits, parse_split
 
 
@@ -41,7 +41,7 @@ def export(
     out: the directory to write; default `directory/export/FORMAT`. What an export wrote there
     before is replaced, if it is as it was left.
     split: names with shares that add up to 1, as in "train=0.98,test=0.02". No two splits share a
-    constraint or a query; rows between two splits are left out.
+    constraint or a query; rows between two splits are left out. They are the same in all formats.
     levels: numbers of constraints in force, or all. min_pass: least `pass_rate` of RLVR prompts.
 
     The same rows and arguments give the same bytes. Raises UsageError for an unknown format, a row
@@ -52,11 +52,11 @@ def export(
     target = Path(os.path.abspath(out if out is not None else source / "export" / to))
     selection = Selection(find_data(source), frozenset(levels), min_pass)
     refuse_what_is_not_ours(target)
-    splits = Splits.of(parse_split(split), selection, form.kinds)
+    splits = Splits.of(parse_split(split), selection)
     left_out: Counter[str] = Counter()
     target.parent.mkdir(parents=True, exist_ok=True)
     with in_place_of(target) as folder:
-        layout = Layout(folder, form, splits.names)
+        layout = Layout(folder, form)
         layout.write_rows(selection, splits, left_out)
         if not layout.written:
             raise UsageError(f"{source}: nothing to write for {to}: {_account(left_out)}")
