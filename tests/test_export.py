@@ -12,6 +12,7 @@ import tempfile
 import tomllib
 import tracemalloc
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,10 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoif.base.errors import UsageError
-from autoif.export.examples import KINDS, Example, Selection, parse_example
+from autoif.export.exporter import export
 from autoif.export.formats import FORMATS, load_format
+from autoif.export.selection import KINDS, Example, Selection, parse_example
 from autoif.export.splits import Splits, parse_split
-from autoif.export.write import export
 from runs import Done, Row, rows, write_rows
 
 SPLIT = "train=0.8,test=0.2"
@@ -183,10 +184,10 @@ def test_a_prompt_states_what_its_verifiers_decide(exported: Path, smoke: Path, 
         json.dumps(row["verifiers"], sort_keys=True) for row in rows(smoke / "data/rlvr.jsonl")
     }
     for row in read(exported / name / path):
-        prompt = PROMPT.get(name, lambda row: row["prompt"])(row)
+        prompt = PROMPT.get(name, itemgetter("prompt"))(row)
         text = prompt if isinstance(prompt, str) else "\n".join(m["content"] for m in prompt)
         assert isinstance(prompt, str) or prompt[-1]["role"] == "user"
-        verifiers = VERIFIERS.get(name, lambda row: row["verifiers"])(row)
+        verifiers = VERIFIERS.get(name, itemgetter("verifiers"))(row)
         assert json.dumps(verifiers, sort_keys=True) in wanted
         assert all(v["instruction"] in text for v in verifiers)
 

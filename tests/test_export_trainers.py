@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoif.export.write import export
+from autoif.export.exporter import export
 
 ROOT = Path(__file__).parents[1]
 TORCH = "torch==2.13.0"  # first, so that no CUDA build comes with the trainer

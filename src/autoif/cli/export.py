@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from autoif.export.write import export
+    from autoif.export.exporter import export
 
     done = export(
         args.directory,

@@ -20,7 +20,7 @@ from autoif.base.errors import UsageError
 from autoif.base.files import make_folder, new_file, remove, write_whole
 from autoif.base.printable import printable_json
 from autoif.base.version import __version__
-from autoif.export.examples import Example, Kind, Row, Selection
+from autoif.export.selection import Example, Kind, Row, Selection
 from autoif.export.splits import TRAIN, Splits
 
 MANIFEST = "export.json"
@@ -51,7 +51,7 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenFile:
     """A data file that holds rows; one without any is not written."""
 
     file: DataFile
@@ -63,7 +63,7 @@ class Written:
         return self.file.place(self.split)
 
 
-def nothing_more(written: Sequence[Written]) -> dict[str, str]:
+def nothing_more(written: Sequence[WrittenFile]) -> dict[str, str]:
     return {}
 
 
@@ -78,8 +78,8 @@ class Format:
     name: str
     tried: str
     files: tuple[DataFile, ...]
-    fill: Callable[[Sequence[Written]], Mapping[str, str]] = nothing_more
-    generate: Callable[[Sequence[Written]], Mapping[str, str]] = nothing_more
+    fill: Callable[[Sequence[WrittenFile]], Mapping[str, str]] = nothing_more
+    generate: Callable[[Sequence[WrittenFile]], Mapping[str, str]] = nothing_more
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -92,7 +92,7 @@ class Layout:
 
     folder: Path
     form: Format
-    written: list[Written] = field(default_factory=list)
+    written: list[WrittenFile] = field(default_factory=list)
 
     def write_rows(self, selection: Selection, splits: Splits, left_out: Counter[str]) -> None:
         """Every data file. Raises UsageError where a split has no row at all."""
@@ -113,7 +113,9 @@ class Layout:
                         for file in ours:
                             if (file.name, split) in lines:
                                 lines[file.name, split].write(example)
-            self.written += [Written(one.file, one.split, one.n) for one in lines.values() if one.n]
+            self.written += [
+                WrittenFile(one.file, one.split, one.n) for one in lines.values() if one.n
+            ]
         if self.written and (missing := set(splits.names) - {one.split for one in self.written}):
             raise UsageError(
                 f"{selection.data}: no row is left for {', '.join(sorted(missing))}: its rows "

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 
 from autoif.base.errors import UsageError
-from autoif.export.examples import KINDS, QUERY, Example, Selection
+from autoif.export.selection import KINDS, QUERY, Example, Selection
 
 TRAIN = "train"
 NUMBERS = 1 << 16  # in how many steps a share is met

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autoif.export.examples import Example, Row
 from autoif.export.layout import DataFile, Format
+from autoif.export.selection import Example, Row
 
 
 def _sft(example: Example, n: int) -> Iterator[Row]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from autoif.export.examples import Example, Message, Row
-from autoif.export.layout import DataFile, Format, Written
+from autoif.export.layout import DataFile, Format, WrittenFile
+from autoif.export.selection import Example, Message, Row
 
 
 def _sft(example: Example, n: int) -> Iterator[Row]:
@@ -46,7 +46,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
 }
 
 
-def _dataset_info(written: Sequence[Written]) -> dict[str, str]:
+def _dataset_info(written: Sequence[WrittenFile]) -> dict[str, str]:
     info: Row = {}
     for one in written:
         name = one.file.name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from autoif.export.examples import Example, Row
-from autoif.export.layout import DataFile, Format, Written
+from autoif.export.layout import DataFile, Format, WrittenFile
+from autoif.export.selection import Example, Row
 
 _HOME = "resources_servers/autoif"
 _TYPES = {"train": "train", "example": "example"}  # of other splits: validation
@@ -19,7 +19,7 @@ def _row(example: Example, n: int) -> Iterator[Row]:
     }
 
 
-def _datasets(written: Sequence[Written]) -> dict[str, str]:
+def _datasets(written: Sequence[WrittenFile]) -> dict[str, str]:
     lines = []
     for one in written:
         name = one.split if one.file.name == "rows" else one.file.name

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import orjson
 
-from autoif.export.examples import Example, Row
 from autoif.export.layout import DataFile, Format
+from autoif.export.selection import Example, Row
 
 
 def _sft(example: Example, n: int) -> Iterator[Row]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from autoif.export.examples import Example, Message, Row
-from autoif.export.layout import DataFile, Format, Written
+from autoif.export.layout import DataFile, Format, WrittenFile
+from autoif.export.selection import Example, Message, Row
 
 
 def _sft(example: Example, n: int) -> Iterator[Row]:
@@ -34,7 +34,7 @@ def _reply(text: str) -> list[Message]:
     return [{"role": "assistant", "content": text}]
 
 
-def _options(written: Sequence[Written]) -> dict[str, str]:
+def _options(written: Sequence[WrittenFile]) -> dict[str, str]:
     """A line of options for each training of which there is data."""
     lines = {
         "sft": "--data.dataset {DIR}/sft.jsonl --data.input_key messages --data.multiturn "

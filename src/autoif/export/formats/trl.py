@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from autoif.export.examples import Example, Row
-from autoif.export.layout import DataFile, Format, Written
+from autoif.export.layout import DataFile, Format, WrittenFile
+from autoif.export.selection import Example, Row
 
 _MESSAGES = "list: [{name: role, dtype: string}, {name: content, dtype: string}]"
 _VERIFIERS = (
@@ -75,7 +75,7 @@ _COLUMNS = {
 }
 
 
-def _card(written: Sequence[Written]) -> dict[str, str]:
+def _card(written: Sequence[WrittenFile]) -> dict[str, str]:
     """The card's YAML: the files of each data set, and the types of its columns."""
     lines = ["configs:"]
     names = list(dict.fromkeys(one.file.name for one in written))

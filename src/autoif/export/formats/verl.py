@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import orjson
 import polars as pl
 
-from autoif.export.examples import Example, Row
-from autoif.export.layout import DataFile, Format, Written
+from autoif.export.layout import DataFile, Format, WrittenFile
+from autoif.export.selection import Example, Row
 
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 _RL = {
@@ -35,7 +35,7 @@ def _sft(example: Example, n: int) -> Iterator[Row]:
     yield {"messages": example.messages}
 
 
-def _held_out(written: Sequence[Written]) -> dict[str, str]:
+def _held_out(written: Sequence[WrittenFile]) -> dict[str, str]:
     """What verl validates on, for which it wants a file in any case."""
     paths = [one.path for one in written if one.file.name == "rl"]
     return {"train": paths[0] if paths else "rl.parquet", "val": paths[-1] if paths else ""}

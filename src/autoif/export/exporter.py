@@ -10,10 +10,10 @@ from pathlib import Path
 
 from autoif.base.errors import UsageError
 from autoif.base.files import in_place_of
-from autoif.export.examples import Selection, find_data
 from autoif.export.formats import load_format
-from autoif.export.layout import Layout, Written
+from autoif.export.layout import Layout, WrittenFile
 from autoif.export.ownership import refuse_what_is_not_ours
+from autoif.export.selection import Selection, find_data
 from autoif.export.splits import Splits, parse_split
 
 
@@ -22,7 +22,7 @@ class Exported:
     """What an export wrote. left_out: rows of the source that are in no file, by reason."""
 
     path: Path
-    files: tuple[Written, ...]
+    files: tuple[WrittenFile, ...]
     left_out: Mapping[str, int]
 
 
@@ -49,7 +49,8 @@ def export(
     nothing is left to write.
     """
     source, form = Path(directory), load_format(to)
-    target = Path(os.path.abspath(out if out is not None else source / "export" / to))
+    path = Path(out) if out is not None else source / "export" / to
+    target = Path(os.path.abspath(path))  # "." has no name, and its place is to be taken
     selection = Selection(find_data(source), frozenset(levels), min_pass)
     refuse_what_is_not_ours(target)
     splits = Splits.of(parse_split(split), selection)
@@ -61,7 +62,7 @@ def export(
         if not layout.written:
             raise UsageError(f"{source}: nothing to write for {to}: {_account(left_out)}")
         layout.write_the_rest(left_out)
-    return Exported(target, tuple(layout.written), left_out)
+    return Exported(path, tuple(layout.written), left_out)
 
 
 def _account(left_out: Mapping[str, int]) -> str:
