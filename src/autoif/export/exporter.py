@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoif.base.errors import UsageError
-from autoif.base.files import in_place_of
+from autoif.base.files import in_place_of, remove_temporaries
 from autoif.export.formats import load_format
 from autoif.export.layout import Layout, WrittenFile
 from autoif.export.ownership import refuse_what_is_not_ours
@@ -56,6 +56,7 @@ def export(
     splits = Splits.of(parse_split(split), selection)
     left_out: Counter[str] = Counter()
     target.parent.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(target)
     with in_place_of(target) as folder:
         layout = Layout(folder, form)
         layout.write_rows(selection, splits, left_out)
