@@ -66,7 +66,7 @@ NO_COMMA = "def evaluate(response):\n    return ',' not in response"
 @pytest.mark.parametrize(
     "text",
     ["", " ", "\n\t\u3000", "<|im_end|>", " <|im_end|>\n<|endoftext|>", "</s>", "<\uff5cend\uff5c>",
-     "<think>no commas, then</think>\n", "no commas, then</think>", "<think>no end of it",
+     "<think>no commas, then</think>\n", "no commas, then</think>",
      "\u200b", "\ufeff", "\u3164 \u2060\u00ad\u180e", "\x00\x7f", "\u2800", "\U0001d173",
      "<think>no commas, then</think>\u200b", "\ufeff<think>no commas, then</think>",
      "\u200b<|im_end|>\u2060<|endoftext|>\u200b", "<|im_end|>\ufeff"],
