@@ -30,7 +30,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("verifier",),
     ("diagnosis",),
     ("run",),
-    ("synthesis", "clean", "train", "evals", "report"),
+    ("synthesis", "clean", "train", "serve", "evals", "report"),
     ("engine",),
     ("api",),
     ("cli",),

@@ -20,6 +20,7 @@ from autoif.verifier.verify import verify_rows
 CHATML = "<|im_start|>user\nName a river.<|im_end|>\n<|im_start|>assistant\n"
 QWEN3 = f"{CHATML}<think>\n"  # as its template ends where thinking is on
 QWEN3_OFF = f"{CHATML}<think>\n\n</think>\n\n"
+END = "<\uff5cend\u2581of\u2581sentence\uff5c>"
 DEEPSEEK = "<\uff5cUser\uff5c>Name a river.<\uff5cAssistant\uff5c><think>\n"
 GPT_OSS = "<|start|>user<|message|>Name a river.<|end|><|start|>assistant"
 
@@ -32,7 +33,7 @@ GPT_OSS = "<|start|>user<|message|>Name a river.<|end|><|start|>assistant"
         (QWEN3, "A river.\n</think>\n\nThe Rhine.<|im_end|>\n", "The Rhine."),
         (QWEN3, "A river, so", None),
         (QWEN3_OFF, "The Rhine.", "The Rhine."),
-        (DEEPSEEK, "A river.\n</think>\nThe Rhine.<\uff5cend\u2581of\u2581sentence\uff5c>", "The Rhine."),
+        (DEEPSEEK, "A river.\n</think>\nThe Rhine." + END, "The Rhine."),
         (DEEPSEEK, "A river, so", None),
         (GPT_OSS, "<|channel|>analysis<|message|>A river.<|end|><|start|>assistant<|channel|>final"
                   "<|message|>The Rhine.<|return|>", "The Rhine."),
@@ -120,9 +121,10 @@ def test_verify_reads_a_response_as_the_reward_does(tmp_path: Path) -> None:
     row = students.verifiers("def evaluate(response):\n    return ',' not in response")
     said = "<think>One, two.</think>\nThree.<|im_end|>"
     parts = [{"type": "reasoning", "text": "One, two."}, {"type": "text", "text": "Three."}]
+    asked = students.user("?")
     rows = [
-        {"messages": [*students.user("?"), *students.assistant(said)], "verifiers": row},
-        {"messages": [*students.user("?"), {"role": "assistant", "content": parts}], "verifiers": row},
+        {"messages": [*asked, *students.assistant(said)], "verifiers": row},
+        {"messages": [*asked, {"role": "assistant", "content": parts}], "verifiers": row},
         {"prompt": "?", "chosen": said, "rejected": "<think>Thre", "verifiers": row},
     ]  # fmt: skip
     file = tmp_path / "rows.jsonl"

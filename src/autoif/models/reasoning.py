@@ -83,10 +83,9 @@ def strip_thinking(text: str) -> str:
 def answer_alone(text: str) -> str | None:
     """The answer without reasoning and without control tokens at its edges; a text that has none of
     them is returned as it is. None where the reasoning was never closed: there is no answer yet."""
-    behind = _after_channels(text.strip())
-    behind, thought = (
-        (None, True) if behind is None else _after_blocks(strip_control_tokens(behind))
-    )
+    behind, thought = _after_channels(text.strip()), False
+    if behind is not None:
+        behind, thought = _after_blocks(strip_control_tokens(behind))
     if behind is None:
         return None
     answer = _without_later_blocks(behind)

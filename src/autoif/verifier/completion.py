@@ -1,11 +1,11 @@
 """What of a completion is judged: one reader for rewards, the reward server and `verify --rows`.
 
-    text_of       a text, a message or messages      -> the text that the assistant said last
-    answer        the same                           -> without reasoning and the tokens of templates
-    after_prompt  a prompt and what was said to it   -> what was said
+    text_of       a text, a message or messages     -> the text that the assistant said last
+    answer        the same                          -> without reasoning and tokens of templates
+    after_prompt  a prompt and what was said to it  -> what was said
 
-Everywhere None means that there is nothing to judge (no text, as in a call of a tool; reasoning that
-was never closed), and "" that something was said of which nothing can be seen.
+None: there is nothing to judge; no text, as in a call of a tool, or reasoning that was never
+closed. "": something was said, and nothing of it can be seen.
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ def _held(text: str | None, row: Row, asked: Mapping[str, Asked]) -> Held:
     return held
 
 
-# ---- one client, and one queue for each deadline, of a process -------------------------------------
+# ---- one client, and one queue for each deadline, of a process -----------------------------------
 
 _clients: dict[str, RewardClient] = {}
 _parents: list[RewardClient] = []  # kept: to free a loop here would reach into the parent's

@@ -426,9 +426,9 @@ def _turns(row: Row) -> int:
 def _last(value: object, where: object) -> str:
     """What of a response is judged. The last of its messages has to be the model's; reasoning that
     was never closed is an empty response."""
-    if isinstance(value, list) and value and isinstance(value[-1], dict):
-        if value[-1].get("role", "assistant") != "assistant":
-            raise UsageError(f"{where}: the last message is not the assistant's")
+    last = value[-1] if isinstance(value, list) and value else None
+    if isinstance(last, dict) and last.get("role", "assistant") != "assistant":
+        raise UsageError(f"{where}: the last message is not the assistant's")
     if text_of(value, where) is None:
         raise UsageError(f"{where}: a text or a list of messages is wanted for each response")
     return answer(value, where=where) or ""
