@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import io
 import json
 import os
 import threading
@@ -34,10 +35,11 @@ ASK_AGAIN = (429, 502, 503, 504)
 
 
 class RewardClient:
-    """url: of the server, as it prints it. token: where it wants one."""
+    """url: of the server, as it prints it. token: where it wants one. patience: seconds."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, patience: float = PATIENCE) -> None:
         self.url = url.rstrip("/")
+        self.patience = patience
         self._headers = {"Content-Type": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -82,7 +84,7 @@ class RewardClient:
 
     async def _ask(self, data: bytes) -> Any:
         loop = asyncio.get_running_loop()
-        end, pause, warned = loop.time() + PATIENCE, 0.5, False
+        end, pause, warned = loop.time() + self.patience, 0.5, False
         while True:
             status, headers, answer = await self._post(data)
             if status == 200:
@@ -92,8 +94,8 @@ class RewardClient:
                 raise UsageError(f"the reward server at {self.url} refused ({status}): {last}")
             if loop.time() > end:
                 raise SetupError(
-                    f"AUTOIF_REWARD_URL={self.url}: no answer within {PATIENCE:.0f} s ({last}); "
-                    "start `autoif serve` there"
+                    f"AUTOIF_REWARD_URL={self.url}: no answer within {self.patience:.0f} s "
+                    f"({last}); start `autoif serve` there"
                 )
             if not warned:
                 log(f"the reward server at {self.url} gives no answer ({status}: {last}); waiting")
@@ -109,11 +111,11 @@ class RewardClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-                timeout=aiohttp.ClientTimeout(total=PATIENCE),
+                timeout=aiohttp.ClientTimeout(total=self.patience),
             )
         try:
             async with self._session.post(
-                f"{self.url}/v1/rewards", data=data, headers=self._headers
+                f"{self.url}/v1/rewards", data=io.BytesIO(data), headers=self._headers
             ) as response:
                 return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
