@@ -35,6 +35,7 @@ from autoif.verifier.reward import RewardSettings, judge, reward_of
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 BYTES = 4 * jsonl.LONGEST  # of bodies at once
+MARGIN = 1.0  # seconds; or a tenth of a deadline, by which the answer is to be there
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -138,7 +139,8 @@ class RewardServer:
                         log(f"{protocol.path}: {error}")
                         sample, unread = (None, []), unread + 1
                     samples.append(sample)
-                held = await judge(samples, settings, deadline - (time.monotonic() - start))
+                left = deadline - min(MARGIN, deadline / 10) - (time.monotonic() - start)
+                held = await judge(samples, settings, left)
             finally:
                 self._pending(-n)
             rewards = [reward_of(row, settings.partial) for row in held]
