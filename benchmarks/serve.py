@@ -32,7 +32,7 @@ from autoif.verifier.reward import ascore, parse_row, verifier_reward
 from autoif.verifier.reward_client import RewardClient
 
 PROMPTS, GROUP = 256, 8
-BATCH, DEADLINE = 64, 4.0  # completions, seconds
+BATCH, DEADLINE = 64, 5.0  # completions, seconds
 HOSTILE = (
     "def evaluate(response):\n    while True:\n        pass",
     "import time\ndef evaluate(response):\n    time.sleep(99)\n    return True",

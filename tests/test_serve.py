@@ -124,8 +124,8 @@ def test_honest_functions_are_judged_as_in_process(server: Asked) -> None:
 def test_hostile_functions_are_judged_as_in_process(
     server: Asked, family: str, tmp_path: Path
 ) -> None:
-    """Each beside a good one, whose verdict it takes in neither. What runs out of time or memory may
-    do so in one and not in the other, and who forges his verdict gets what he forged."""
+    """Each beside a good one, whose verdict it takes in neither. Time and memory may run out in one
+    and not in the other, and who forges his verdict gets what he forged."""
     victim = tmp_path / "victim"
     victim.write_text("")
     samples: list[reward.Sample] = []
@@ -215,7 +215,7 @@ def test_openrlhf(server: Asked) -> None:
         assert ask(text, row).body == {
             "rewards": [wanted], "scores": [wanted], "extra_logs": {"unscored": [0.0]},
         }  # fmt: skip
-    bad = [json.dumps(students.verifiers(source)) for source in UNSCORED]
+    bad: list[object] = [json.dumps(students.verifiers(source)) for source in UNSCORED]
     for label in (*bad, "not json", "[1", None, 3, [], [{}], {"id": "none"}):
         said = ask("hello", label)
         assert (said.status, said.body["rewards"]) == (200, [0.0])

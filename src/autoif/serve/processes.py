@@ -106,8 +106,8 @@ class _Family:
         failed = ""
         while self.children:
             pid, status = os.wait()
-            process, begun = self.children.pop(pid, (None, 0.0))
-            if process is None or self.ending:
+            process, begun = self.children.pop(pid)
+            if self.ending:
                 continue
             code = os.waitstatus_to_exitcode(status)
             log(f"process {process} ended ({code}); it is started again")

@@ -205,8 +205,12 @@ class RewardServer:
         return _json({})
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
-        state = {"status": "ending" if self.ending else "ok", "version": __version__}
-        state |= {"rows": len(self.rows), "pending": self.pending}
+        state = {
+            "status": "ending" if self.ending else "ok",
+            "version": __version__,
+            "rows": len(self.rows),
+            "pending": self.pending,
+        }
         return _json(state, 503 if self.ending else 200)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:

@@ -28,7 +28,7 @@ from autoif.sandbox.worker import NOT_RUN, OUTCOMES
 
 # Honest calls take well under that. Strikes have no end: a text that is cut off takes no verdict
 # from those that came with it.
-FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=1.0, total_seconds=2.0, strikes=1 << 30)
+FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=0.25, total_seconds=2.0, strikes=1 << 30)
 TOTAL = OUTCOMES[frames.TOTAL].detail
 FEW = 8  # texts that the fast lane takes at once of a check that has not ended of late
 REMEMBERED = 4096  # such checks

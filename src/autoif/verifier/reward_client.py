@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from autoif.verifier.schema import VerifierRow
 
 PATIENCE = 300.0  # seconds
-CONNECTIONS = 64
+CONNECTIONS = 256
 ASK_AGAIN = (429, 502, 503, 504)
 
 
