@@ -66,7 +66,10 @@ async def _serve(
         loop.add_reader(parent, stop.set)
     await ascore("x", PROBE)  # the first worker of the sandbox, or why there is none
     runner = web.AppRunner(
-        server.app(), access_log=None, shutdown_timeout=server.settings.deadline + 5
+        server.app(),
+        access_log=None,
+        handler_cancellation=True,  # who has gone is not judged for
+        shutdown_timeout=server.settings.deadline + 5,
     )
     await runner.setup()
     await web.SockSite(runner, listener, backlog=1024).start()

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 300.0  # seconds
 CONNECTIONS = 256
+# Of a request: the processes of a server share what is asked at once.
+SAMPLES, CHARACTERS = 128, 4 << 20
 ASK_AGAIN = (429, 502, 503, 504)
 
 
@@ -54,21 +56,8 @@ class RewardClient:
     ) -> Future[list[list[bool | None]]]:
         """For each answer and its verifiers, whether it meets each of them. The future raises
         UsageError for what the server refuses, SetupError where it cannot be reached."""
-        body = {
-            "answers": [text for text, _ in samples],
-            "verifiers": [
-                [
-                    {"checks": [c.source for c in v.checks], "min_fraction": v.min_fraction}
-                    for v in row
-                ]
-                for _, row in samples
-            ],
-        }
-        try:
-            data = orjson.dumps(body)
-        except TypeError:  # lone surrogates
-            data = json.dumps(body).encode()
-        return asyncio.run_coroutine_threadsafe(self._ask(data), self._loop)
+        bodies = list(_bodies(samples))
+        return asyncio.run_coroutine_threadsafe(self._ask_all(bodies), self._loop)
 
     def _close(self, owner: int) -> None:
         if owner != os.getpid():  # forked from it
@@ -81,6 +70,10 @@ class RewardClient:
     async def _end(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+    async def _ask_all(self, bodies: Sequence[bytes]) -> list[list[bool | None]]:
+        answers = await asyncio.gather(*map(self._ask, bodies))
+        return [held for answer in answers for held in answer]
 
     async def _ask(self, data: bytes) -> Any:
         loop = asyncio.get_running_loop()
@@ -120,3 +113,28 @@ class RewardClient:
                 return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return 0, {}, str(error).encode() or type(error).__name__.encode()
+
+
+def _bodies(samples: Iterable[tuple[str | None, Sequence[VerifierRow]]]) -> Iterator[bytes]:
+    part: list[tuple[str | None, Sequence[VerifierRow]]] = []
+    room = CHARACTERS
+    for sample in samples:
+        room -= len(sample[0] or "")
+        if part and (len(part) == SAMPLES or room < 0):
+            yield _body(part)
+            part, room = [], CHARACTERS - len(sample[0] or "")
+        part.append(sample)
+    if part:
+        yield _body(part)
+
+
+def _body(samples: Sequence[tuple[str | None, Sequence[VerifierRow]]]) -> bytes:
+    rows = [
+        [{"checks": [c.source for c in v.checks], "min_fraction": v.min_fraction} for v in row]
+        for _, row in samples
+    ]
+    body = {"answers": [text for text, _ in samples], "verifiers": rows}
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # lone surrogates
+        return json.dumps(body).encode()
