@@ -30,7 +30,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("verifier",),
     ("diagnosis",),
     ("run",),
-    ("synthesis", "clean", "export", "train", "evals", "report"),
+    ("synthesis", "clean", "export", "train", "serve", "evals", "report"),
     ("engine",),
     ("api",),
     ("cli",),

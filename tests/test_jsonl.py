@@ -69,6 +69,17 @@ def test_a_bad_line_is_named_by_file_and_line(tmp_path: Path, line: bytes, says:
     assert str(error.value).startswith(f"{path}:3: {says}")
 
 
+def test_brackets_are_counted_where_they_are_lists_and_objects() -> None:
+    """Each of these takes memory; one in a text, open or not, takes a byte."""
+    brackets = b"[{" * (jsonl.MOST // 2 + 1)
+    assert jsonl.loads(b'["\\"%s", "%s\\\\"]' % (brackets, brackets))
+    for line in (b"[%s]" % b",".join([b"[]"] * jsonl.MOST), b'["", %s' % brackets):
+        with pytest.raises(ValueError, match="more than 2,000,000 lists and objects"):
+            jsonl.loads(line)
+    with pytest.raises(ValueError, match="Unterminated string"):
+        jsonl.loads(b'"' + b'\\"[' * jsonl.MOST)
+
+
 def test_an_empty_file_is_an_error_where_rows_are_needed(tmp_path: Path) -> None:
     path = tmp_path / "f.jsonl"
     path.write_text("\n \n")

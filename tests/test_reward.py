@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import students
+from attacks.scene import descendants
 from autoif.base.errors import UsageError
 from autoif.base.records import Sample, Verdict
 from autoif.base.toml import flat
@@ -66,7 +69,7 @@ NO_COMMA = "def evaluate(response):\n    return ',' not in response"
 @pytest.mark.parametrize(
     "text",
     ["", " ", "\n\t\u3000", "<|im_end|>", " <|im_end|>\n<|endoftext|>", "</s>", "<\uff5cend\uff5c>",
-     "<think>no commas, then</think>\n", "no commas, then</think>", "<think>no end of it",
+     "<think>no commas, then</think>\n", "no commas, then</think>",
      "\u200b", "\ufeff", "\u3164 \u2060\u00ad\u180e", "\x00\x7f", "\u2800", "\U0001d173",
      "<think>no commas, then</think>\u200b", "\ufeff<think>no commas, then</think>",
      "\u200b<|im_end|>\u2060<|endoftext|>\u200b", "<|im_end|>\ufeff"],
@@ -324,6 +327,54 @@ def test_a_process_forked_while_a_sandbox_starts_judges_on_its_own() -> None:
         [sys.executable, "-W", "ignore", "-c", FORKS], capture_output=True, timeout=120
     )
     assert ran.returncode == 0, ran.stderr.decode()
+
+
+def test_a_spawned_process_judges_on_its_own() -> None:
+    """As trainers start their rollout workers."""
+    row = students.verifiers(YES, LONG)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
+        assert processes.submit(reward.score, "yes", row).result(60) == 0.5
+
+
+DIES = """
+import os, sys, threading
+from autoif.verifier import reward
+def row(source):
+    return [{"checks": [source]}]
+before = len(os.listdir("/proc/self/fd"))
+assert reward.score("x", row("def evaluate(response): return True")) == 1.0
+if os.fork() == 0:
+    print("descriptors", len(os.listdir("/proc/self/fd")) - before, flush=True)
+    os._exit(0)
+os.wait()
+endless = row("def evaluate(response):\\n    while True: pass")
+threading.Thread(target=reward.score, args=("x", endless)).start()
+print("judging", flush=True)
+"""
+
+
+def test_a_trainer_that_dies_leaves_no_process_and_its_children_no_descriptor() -> None:
+    with subprocess.Popen([sys.executable, "-c", DIES], stdout=subprocess.PIPE) as trainer:
+        assert trainer.stdout
+        assert trainer.stdout.readline() == b"descriptors 0\n"
+        assert trainer.stdout.readline() == b"judging\n"
+        left = set(descendants(trainer.pid))
+        assert left  # the sandbox's
+        trainer.kill()
+    end = time.monotonic() + 20
+    while left := {pid for pid in left if Path(f"/proc/{pid}/exe").exists()}:
+        assert time.monotonic() < end, left
+        time.sleep(0.02)
+
+
+def test_the_reward_is_light_to_import() -> None:
+    code = (
+        "import sys, autoif.verifier.reward\n"
+        "print(sorted(sys.modules.keys() & {'torch', 'transformers', 'trl', 'polars', 'aiohttp', "
+        "'pydantic', 'rich', 'numpy'}), len(sys.modules) < 300)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout == "[] True\n", ran.stderr
 
 
 @pytest.mark.parametrize("name", ["AUTOIF_REWARD_WORKERS", "AUTOIF_REWARD_DEADLINE"])

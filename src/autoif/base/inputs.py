@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-import polars as pl
 
 from autoif.base import jsonl
 from autoif.base.conversations import CHAT_COLUMNS, user_text
@@ -341,6 +340,8 @@ def _lines(file: io.BufferedReader, source: str, newline: str | None) -> Iterato
 
 
 def _parquet(file: io.BufferedReader, path: Path) -> Iterator[Found]:
+    import polars as pl  # most of what importing AutoIF would cost
+
     packed = isinstance(file.raw, io.BufferedIOBase)
     try:
         frame = pl.read_parquet(io.BytesIO(file.read(jsonl.LONGEST)) if packed else path)

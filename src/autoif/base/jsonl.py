@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ LONGEST = 64 << 20  # bytes of what is parsed in one piece, counted after unpack
 DEEPEST = 200  # levels of nesting: orjson writes 254, and rows are put into rows
 MOST = 2_000_000  # lists and objects in one piece; each takes some 60 bytes of memory
 TOO_MANY = f"more than {MOST:,} lists and objects in one row"
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # also one that nothing closes
 TOO_LONG = "longer than 64 MB; is it one row per line?"
 
 
@@ -104,7 +106,7 @@ def parse_value(line: bytes, where: object) -> Any:
 def loads(data: bytes) -> Any:
     """A JSON value, lone surrogates let in. Raises ValueError for what is none, or is nested more
     than `DEEPEST` levels deep, or of more than `MOST` lists and objects."""
-    if len(data) > MOST and data.count(b"[") + data.count(b"{") > MOST:
+    if len(data) > MOST and _brackets(data) > MOST and _brackets(_STRING.sub(b"", data)) > MOST:
         raise ValueError(TOO_MANY)
     try:
         value = orjson.loads(data)
@@ -119,6 +121,10 @@ def loads(data: bytes) -> Any:
             raise ValueError("a number with too many digits") from None
     check_depth(value)
     return value
+
+
+def _brackets(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{")
 
 
 def check_depth(value: Any) -> None:

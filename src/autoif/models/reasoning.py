@@ -40,6 +40,8 @@ _TABLE = re.compile(r"^[ \t]*\|[^\n]*\n[ \t]*\|[ :]*-", re.MULTILINE)  # its hea
 _CALL = re.compile(r"^<(tool_calls?|function_calls?|tool_use)>", re.MULTILINE)
 _TURNS = re.compile(r"\n\n(User|Human): ?[^\n]+\n\n(?:Assistant|AI|Model): ")
 _NUMBERED = re.compile(r"\s*(\d{1,3})[.)]\s")
+# Channels whose tokens were left out: "analysisWe need to".
+_BARE_CHANNEL = re.compile(r"(?:assistant)?analysis(?P<thought>[A-Z][a-z]* [a-z])?")
 _UNUSED = re.compile(r"<unused\d+>")  # around "thought", of models whose tokens got no names
 
 _TOKEN = (
@@ -74,15 +76,33 @@ _HTML = re.compile(
 
 
 def strip_thinking(text: str) -> str:
-    """The answer alone, without reasoning and without control tokens at its edges; a text that has
-    none of them is returned as it is. Reasoning that was never closed leaves nothing."""
-    answer = _after_channels(text.strip())
-    answer, thought = _after_blocks(strip_control_tokens(answer))
-    answer = _without_later_blocks(answer)
+    """`answer_alone`, with "" where reasoning was never closed."""
+    return answer_alone(text) or ""
+
+
+def answer_alone(text: str) -> str | None:
+    """The answer without reasoning and without control tokens at its edges; a text that has none of
+    them is returned as it is. None where the reasoning was never closed: there is no answer yet."""
+    behind, thought = _after_channels(text.strip()), False
+    if behind is not None:
+        behind, thought = _after_blocks(strip_control_tokens(behind))
+    if behind is None:
+        return None
+    answer = _without_later_blocks(behind)
     if thought:
         answer = _unwrapped(answer)
     answer = strip_control_tokens(answer)
     return text if answer == text.strip() else answer
+
+
+def opened_by(prompt: str) -> str:
+    """The tag of reasoning with which a prompt ends, or "". Templates put it there, and what the
+    model says goes on behind it."""
+    end = prompt.rstrip()
+    for tag in _TAG.finditer(end, max(0, len(end) - 300)):
+        if tag.end() == len(end) and _thinks(tag) and not _read(tag)[0]:
+            return tag[0]
+    return ""
 
 
 def strip_control_tokens(text: str) -> str:
@@ -236,24 +256,29 @@ def _end_of_block(text: str, opener: re.Match[str]) -> int | None:
 # ---- the steps, in their order -----------------------------------------------------------------
 
 
-def _after_channels(text: str) -> str:
-    """What stands in the final channel, where the text is written in channels."""
+def _after_channels(text: str) -> str | None:
+    """What stands in the final channel, where the text is written in channels. None: it has none
+    yet."""
     if text.startswith("<|channel>"):  # <|channel>thought ... <channel|>
-        return text.partition("<channel|>")[2]
+        _, end, answer = text.partition("<channel|>")
+        return answer if end else None
     if (unused := _UNUSED.match(text)) and text.startswith("thought", unused.end()):
-        end = _UNUSED.search(text, unused.end())
-        return text[end.end() :] if end else ""
-    # The same where the tokens were left out.
-    if text.startswith(("analysis", "assistantanalysis")) and "assistantfinal" in text:
+        closing = _UNUSED.search(text, unused.end())
+        return text[closing.end() :] if closing else None
+    if (bare := _BARE_CHANNEL.match(text)) and "assistantfinal" in text:
         return text.partition("assistantfinal")[2]
+    if bare and bare["thought"]:
+        return None
     if text.startswith(("<|channel|>", "<|start|>")) or "<|start|>assistant<|channel|>" in text:
         final = text.rfind("<|channel|>final")
-        return text[final:].partition("<|message|>")[2] if final >= 0 else ""
+        _, begun, answer = text[max(0, final) :].partition("<|message|>")
+        return answer if final >= 0 and begun else None
     return text
 
 
-def _after_blocks(text: str) -> tuple[str, bool]:
-    """The text behind the blocks of reasoning that open it, and whether there are any."""
+def _after_blocks(text: str) -> tuple[str | None, bool]:
+    """The text behind the blocks of reasoning that open it, and whether there are any. None: one
+    was never closed."""
     at, thought = _end_of_fence(text), False
     while (tag := _TAG.match(text, at)) and _thinks(tag) and (thought or not _read(tag)[0]):
         closes, style, name = _read(tag)
@@ -261,7 +286,7 @@ def _after_blocks(text: str) -> tuple[str, bool]:
         if end is None and ((style == "square" and name != "think") or _TABLE.match(text, at)):
             break  # a heading
         if end is None:
-            return "", True
+            return None, True
         at, thought = _space(text, end), True
     if not at and (end := _end_of_unopened(text)):
         return text[_space(text, end) :], True

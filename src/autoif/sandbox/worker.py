@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from autoif.base.errors import SandboxUnavailable
@@ -209,6 +209,9 @@ class Worker:
         """In a process forked from the one that owns the zygote: let go, touch nothing."""
         self.process.returncode = 0
         self.control.close()
+        for region in self.maps:
+            with suppress(BufferError):  # a thread of the parent's was reading it
+                region.close()
 
 
 def _shared(region: tuple[str, int], opened: ExitStack) -> tuple[mmap.mmap, int]:

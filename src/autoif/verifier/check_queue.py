@@ -28,7 +28,7 @@ from autoif.sandbox.worker import NOT_RUN, OUTCOMES
 
 # Honest calls take well under that. Strikes have no end: a text that is cut off takes no verdict
 # from those that came with it.
-FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=1.0, total_seconds=2.0, strikes=1 << 30)
+FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=0.25, total_seconds=2.0, strikes=1 << 30)
 TOTAL = OUTCOMES[frames.TOTAL].detail
 FEW = 8  # texts that the fast lane takes at once of a check that has not ended of late
 REMEMBERED = 4096  # such checks
@@ -37,8 +37,9 @@ Outcomes = dict[str, Outcome | None]  # by text; None: not judged by the deadlin
 
 
 @dataclass(slots=True, eq=False)
-class _Request:
-    """The texts that one caller wants judged by one check."""
+class Asked:
+    """The texts that one caller wants judged by one check. Where he cancels the future, `outcomes`
+    has what was judged before that."""
 
     missing: set[str]
     outcomes: Outcomes = field(default_factory=dict)
@@ -61,7 +62,7 @@ class _Request:
             self.future.set_exception(error)
 
 
-Waiting = dict[str, list[_Request]]  # by text: who waits for it
+Waiting = dict[str, list[Asked]]  # by text: who waits for it
 
 
 class _Lane:
@@ -97,14 +98,14 @@ class CheckQueue:
         # By source, jobs without a verdict since its last. It comes the later for that.
         self._strikes: dict[str, int] = {}
 
-    def ask(self, texts: Mapping[str, Collection[str]]) -> dict[str, Future[Outcomes]]:
+    def ask(self, texts: Mapping[str, Collection[str]]) -> dict[str, Asked]:
         """texts: by the source of a check. A future raises SandboxUnavailable where this machine
         cannot contain hostile code."""
-        requests = {source: _Request(set(asked)) for source, asked in texts.items()}
+        requests = {source: Asked(set(asked)) for source, asked in texts.items()}
         with self._lock:
             for source, request in requests.items():
                 self._add(self._fast, source, {text: [request] for text in texts[source]})
-        return {source: request.future for source, request in requests.items()}
+        return requests
 
     def _add(self, lane: _Lane, source: str, more: Waiting) -> None:
         if not more:

@@ -1,13 +1,15 @@
-"""Verifiers as a reward: for a batch in the signature that TRL calls, or for one text.
+"""Verifiers as a reward: for a batch in the signature that TRL calls, or for one completion.
 
     trl grpo --reward_funcs autoif.verifier.reward.verifier_reward ...
     autoif.verifier.reward.score("YES", row["verifiers"])
 
 Rows carry their verifiers' code in the column `verifiers`, as `autoif synth` writes them. None is
 what no check concluded on: it is no reward, and TRL leaves it out of the group; it is never 0. An
-empty answer follows nothing: it is 0. Needs neither torch nor TRL.
+empty answer follows nothing: it is 0. What of a completion is judged says `completion.py`. Needs
+neither torch nor TRL.
 
-Whatever calls this, from threads, event loops or one sample at a time, is judged together.
+Whatever calls this, from threads, event loops or one sample at a time, is judged together: in this
+process, or by the `autoif serve` at AUTOIF_REWARD_URL.
 AUTOIF_REWARD_WORKERS: checks at once, default one per core. AUTOIF_REWARD_DEADLINE: seconds for a
 slow check, default 20.
 """
@@ -22,25 +24,23 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.base.language import is_blank, strip_blank
 from autoif.base.records import Verdict
-from autoif.models.reasoning import strip_control_tokens, strip_thinking
-from autoif.verifier.check_queue import CheckQueue, Outcomes
+from autoif.verifier.check_queue import Asked, CheckQueue
+from autoif.verifier.completion import answer
+from autoif.verifier.reward_client import RewardClient
 from autoif.verifier.schema import VerifierRow, parse_verifier
 from autoif.verifier.verify import accepts
 
 DEADLINE = 20.0
-COMPLETION = (
-    'a completion is a text, a message {"role": "assistant", "content": text or parts}, or a list '
-    "of messages"
-)
 Verifiers = Sequence[Mapping[str, Any]]  # rows {"checks": [source, ...], "min_fraction": float}
 Row = Sequence[VerifierRow]
-Held = list[bool | None]
+Sample = tuple[str | None, Row]  # what is judged, and by what
+Held = list[bool | None]  # for each constraint; None: it stayed open
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +68,18 @@ async def verifier_reward(
 ) -> list[float | None]:
     """The share of a row's constraints that its completion meets, between 0 and 1.
 
-    A completion is a text or messages, see `text_of`. For other settings: `reward_function`. Raises
-    UsageError for a row that is no list of verifiers, and for a completion that is neither.
+    A completion is a text or messages (`completion.text_of`). Of a prompt, a text or messages, only
+    a tag of reasoning at its end is read. For other settings: `reward_function`. Raises UsageError
+    for a row that is no list of verifiers, and for a completion that is neither.
     """
     start = time.perf_counter()
-    if len(completions) != len(verifiers):
-        raise ValueError(
-            f"{len(completions)} completions and {len(verifiers)} rows of verifiers: the column "
-            "`verifiers` has one for each completion"
-        )
-    texts = [_answer(c, reward_settings, f"completion {n}") for n, c in enumerate(completions, 1)]
-    rows = [_parsed(row, f"row {n}") for n, row in enumerate(verifiers, 1)]
-    held = await _aholds(texts, rows, reward_settings)
-    rewards = [_reward(row, reward_settings.partial) for row in held]
+    samples = _samples(completions, verifiers, prompts, reward_settings)
+    held = await judge(samples, reward_settings)
+    rewards = [reward_of(row, reward_settings.partial) for row in held]
     if (log := columns.get("log_metric")) is not None:
         log("verifier/seconds", time.perf_counter() - start)
         log("verifier/unscored", sum(r is None for r in rewards) / max(1, len(rewards)))
-        log("verifier/empty", sum(text == "" for text in texts) / max(1, len(texts)))
+        log("verifier/empty", sum(text == "" for text, _ in samples) / max(1, len(samples)))
     return rewards
 
 
@@ -109,142 +104,86 @@ def reward_function(
     return functools.update_wrapper(function, verifier_reward)
 
 
-# ---- one text ----------------------------------------------------------------------------------
+# ---- one completion, and many ------------------------------------------------------------------
 
 
 def score(
-    completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
+    completion: Any,
+    verifiers: Verifiers,
+    settings: RewardSettings = RewardSettings(),
+    *,
+    prompt: Any = None,
 ) -> float | None:
     """The reward of one completion, a text or messages. Blocks; safe to call from many threads.
     Raises UsageError for `verifiers` and for a completion that are none."""
-    return _reward(holds(completion, verifiers, settings), settings.partial)
+    return reward_of(holds(completion, verifiers, settings, prompt=prompt), settings.partial)
 
 
 async def ascore(
-    completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
+    completion: Any,
+    verifiers: Verifiers,
+    settings: RewardSettings = RewardSettings(),
+    *,
+    prompt: Any = None,
 ) -> float | None:
     """`score` without blocking the loop."""
-    return _reward(await aholds(completion, verifiers, settings), settings.partial)
+    return reward_of(await aholds(completion, verifiers, settings, prompt=prompt), settings.partial)
 
 
 def holds(
-    completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
+    completion: Any,
+    verifiers: Verifiers,
+    settings: RewardSettings = RewardSettings(),
+    *,
+    prompt: Any = None,
 ) -> Held:
     """Whether the completion meets each of the constraints; None where that stayed open."""
-    texts, rows = [_answer(completion, settings)], [_parsed(verifiers, "verifiers")]
-    futures = _queue(settings.deadline).ask(_asked(texts, rows))
-    outcomes = {source: future.result() for source, future in futures.items()}
-    return _held(texts[0], rows[0], outcomes)
+    sample = _sample(completion, verifiers, prompt, settings)
+    if client := _reward_client():
+        return client.ask([sample]).result()[0]
+    asked = _queue(settings.deadline).ask(_texts_by_check([sample]))
+    for waiting in asked.values():
+        waiting.future.result()
+    return _held(*sample, asked)
 
 
 async def aholds(
-    completion: Any, verifiers: Verifiers, settings: RewardSettings = RewardSettings()
+    completion: Any,
+    verifiers: Verifiers,
+    settings: RewardSettings = RewardSettings(),
+    *,
+    prompt: Any = None,
 ) -> Held:
     """`holds` without blocking the loop."""
-    texts, rows = [_answer(completion, settings)], [_parsed(verifiers, "verifiers")]
-    return (await _aholds(texts, rows, settings))[0]
+    return (await judge([_sample(completion, verifiers, prompt, settings)], settings))[0]
 
 
-def text_of(completion: Any, where: str = "completion") -> str | None:
-    """The text of a completion in either of TRL's formats, a text or messages.
-
-    Of one message its content; of several the last of the assistant's; of content in parts those
-    that are text, without what the model thought. None where there is no text, as in a call of a
-    tool. Raises UsageError for anything else.
-    """
-    if completion is None or isinstance(completion, str):
-        return completion
-    messages = [completion] if isinstance(completion, Mapping) else completion
-    if not isinstance(messages, (list, tuple)) or not all(map(_is_message, messages)):
-        raise UsageError(f"{where}: {_kind(completion)} is no completion; {COMPLETION}")
-    answers = [m for m in messages if m.get("role", "assistant") == "assistant"]
-    content = answers[-1].get("content") if answers else None
-    if content is None or isinstance(content, str):
-        return content
-    if not isinstance(content, (list, tuple)):
-        raise UsageError(f"{where}: {_kind(content)} is no content of a message; {COMPLETION}")
-    return "".join(_text_of_part(part, where) for part in content)
-
-
-# ---- the parts ---------------------------------------------------------------------------------
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, Mapping) and ("role" in value or "content" in value)
-
-
-def _text_of_part(part: Any, where: str) -> str:
-    part = {"text": part} if isinstance(part, str) else part
-    text = part.get("text") if isinstance(part, Mapping) else part
-    if not isinstance(part, Mapping) or not isinstance(text, (str, type(None))):
-        raise UsageError(f"{where}: {_kind(text)} is no text of a part; {COMPLETION}")
-    answers = (part.get("type") or "text") in ("text", "output_text") and not part.get("thought")
-    return (answers and text) or ""
-
-
-def _kind(value: Any) -> str:
-    """What a value is, for an error: "list of str", "int"."""
-    name = type(value).__name__
-    return f"{name} of {type(value[0]).__name__}" if isinstance(value, (list, tuple)) else name
-
-
-def _answer(completion: Any, settings: RewardSettings, where: str = "completion") -> str | None:
-    """What is judged: without the reasoning, and without the tokens that end a turn. Empty where
-    nothing that is left can be seen."""
-    text = text_of(completion, where)
-    if text is None:
-        return None
-    cut = strip_control_tokens if settings.keep_reasoning else strip_thinking
-    seen = strip_blank(text)
-    if seen != text.strip():  # characters that are not seen stand around what might be cut
-        if is_blank(cut(seen)):
-            return ""
-        behind = text[text.index(seen) :]
-        if cut(behind).strip() != behind.strip():
-            text = behind
-    answer = cut(text)
-    return "" if is_blank(answer) else answer
-
-
-def _parsed(row: Verifiers | None, where: str) -> Row:
-    if row is not None and not isinstance(row, (list, tuple)):
-        raise UsageError(f'{where}: verifiers are a list of {{"checks": [source, ...]}}')
-    return [parse_verifier(verifier, where) for verifier in row or ()]
-
-
-def _asked(texts: Sequence[str | None], rows: Sequence[Row]) -> dict[str, dict[str, None]]:
-    """The distinct texts for each source. Nothing is asked of an empty text."""
-    asked: dict[str, dict[str, None]] = defaultdict(dict)
-    for text, row in zip(texts, rows, strict=True):
-        if text:
-            for verifier in row:
-                for check in verifier.checks:
-                    asked[check.source][text] = None
-    return asked
-
-
-async def _aholds(
-    texts: Sequence[str | None], rows: Sequence[Row], settings: RewardSettings
+async def judge(
+    samples: Sequence[Sample],
+    settings: RewardSettings = RewardSettings(),
+    seconds: float | None = None,
 ) -> list[Held]:
-    futures = _queue(settings.deadline).ask(_asked(texts, rows))
-    answers = await asyncio.gather(*map(asyncio.wrap_future, futures.values()))
-    outcomes = dict(zip(futures, answers, strict=True))
-    return [_held(text, row, outcomes) for text, row in zip(texts, rows, strict=True)]
+    """For each answer, as `completion.answer` gives it, whether it meets each of its constraints.
+    What is not judged after so many seconds stays open."""
+    if client := _reward_client():
+        return await asyncio.wrap_future(client.ask(samples))
+    asked = _queue(settings.deadline).ask(_texts_by_check(samples))
+    futures = [asyncio.wrap_future(waiting.future) for waiting in asked.values()]
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*futures), seconds)
+    return [_held(text, row, asked) for text, row in samples]
 
 
-def _held(text: str | None, row: Row, outcomes: Mapping[str, Outcomes]) -> Held:
-    if not text:  # an empty text meets nothing; where there is none, nothing can be said
-        return [None if text is None else False] * len(row)
-    held: Held = []
-    for verifier in row:
-        said = [outcomes[check.source][text] for check in verifier.checks]
-        verdict = Verdict.of([outcome for outcome in said if outcome is not None])
-        opened = None in said or verdict.fraction is None
-        held.append(None if opened else accepts([verdict], [verifier.min_fraction]))
-    return held
+def parse_row(verifiers: Any, where: object) -> Row:
+    """Raises UsageError naming `where` for what is no list of verifiers. None is an empty one."""
+    if verifiers is not None and not isinstance(verifiers, (list, tuple)):
+        raise UsageError(f'{where}: verifiers are a list of {{"checks": [source, ...]}}')
+    return [parse_verifier(verifier, where) for verifier in verifiers or ()]
 
 
-def _reward(held: Held, partial: bool) -> float | None:
+def reward_of(held: Held, partial: bool = True) -> float | None:
+    """The share of the constraints that hold, or 1 where all do and 0 where one does not. None, no
+    reward, where one stayed open that would have decided."""
     if not partial and False in held:
         return 0.0
     if not held or None in held:
@@ -252,10 +191,75 @@ def _reward(held: Held, partial: bool) -> float | None:
     return sum(map(bool, held)) / len(held)
 
 
-# ---- one queue for each deadline of a process ----------------------------------------------------
+# ---- the parts ---------------------------------------------------------------------------------
 
+
+def _samples(
+    completions: Sequence[Any],
+    verifiers: Sequence[Verifiers | None],
+    prompts: Sequence[Any] | None,
+    settings: RewardSettings,
+) -> list[Sample]:
+    n = len(completions)
+    if len(verifiers) != n:
+        raise ValueError(
+            f"{n} completions and {len(verifiers)} rows of verifiers: the column `verifiers` has "
+            "one for each completion"
+        )
+    if prompts and len(prompts) != n:
+        raise ValueError(f"{n} completions and {len(prompts)} prompts")
+    columns = zip(completions, verifiers, prompts or [None] * n, strict=True)
+    return [_sample(*values, settings, f" {n}") for n, values in enumerate(columns, 1)]
+
+
+def _sample(
+    completion: Any, verifiers: Verifiers | None, prompt: Any, settings: RewardSettings, n: str = ""
+) -> Sample:
+    keep = settings.keep_reasoning
+    text = answer(completion, prompt, keep_reasoning=keep, where=f"completion{n}")
+    return text, parse_row(verifiers, f"row{n}" if n else "verifiers")
+
+
+def _texts_by_check(samples: Sequence[Sample]) -> dict[str, dict[str, None]]:
+    """The distinct texts for each source. Nothing is asked of an empty text."""
+    texts: dict[str, dict[str, None]] = defaultdict(dict)
+    for text, row in samples:
+        if text:
+            for verifier in row:
+                for check in verifier.checks:
+                    texts[check.source][text] = None
+    return texts
+
+
+def _held(text: str | None, row: Row, asked: Mapping[str, Asked]) -> Held:
+    if not text:  # an empty text meets nothing; where there is none, nothing can be said
+        return [None if text is None else False] * len(row)
+    held: Held = []
+    for verifier in row:
+        outcomes = [asked[check.source].outcomes.get(text) for check in verifier.checks]
+        verdict = Verdict.of([outcome for outcome in outcomes if outcome is not None])
+        opened = None in outcomes or verdict.fraction is None
+        held.append(None if opened else accepts([verdict], [verifier.min_fraction]))
+    return held
+
+
+# ---- one client, and one queue for each deadline, of a process -----------------------------------
+
+_clients: dict[str, RewardClient] = {}
+_parents: list[RewardClient] = []  # kept: to free a loop here would reach into the parent's
 _queues: dict[float, CheckQueue] = {}
 _lock = threading.Lock()
+
+
+def _reward_client() -> RewardClient | None:
+    """For the server that AUTOIF_REWARD_URL names."""
+    url = os.environ.get("AUTOIF_REWARD_URL")
+    if not url:
+        return None
+    with _lock:
+        if url not in _clients:
+            _clients[url] = RewardClient(url, os.environ.get("AUTOIF_REWARD_TOKEN", ""))
+        return _clients[url]
 
 
 def _queue(deadline: float | None) -> CheckQueue:
@@ -289,6 +293,8 @@ def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
     _queues.clear()
+    _parents.extend(_clients.values())
+    _clients.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -39,6 +39,7 @@ from autoif.base.records import (
 )
 from autoif.sandbox import Sandbox
 from autoif.store.base import OutcomeStore
+from autoif.verifier.completion import answer, text_of
 from autoif.verifier.schema import MIN_FRACTION, parse_label, parse_verifier, parse_verifiers
 
 Write = Callable[[bytes], object]
@@ -423,13 +424,11 @@ def _turns(row: Row) -> int:
 
 
 def _last(value: object, where: object) -> str:
-    """The text of a string, of a message, or of the last of a list of messages, which has to be
-    the model's."""
-    value = [value] if isinstance(value, dict) else value
-    if isinstance(value, list) and value and isinstance(value[-1], dict):
-        if value[-1].get("role", "assistant") != "assistant":
-            raise UsageError(f"{where}: the last message is not the assistant's")
-        value = value[-1].get("content")
-    if not isinstance(value, str):
+    """What of a response is judged. The last of its messages has to be the model's; reasoning that
+    was never closed is an empty response."""
+    last = value[-1] if isinstance(value, list) and value else None
+    if isinstance(last, dict) and last.get("role", "assistant") != "assistant":
+        raise UsageError(f"{where}: the last message is not the assistant's")
+    if text_of(value, where) is None:
         raise UsageError(f"{where}: a text or a list of messages is wanted for each response")
-    return value
+    return answer(value, where=where) or ""
