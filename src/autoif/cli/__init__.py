@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from autoif.base.errors import AutoIFError
 from autoif.base.version import __version__
-from autoif.cli import calls, evals, inspect_run, recipes, synth, train
+from autoif.cli import calls, evals, inspect_run, look, recipes, synth, train
 from autoif.cli.common import Parser, examples, fail, usage
 
 
@@ -50,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"autoif {__version__}")
     parser.set_defaults(run=usage(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (synth, recipes, inspect_run, train, evals, calls):
+    for module in (synth, recipes, inspect_run, look, train, evals, calls):
         module.add(commands)
     return parser
