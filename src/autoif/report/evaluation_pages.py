@@ -1,4 +1,4 @@
-"""A directory of `autoif eval` as pages: scores with their intervals, each prompt with its verdicts."""
+"""A directory of `autoif eval` as pages: scores with intervals, each prompt with its verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of `autoif synth` as pages: its funnel, its tables, and each record with all that decided it.
+"""A run of `autoif synth` as pages: its funnel, its tables, each record with what decided it.
 
 Everything is read from the directory, in mid-run too: what is missing or damaged is named, and what
 can be shown is. `refresh` reads what has come since.

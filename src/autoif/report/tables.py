@@ -210,8 +210,8 @@ class RowTable(Table):
 class FileTable(Table):
     """Rows of JSON-line files, by columns.
 
-    of: the values of a row, one a column, in their order; it raises KeyError, TypeError, ValueError,
-    IndexError or AttributeError for a row that is not such a one. text: what is searched.
+    of: the values of a row, one a column, in their order; it raises KeyError, TypeError,
+    ValueError, IndexError or AttributeError for a row of another kind. text: what is searched.
     """
 
     def __init__(

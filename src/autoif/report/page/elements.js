@@ -98,13 +98,14 @@ function seconds(s) {
 }
 
 function table(head, rows, attributes = {}) {
+  const numeric = attributes.numeric ?? [];
   return element(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": attributes.label ?? "table" },
     element(
       "table",
       { class: attributes.class },
-      element("thead", {}, element("tr", {}, head.map((cell) => element("th", { scope: "col" }, cell)))),
+      element("thead", {}, element("tr", {}, head.map((cell) => element("th", { scope: "col", class: numeric.includes(cell) ? "number" : null }, cell)))),
       element("tbody", {}, rows),
     ),
   );

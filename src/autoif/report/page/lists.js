@@ -91,7 +91,12 @@ class List {
       "form",
       { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
       search,
-      element("div", { class: "choices" }, choices, least, sort, this.cleared(params)),
+      element(
+        "details",
+        { class: "more-filters", open: matchMedia("(min-width: 900px)").matches || [...params.keys()].some((name) => name !== "id") },
+        element("summary", {}, "Filter and sort"),
+        element("div", { class: "choices" }, choices, least, sort, this.cleared(params)),
+      ),
     );
   }
 

@@ -159,7 +159,7 @@ function instructionsOf(run, { total, rows }) {
           element("td", {}, fate(row.fate), row.fate !== "verified" && element("span", { class: "dim block" }, meaning("verifiers", row.fate))),
           element("td", { class: "wide" }, row.responses > 0 && [shareBar(row.accepted, row.responses, `${row.accepted} of ${row.responses}`), ` ${row.accepted} of ${row.responses}`]),
           element("td", {}, row.kept),
-          element("td", {}, row.score === null ? "" : figureOf(row.score)),
+          element("td", {}, row.score === null ? "" : row.score.toFixed(1)),
         ),
       ),
       { class: "instructions", label: "instructions" },
@@ -179,7 +179,7 @@ function familiesOf(run, summary) {
         "ul",
         { class: "bars" },
         families.map(([name, n]) =>
-          element("li", {}, element("a", { href: `#/${run}/samples?${new URLSearchParams({ "eq.family": name })}` }, name || "proposed"), shareBar(n, most, String(n)), element("span", {}, count(n))),
+          element("li", {}, element("a", { href: `#/${run}/samples?${new URLSearchParams({ "eq.family": name })}` }, name || "proposed"), shareBar(n, most, String(n), "size"), element("span", {}, count(n))),
         ),
       ),
     )
@@ -211,10 +211,10 @@ function tokensOf(summary) {
           element("td", { class: "number" }, count(row.calls)),
           element("td", { class: "number" }, count(row.prompt)),
           element("td", { class: "number" }, count(row.completion)),
-          element("td", { class: "wide" }, shareBar(row.completion, most, `${row.completion} tokens`)),
+          element("td", { class: "wide" }, shareBar(row.completion, most, `${row.completion} tokens`, "size")),
         ),
       ),
-      { label: "calls and tokens by stage" },
+      { label: "calls and tokens by stage", numeric: ["calls", "tokens read", "tokens written"] },
     ),
   );
 }

@@ -46,8 +46,8 @@ function figure(title, picture) {
 }
 
 // How much of a whole was kept.
-function shareBar(kept, whole, label) {
-  const bar = element("span", { class: "bar", role: "img", "aria-label": label });
+function shareBar(kept, whole, label, kind = "") {
+  const bar = element("span", { class: `bar ${kind}`, role: "img", "aria-label": label });
   const part = element("span", { class: "part" });
   part.style.width = whole ? `${(100 * kept) / whole}%` : "0";
   bar.append(part);

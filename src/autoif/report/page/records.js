@@ -50,7 +50,7 @@ const SAMPLES = {
   ],
   bounds: [
     ["quality", "Score", 1],
-    ["fraction", "Share of functions that said TRUE", 0.1],
+    ["fraction", "Share of TRUE", 0.1],
   ],
   sorts: [
     ["quality desc", "best score first"],
@@ -75,7 +75,7 @@ function tag(words) {
 }
 
 function score(quality) {
-  return quality === null || quality === undefined ? null : tag(`judge ${figureOf(quality)}/10`);
+  return quality === null || quality === undefined ? null : tag(`judge ${figureOf(quality)} of 10`);
 }
 
 function sampleView(record, row, verifiers, run) {
@@ -130,7 +130,7 @@ function behind(calls) {
     "section",
     {},
     element("h3", { class: "head" }, "The calls behind it"),
-    calls.map((call) => callView(call, { response: "This response", judge: "The judge" }[call.of])),
+    calls.map((call) => callView(call, { response: "This response", judge: `The judge: ${short(call.text, 60)}` }[call.of])),
   );
 }
 
@@ -258,7 +258,7 @@ const INSTRUCTIONS = {
         ["benchmark type", row.benchmark_type],
         ["made from", row.template && `${row.template} with n = ${row.n} (${row.bound})`],
         ["responses", record.responses > 0 && `${record.responses}, of which ${record.accepted} were accepted and ${record.kept} kept`],
-        ["judge, mean", record.score !== null && figureOf(record.score)],
+        ["judge, mean", record.score !== null && record.score.toFixed(1)],
         ["samples", record.responses > 0 && element("a", { href: `#/${run}/samples?eq.instruction=${row.id}` }, "all of them")],
         ["id", row.id],
       ]),
@@ -283,8 +283,7 @@ function verifierView(verifier) {
   return element(
     "section",
     {},
-    element("h3", { class: "head" }, `${plural(row.checks.length, "function")}, tried on ${plural(row.cases.length, "text")}`),
-    matrix(row, verifier.matrix),
+    element("h3", { class: "head" }, plural(row.checks.length, "function")),
     row.checks.map((check, n) =>
       element(
         "div",
@@ -294,6 +293,8 @@ function verifierView(verifier) {
         code(check.pieces),
       ),
     ),
+    element("h3", { class: "head" }, `What they say of the ${plural(row.cases.length, "text")} that they were tried on`),
+    matrix(row, verifier.matrix),
   );
 }
 

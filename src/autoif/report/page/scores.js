@@ -48,7 +48,7 @@ function scoresPage(app, run) {
     { class: "page" },
     element("div", { class: "head-line" }, element("h1", {}, summary.name), element("p", {}, `benchmark ${summary.benchmark || "unknown"}`)),
     warned(summary),
-    element("section", {}, element("h2", {}, "Scores, with 95% intervals"), table(["metric", "score", "", "interval", "n"], summary.metrics.map(scoreRow), { label: "scores" })),
+    element("section", {}, element("h2", {}, "Scores, with 95% intervals"), table(["metric", "score", "", "interval", "n"], summary.metrics.map(scoreRow), { label: "scores", numeric: ["score", "interval", "n"] })),
     summary.notes.length > 0 && element("ul", {}, summary.notes.map((note) => element("li", {}, note))),
     groups.map((metric) =>
       element(
@@ -65,7 +65,7 @@ function scoresPage(app, run) {
                 {},
                 element("th", { scope: "row" }, element("a", { href: `#/${run}/prompts?${new URLSearchParams({ "eq.types": name })}` }, name)),
                 element("td", { class: "number" }, value === null ? "-" : value.toFixed(1)),
-                element("td", { class: "wide" }, value !== null && shareBar(value, 100, `${value}`)),
+                element("td", { class: "wide" }, value !== null && shareBar(value, 100, `${value}`, "size")),
               ),
             ),
           { label: `${metric.name} by type` },
