@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
     )
 
     view = command(
-        commands, "view", _view, "serve the same page to a browser on this machine, also during a run",
+        commands, "view", _view, "serve that page to a browser on this machine, also during a run",
         "autoif view runs/demo",
     )  # fmt: skip
     _directories(view)

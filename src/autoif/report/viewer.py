@@ -9,8 +9,8 @@
     POST /api/N/review                 a mark
 
 A request names no path, so none outside the directories is read. Every /api request brings the
-token of this start; `Host` has to be the loopback address, so that no name of a stranger's can stand
-for it, and `Origin`, where there is one, this page. The page is the same for everyone.
+token of this start; `Host` has to be the loopback address, so that no stranger's name can stand for
+it, and `Origin`, where there is one, this page. The page is the same for everyone.
 """
 
 from __future__ import annotations
