@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from contextlib import suppress
+import sys
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,13 @@ def _view(args: argparse.Namespace) -> int:
         raise UsageError("--port is between 0 and 65535")
     viewer = Viewer([Path(d) for d in args.dirs])
     note("Open this address in a browser on this machine. Ctrl-C ends it.")
+
+    def ready(address: str) -> None:
+        say(address)
+        sys.stdout.flush()  # somebody may wait for it in a pipe
+
     with suppress(KeyboardInterrupt):
-        asyncio.run(viewer.serve(args.port, say))
+        asyncio.run(viewer.serve(args.port, ready))
     return 0
 
 
@@ -98,13 +104,12 @@ def _review(args: argparse.Namespace) -> int:
 
     if args.n < 1 or args.seed < 0:
         raise UsageError("--n is at least 1, --seed at least 0")
-    folder = Path(args.dir)
-    pages = open_pages(folder)
-    if not isinstance(pages, SynthesisPages):
-        raise UsageError(f"{args.dir}: samples of `autoif synth` alone are reviewed")
-    pages.refresh()
-    drawn = pages.drawn(args.n, args.seed)
-    result = pages.review()
+    with closing(open_pages(Path(args.dir))) as pages:
+        if not isinstance(pages, SynthesisPages):
+            raise UsageError(f"{args.dir}: samples of `autoif synth` alone are reviewed")
+        pages.refresh()
+        drawn = pages.run.drawn(args.n, args.seed)
+        result = pages.review()
     if args.json:
         say_json(result | {"ids": drawn})
         return 0

@@ -9,7 +9,7 @@ from typing import Any
 from autoif.base import jsonl
 from autoif.base.code import code_defining
 from autoif.base.errors import AutoIFError
-from autoif.base.loop import asyncio_run
+from autoif.base.loop import run_blocking
 from autoif.base.records import content_id
 from autoif.store import open_store
 from autoif.store.base import StoredCall
@@ -25,7 +25,7 @@ def calls_of(store: Path, record: str) -> list[StoredCall]:
             return await opened.calls_for(record)
 
     try:
-        return asyncio_run(read()) if record and store.is_file() else []
+        return run_blocking(read()) if record and store.is_file() else []
     except AutoIFError:
         return []
 
@@ -38,7 +38,7 @@ def tokens(store: Path) -> list[Row]:
             return list((await opened.inspect())["stages"])
 
     try:
-        return asyncio_run(read()) if store.is_file() else []
+        return run_blocking(read()) if store.is_file() else []
     except AutoIFError:
         return []
 
@@ -65,12 +65,13 @@ def shown(call: StoredCall, of: str = "") -> Row:
 def of_sample(calls: Iterable[StoredCall], row: Mapping[str, Any]) -> list[Row]:
     """The call that gave a sample's response, and those that judged it."""
     response, query = row["response"], row["query"]
+    scored = row["quality"] is not None or row["reason"] == "no_score"
     answers: list[StoredCall] = []
     judged: list[Row] = []
     for call in calls:
         asked = _asked(call)
         if call.stage == "judge":
-            if response and response in asked and query in asked:
+            if scored and response and response in asked and query in asked:
                 judged.append(shown(call, "judge"))
         elif call.reply.text.strip() == response and query in asked:
             answers.append(call)

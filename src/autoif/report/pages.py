@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from autoif.report import html_page
 from autoif.report.evaluation_pages import EvaluationPages
 from autoif.report.side_by_side import compare
 from autoif.report.synthesis_pages import SynthesisPages
-from autoif.report.tables import Query, Table
+from autoif.report.tables import Table, TableQuery
 from autoif.report.training_pages import TrainingPages
 
 Row = dict[str, Any]
@@ -64,7 +64,7 @@ def open_pages(path: Path) -> Pages:
     )
 
 
-def page(pages: Pages, table: str, query: Query) -> Row:
+def page(pages: Pages, table: str, query: TableQuery) -> Row:
     """{"total", "rows"}: those rows of a table. Raises UsageError for a table or a column that is
     not there."""
     if table not in pages.tables:
@@ -78,8 +78,8 @@ def write_report(
 ) -> str:
     """The page of these directories with their data in it: of each table at most `most` rows, drawn
     by chance with a fixed seed, and all counts. Raises UsageError where one is none of AutoIF's."""
-    every = [open_pages(path) for path in paths]
-    try:
+    with ExitStack() as ends:
+        every = [ends.enter_context(closing(open_pages(path))) for path in paths]
         for pages in every:
             pages.refresh()
         runs = [_embedded(pages, most) for pages in every]
@@ -89,9 +89,6 @@ def write_report(
         sides = [(a, b) for a in range(len(every)) for b in range(len(every)) if a != b]
         comparisons = {f"{a}-{b}": compare(every[a], every[b]) for a, b in sides}
         return html_page.build({"runs": runs, "comparisons": comparisons})
-    finally:
-        for pages in every:
-            pages.close()
 
 
 def _embedded(pages: Pages, most: int) -> Row:

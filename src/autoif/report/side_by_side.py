@@ -52,12 +52,12 @@ def _numbers(frame: pl.DataFrame, key: str, mask: pl.Expr) -> dict[object, int]:
 
 
 def _verified(pages: SynthesisPages) -> dict[object, int]:
-    return _numbers(pages.instructions.frame, "id", pl.col("functions") > 0)
+    return _numbers(pages.run.instructions.frame, "id", pl.col("functions") > 0)
 
 
 def _kept(pages: SynthesisPages) -> dict[object, int]:
-    kept = pages.samples.number(columns.KEPT)
-    return _numbers(pages.samples.frame, "prompt", pl.col("fate") == kept)
+    kept = pages.run.samples.number(columns.KEPT)
+    return _numbers(pages.run.samples.frame, "prompt", pl.col("fate") == kept)
 
 
 def _followed(pages: EvaluationPages) -> dict[object, int]:

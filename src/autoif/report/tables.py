@@ -20,6 +20,7 @@ import polars as pl
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.files import new_file
+from autoif.base.language import clean_text
 
 Row = dict[str, Any]
 CHUNK = 50_000  # rows that are made columns of at a time
@@ -33,7 +34,7 @@ INNER = ("file", "at", "text", "prompt")  # columns that nobody is shown
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class TableQuery:
     """What is wanted of a table. `equal`: a column and its value as text; `least`, `most`: bounds
     of numbers, which a row without a number does not meet; `text`: words that stand in the row."""
 
@@ -47,7 +48,7 @@ class Query:
     limit: int = 50
 
     @classmethod
-    def of(cls, asked: Iterable[tuple[str, str]]) -> Query:
+    def of(cls, asked: Iterable[tuple[str, str]]) -> TableQuery:
         """From a query string: q, sort, desc, offset, limit, eq.COLUMN, min.COLUMN, max.COLUMN.
         Raises UsageError for anything else."""
         texts: dict[str, str] = {}
@@ -109,7 +110,7 @@ class Table:
         ordered = sorted((-n, self.words[word] if words else str(word)) for word, n in counted)
         return {word: -n for n, word in ordered}
 
-    def page(self, query: Query) -> Row:
+    def page(self, query: TableQuery) -> Row:
         """{"total", "rows"}: of the rows that fit, the numbers of those from `offset` on. Raises
         UsageError for a column that is not there."""
         with self._lock:
@@ -142,7 +143,7 @@ class Table:
     def find(self, column: str, value: str) -> list[int]:
         """Numbers of the rows with this text in a column."""
         frame = self.frame
-        hits = frame[column] == value
+        hits = frame[column] == clean_text(value)
         return [int(n) for n in hits.arg_true().to_list()]
 
     def _column(self, name: str) -> pl.Expr:
@@ -150,14 +151,14 @@ class Table:
             raise UsageError(f"{name}: no such column")
         return pl.col(name)
 
-    def _mask(self, query: Query) -> pl.Expr:
+    def _mask(self, query: TableQuery) -> pl.Expr:
         mask = pl.lit(True)
         for name, value in query.equal.items():
             column, kind = self._column(name), self.schema[name]
             if kind == WORD:
                 mask = mask & column.is_in(self._holding(value))
             elif kind == pl.String():
-                mask = mask & (column == value)
+                mask = mask & (column == clean_text(value))
             elif kind == pl.Boolean():
                 mask = mask & (column == (value == "true"))
             else:
@@ -187,7 +188,7 @@ class Table:
         return pl.col(name).replace_strict(list(ranks), list(ranks.values()), return_dtype=WORD)
 
     def _search(self, text: str, height: int) -> pl.Series:
-        return self.frame["text"].str.contains(text.lower(), literal=True)
+        return self.frame["text"].str.contains(clean_text(text.lower()), literal=True)
 
 
 class RowTable(Table):
@@ -250,7 +251,7 @@ class FileTable(Table):
             self.files[number] = path  # a shard that is whole has another name
             if size > end:
                 self._ends[key] = (number, self._read(path, number, end))
-                changed = True
+                changed |= self._ends[key][1] > end
         return changed
 
     def _read(self, path: Path, number: int, start: int) -> int:
@@ -272,7 +273,7 @@ class FileTable(Table):
                         self.number(value) if kind is WORD else value
                         for kind, value in zip(self._kinds, values, strict=True)
                     ]
-                    lower = text.lower().encode("utf-8", "replace").decode()
+                    lower = clean_text(text.lower())
                 except (UsageError, KeyError, TypeError, ValueError, IndexError, AttributeError):
                     self.unreadable += 1
                     if len(self.damaged) < NAMED:
@@ -300,7 +301,7 @@ class FileTable(Table):
             self._matches = {}
 
     def _search(self, text: str, height: int) -> pl.Series:
-        wanted = text.lower()
+        wanted = clean_text(text.lower())
         with self._lock:
             paths, matches = list(self._texts), self._matches.get(wanted)
         if matches is None:

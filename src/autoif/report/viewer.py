@@ -3,7 +3,7 @@
     GET  /                             the page, without data
     GET  /api/runs                     the summary of each directory
     GET  /api/compare?a=N&b=N          what one has that the other lacks
-    GET  /api/N/TABLE?...              rows of directory N: see `tables.Query`
+    GET  /api/N/TABLE?...              rows of directory N: see `tables.TableQuery`
     GET  /api/N/TABLE/ID               one record
     GET  /api/N/review?reviewer=...    the samples that are drawn, and the reviewer's marks
     POST /api/N/review                 a mark
@@ -20,6 +20,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from autoif.report import html_page, reviewing
 from autoif.report.pages import Pages, open_pages, page
 from autoif.report.side_by_side import compare
 from autoif.report.synthesis_pages import SynthesisPages
-from autoif.report.tables import Query
+from autoif.report.tables import TableQuery
 
 HOST = "127.0.0.1"
 EVERY = 1.0  # seconds between two looks at the files
@@ -48,10 +49,11 @@ Handler = Callable[[web.Request], Any]
 
 
 class Viewer:
-    """A server over these directories. Raises UsageError where one is none of AutoIF's."""
+    """A server over these directories."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.pages: list[Pages] = [open_pages(path) for path in paths]
+        self._paths = paths
+        self._opened: list[Pages] = []
         self.token = secrets.token_urlsafe(24)
         self._port = 0
         self._page = html_page.build()
@@ -60,7 +62,12 @@ class Viewer:
 
     async def serve(self, port: int, on_ready: Callable[[str], None]) -> None:
         """Until it is cancelled. port: 0 for any. on_ready: hears the address to open. Raises
-        SetupError where the port is taken."""
+        SetupError where the port is taken, UsageError where a directory is none of AutoIF's."""
+        with ExitStack() as ends:
+            self._opened = [ends.enter_context(closing(open_pages(p))) for p in self._paths]
+            await self._serve(port, on_ready)
+
+    async def _serve(self, port: int, on_ready: Callable[[str], None]) -> None:
         app = web.Application(middlewares=[self._guard], client_max_size=LONGEST)
         app.router.add_get("/", self._get_page)
         app.router.add_get("/api/runs", self._get_runs)
@@ -82,8 +89,6 @@ class Viewer:
             await self._follow()
         finally:
             await runner.cleanup()
-            for pages in self.pages:
-                pages.close()
 
     async def _follow(self) -> None:
         """Reads what the runs write, for ever."""
@@ -94,8 +99,8 @@ class Viewer:
             await asyncio.sleep(EVERY)
 
     def _refresh(self) -> bool:
-        changed = [pages.refresh() for pages in self.pages]
-        summaries = [pages.summary() for pages in self.pages]
+        changed = [pages.refresh() for pages in self._opened]
+        summaries = [pages.summary() for pages in self._opened]
         changed.append(summaries != self._summaries)
         self._summaries = summaries
         return any(changed)
@@ -138,7 +143,7 @@ class Viewer:
 
     async def _get_rows(self, request: web.Request) -> web.Response:
         pages, table = self._pages(request), request.match_info["table"]
-        query = Query.of(request.query.items())
+        query = TableQuery.of(request.query.items())
         return _json(await asyncio.to_thread(page, pages, table, query))
 
     async def _get_record(self, request: web.Request) -> web.Response:
@@ -148,7 +153,7 @@ class Viewer:
     async def _get_review(self, request: web.Request) -> web.Response:
         pages = self._synthesis(request)
         n, seed = (_whole(request.query.get(k, d)) for k, d in (("n", "30"), ("seed", "1")))
-        drawn = await asyncio.to_thread(pages.drawn, n, seed)
+        drawn = await asyncio.to_thread(pages.run.drawn, n, seed)
         marks = await asyncio.to_thread(reviewing.read, pages.path)
         result = await asyncio.to_thread(pages.review)
         own = marks.get(request.query.get("reviewer", ""), {})
@@ -169,7 +174,7 @@ class Viewer:
         if not isinstance(row, dict):
             raise UsageError("a mark is a JSON object")
         mark = reviewing.Mark.of(row)
-        if not pages.samples.find("id", mark.sample):
+        if not pages.run.samples.find("id", mark.sample):
             raise UsageError(f"{pages.path.name}: no sample with the id {mark.sample}")
         await asyncio.to_thread(reviewing.append, pages.path, mark)
         return _json(mark.to_json())
@@ -178,9 +183,9 @@ class Viewer:
         return self._numbered(request.match_info["n"])
 
     def _numbered(self, number: str) -> Pages:
-        if not (number.isascii() and number.isdigit() and int(number) < len(self.pages)):
+        if not (number.isascii() and number.isdigit() and int(number) < len(self._opened)):
             raise UsageError("no such directory")
-        return self.pages[int(number)]
+        return self._opened[int(number)]
 
     def _synthesis(self, request: web.Request) -> SynthesisPages:
         pages = self._pages(request)

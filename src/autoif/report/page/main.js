@@ -40,8 +40,10 @@ const app = {
   async renew() {
     const { version, runs } = await this.source.runs();
     const changed = version !== this.version;
-    this.earlier = this.runs.map((run) => run.report && { seconds: run.report.seconds, completion: run.report.tokens?.completion });
-    if (changed || runs.length !== this.runs.length) Object.assign(this, { version, runs });
+    if (changed) {
+      this.earlier = this.runs.map((run) => run.report);
+      Object.assign(this, { version, runs });
+    }
     return changed;
   },
 

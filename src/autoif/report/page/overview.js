@@ -79,12 +79,12 @@ function tilesOf(summary) {
 }
 
 function liveOf(app, run, report) {
-  const before = app.earlier?.[run];
-  let speed = "";
-  if (before && report.seconds > before.seconds) {
-    speed = `${Math.max(0, (report.tokens.completion - before.completion) / (report.seconds - before.seconds)).toFixed(1)} tokens/s`;
-  }
-  const at = report.models ?? {};
+  const before = app.earlier?.[run] ?? {};
+  const took = report.seconds - before.seconds;
+  const speed = (name, tokens) => {
+    const then = before.models?.[name]?.tokens;
+    return took > 0 && then !== undefined ? `, ${(Math.max(0, tokens - then) / took).toFixed(1)} tokens/s` : "";
+  };
   return element(
     "section",
     { class: "card live" },
@@ -92,10 +92,15 @@ function liveOf(app, run, report) {
     element(
       "p",
       {},
-      [speed, report.left ? `${seconds(report.left)} left` : "", report.money_left ? `${report.money_left} left` : ""].filter(Boolean).join(", "),
+      [report.seconds_left ? `about ${seconds(report.seconds_left)} left` : "", report.budget_left ? `${report.budget_left} of the budget left` : ""].filter(Boolean).join(", "),
     ),
-    Object.entries(at).map(([name, one]) =>
-      element("p", { class: "dim" }, `${name}: ${one.tokens_per_second} tokens/s, ${plural(one.running, "call")} under way, ${one.waiting} waiting`),
+    Object.entries(report.models ?? {}).map(([name, at]) =>
+      element(
+        "p",
+        {},
+        `${name}: ${count(at.tokens)} tokens written${speed(name, at.tokens)}`,
+        at.running !== null && `, ${plural(at.running, "call")} under way, ${count(at.waiting)} waiting`,
+      ),
     ),
     element("p", { class: "dim" }, "This page renews itself. ", element("a", { href: `#/${run}/samples` }, "The samples so far")),
   );
