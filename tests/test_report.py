@@ -217,6 +217,23 @@ def _summary(path: Path) -> Row:
         return pages.summary()
 
 
+def test_a_record_that_no_run_wrote_hides_no_other(smoke_copy: Path) -> None:
+    file = smoke_copy / "03-samples.jsonl"
+    lines = rows(file)
+    lines[0]["verifiers"], lines[0]["verdicts"] = [], []
+    lines[1]["quality"] = "ten"
+    lines[2]["messages"] = "none"
+    lines[3]["verdicts"] = [{"fraction": 1.0}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    for name in ("02-verifiers", "02-verifiers.dropped", "data/dpo"):
+        with (smoke_copy / f"{name}.jsonl").open("a") as out:
+            out.write('{"id": [], "checks": 3}\n[1]\n\xff\n')
+    notices: list[str] = []
+    html = write_report([smoke_copy], on_notice=notices.append)
+    assert len(inside(html, "data")["runs"][0]["tables"]["samples"]) >= len(lines) - 4
+    assert any("lines are not what a run wrote" in notice for notice in notices)
+
+
 def test_a_link_in_a_directory_is_not_followed(smoke_copy: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.jsonl"
     shutil.copy(smoke_copy / "03-samples.jsonl", secret)

@@ -95,8 +95,12 @@ def _embedded(pages: Pages, most: int) -> Row:
     tables: dict[str, list[Row]] = {}
     records: dict[str, Row] = {}
     for name, table in pages.tables.items():
-        tables[name] = [pages.listed(name, number) for number in _chosen(table, most)]
-        records[name] = {row["id"]: pages.record(name, row["id"]) for row in tables[name]}
+        tables[name], records[name] = [], {}
+        for number in _chosen(table, most):
+            row = pages.listed(name, number)
+            with suppress(UsageError):  # what it rests on is damaged
+                records[name][row["id"]] = pages.record(name, row["id"])
+                tables[name].append(row)
     every = [record for of_table in records.values() for record in of_table.values()]
     records["verifiers"] = {}
     for verifier in dict.fromkeys(v for record in every for v in record.get("verifiers", ())):

@@ -73,10 +73,8 @@ class SynthesisPages:
 
     def _named(self) -> list[tuple[str, Row]]:
         """Instructions that lists name: those with a verifier first."""
-        rows = sorted(
-            self.run.instructions_by_id.items(), key=lambda item: item[0] not in self.run.verified
-        )
-        return rows[:NAMED]
+        verified, every = self.run.verified, self.run.instructions_by_id
+        return sorted(every.items(), key=lambda item: item[0] not in verified)[:NAMED]
 
     def _recipe(self) -> Row:
         try:

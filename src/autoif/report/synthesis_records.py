@@ -34,7 +34,8 @@ class SynthesisRecords:
         self._calls = {}
 
     def record(self, table: str, name: str) -> Row:
-        """All that is known of one record. Raises UsageError where it is not there."""
+        """All that is known of one record. Raises UsageError where it is not there, or is not what
+        a run wrote."""
         make = {
             "samples": self._sample,
             "instructions": self._instruction,
@@ -44,7 +45,10 @@ class SynthesisRecords:
         }
         if table not in make:
             raise UsageError(f"{table}: no such table")
-        return make[table](name)
+        try:
+            return make[table](name)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            raise UsageError(f"{table} {name}: its row is not what a run wrote") from None
 
     def _found(self, table: FileTable, name: str) -> tuple[int, Row]:
         numbers = table.find("id", name)
@@ -54,9 +58,8 @@ class SynthesisRecords:
 
     def _sample(self, name: str) -> Row:
         number, row = self._found(self.tables.samples, name)
-        owner = row.get("composition") or self.tables.owners.get(row["verifiers"][0], {}).get(
-            "id", ""
-        )
+        instruction = self.tables.owners.get(row["verifiers"][0], {})
+        owner = row.get("composition") or instruction.get("id", "")
         calls = self._calls_of(columns.word(owner))[0]
         shown = self.tables.listed("samples", number)
         return shown | {
@@ -68,11 +71,8 @@ class SynthesisRecords:
     def _pair(self, name: str) -> Row:
         number, row = self._found(self.tables.pairs, name)
         verifiers = [str(v) for v in row.get("verifier_ids") or ()]
-        return self.tables.listed("pairs", number) | {
-            "row": row,
-            "verifiers": verifiers,
-            "calls": [],
-        }
+        shown = self.tables.listed("pairs", number)
+        return shown | {"row": row, "verifiers": verifiers, "calls": []}
 
     def _verifier_record(self, name: str) -> Row:
         _, row = self._found(self.tables.verifiers, name)
