@@ -471,6 +471,10 @@ def test_review_says_the_precision_of_kept_samples(
     assert "Ann marked 10" in done.out
     assert "all three: precision: 8 of 10, 80% (95%: 49% to 94%)" in done.out
     assert "Ann and Bob agree on 9 of 10" in done.out
+    card = (smoke_copy / "data/README.md").read_text()
+    assert "| Ann | 8 of 10, 80% (95%: 49% to 94%) |" in card
+    (smoke_copy / "review.jsonl").unlink()
+    assert here("review", smoke_copy).code == 0
 
 
 # ---- the server ----------------------------------------------------------------------------------

@@ -110,21 +110,17 @@ def test_search_filters_and_keys(browser: Browser, file: str, smoke: Path) -> No
     with opened(browser, f"{file}#/0/samples") as page:
         page.wait_for_selector(".items li.chosen")
         page.get_by_label("Outcome").select_option("kept")
-        page.wait_for_function(
-            f"document.querySelector('.counter')?.textContent.startsWith('{len(kept)} of')"
-        )
+        page.locator(".counter", has_text=f"{len(kept)} of").wait_for()
         ids = page.eval_on_selector_all(".items li", "items => items.map(i => i.dataset.id)")
         assert ids == [s["id"] for s in kept][: len(ids)]
         page.keyboard.press("j")
-        page.wait_for_function(f"location.hash.includes('{ids[1]}')")
+        page.locator(f"li.chosen[data-id='{ids[1]}']").wait_for()
         page.keyboard.press("k")
-        page.wait_for_function(f"location.hash.includes('{ids[0]}')")
+        page.locator(f"li.chosen[data-id='{ids[0]}']").wait_for()
         page.keyboard.press("/")
         word = kept[3]["response"].split()[0]
         page.keyboard.type(f"{word} no such text")
-        page.wait_for_function(
-            "document.querySelector('.counter')?.textContent.startsWith('Nothing')"
-        )
+        page.locator(".counter", has_text="Nothing fits").wait_for()
         page.keyboard.press("Escape")
         page.keyboard.press("?")
         assert page.locator("dialog[open]").count() == 1

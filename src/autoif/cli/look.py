@@ -98,9 +98,10 @@ def _view(args: argparse.Namespace) -> int:
 
 
 def _review(args: argparse.Namespace) -> int:
-    from autoif.report import reviewing
+    from autoif.report import dataset_card, reviewing
     from autoif.report.pages import open_pages
     from autoif.report.synthesis_pages import SynthesisPages
+    from autoif.run.directory import RunDir
 
     if args.n < 1 or args.seed < 0:
         raise UsageError("--n is at least 1, --seed at least 0")
@@ -121,6 +122,9 @@ def _review(args: argparse.Namespace) -> int:
     for pair in result["agreement"]:
         kappa = "" if pair["kappa"] is None else f", kappa {pair['kappa']:.2f}"
         say(f"{pair['a']} and {pair['b']} agree on {pair['k']} of {pair['n']}{kappa}")
-    if not result["reviewers"]:
+    if result["reviewers"]:
+        if card := dataset_card.rewrite(RunDir(Path(args.dir))):
+            note(f"the card says so too: {card}")
+    else:
         say(f"none is marked yet: `autoif view {args.dir}` shows them one by one")
     return 0

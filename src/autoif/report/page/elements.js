@@ -47,6 +47,11 @@ function appendText(parent, text) {
   if (rest) parent.append(rest);
 }
 
+// Part of an address. Half of a character, as a text that was cut may end in, is let through.
+function encoded(value) {
+  return new URLSearchParams([["", value]]).toString().slice(1).replaceAll("+", "%20");
+}
+
 // Links lead to places in this page, nowhere else.
 function localLink(target) {
   return String(target).startsWith("#") ? target : "#";

@@ -82,12 +82,11 @@ const app = {
   },
 
   change(changes) {
-    const typed = "q" in changes;
     history.pushState(null, "", this.address({ ...changes, id: "" }));
-    this.show(typed).catch((error) => this.fail(error));
+    this.show().catch((error) => this.fail(error));
   },
 
-  async show(typed = false) {
+  async show() {
     this.place = placeOf(location.hash);
     const { page, run } = this.place;
     const main = document.getElementById("main");
@@ -101,10 +100,10 @@ const app = {
       if (location.hash === asked) replace(main, made);
     } else if (LISTS[page]) {
       const list = new List(this, run, LISTS[page]);
-      const cursor = typed ? document.activeElement?.selectionStart : null;
+      const cursor = document.activeElement?.name === "q" ? document.activeElement.selectionStart : null;
       this.shown = list;
       main.replaceChildren(list.node);
-      if (typed) {
+      if (cursor !== null) {
         list.form.elements.q.focus();
         list.form.elements.q.setSelectionRange(cursor, cursor);
       }
@@ -169,7 +168,10 @@ const app = {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (document.getElementById("help").open) return;
     const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
-    if (event.key === "Escape" && typing) return event.target.blur();
+    if (event.key === "Escape" && typing) {
+      event.preventDefault(); // a search field would be emptied
+      return event.target.blur();
+    }
     if (typing) return;
     const done = (promise) => {
       event.preventDefault();

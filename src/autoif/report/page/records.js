@@ -14,7 +14,7 @@ function meaning(stage, reason) {
 }
 
 function link(run, page, id, ...children) {
-  return element("a", { href: `#/${run}/${page}?id=${encodeURIComponent(id)}` }, children);
+  return element("a", { href: `#/${run}/${page}?id=${encoded(id)}` }, children);
 }
 
 function facts(pairs) {
@@ -91,7 +91,7 @@ function sampleView(record, row, verifiers, run) {
       ["sample", link(run, "samples", row.id, row.id)],
       ["query from", row.source],
       ["response number", row.index],
-      ["pairs", element("a", { href: `#/${run}/pairs?q=${encodeURIComponent(row.response.slice(0, 80))}` }, "those with this response")],
+      ["pairs", element("a", { href: `#/${run}/pairs?q=${encoded(row.response.slice(0, 80))}` }, "those with this response")],
     ]),
   ];
 }
@@ -347,7 +347,7 @@ function queriesOf(queries, run, id) {
         element(
           "tr",
           {},
-          element("td", {}, element("a", { href: `#/${run}/samples?eq.instruction=${id}&q=${encodeURIComponent(one.query)}` }, one.query)),
+          element("td", {}, element("a", { href: `#/${run}/samples?eq.instruction=${id}&q=${encoded(one.query)}` }, one.query)),
           element("td", {}, `${one.accepted} of ${one.responses}`),
           element("td", {}, one.kept),
         ),

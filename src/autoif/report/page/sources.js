@@ -123,7 +123,7 @@ class ServerSource {
   }
 
   record(run, name, id) {
-    return this.ask(`${run}/${name}/${encodeURIComponent(id)}`);
+    return this.ask(`${run}/${name}/${encoded(id)}`);
   }
 
   comparison(a, b) {
