@@ -192,7 +192,7 @@ def test_hostile_texts_are_shown_and_do_nothing(
         page.wait_for_selector(".detail-pane h2")
         assert "window.pwned" in page.locator(".detail-pane").inner_text()
         page.evaluate("location.hash = '#/0/samples?q=evil'")
-        page.wait_for_selector(".unseen-character")
+        page.wait_for_selector(".items .unseen-character")
         assert "U+202E" in page.locator("#main").inner_text()
 
 

@@ -108,7 +108,8 @@ def _review(args: argparse.Namespace) -> int:
     with closing(open_pages(Path(args.dir))) as pages:
         if not isinstance(pages, SynthesisPages):
             raise UsageError(f"{args.dir}: samples of `autoif synth` alone are reviewed")
-        pages.refresh()
+        while pages.refresh():
+            pass
         drawn = pages.run.drawn(args.n, args.seed)
         result = pages.review()
     if args.json:

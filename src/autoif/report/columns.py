@@ -6,7 +6,7 @@ wrote: files may be old, damaged or a stranger's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -48,7 +48,8 @@ def word(value: object) -> str:
     """A word of a column. Raises TypeError for anything but a text."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} is no text")
-    return clean_text(value[:LONGEST])
+    short = value[:LONGEST]
+    return short if short.isascii() else clean_text(short)
 
 
 def joined(words: Iterable[object]) -> str:
@@ -70,25 +71,26 @@ def figure(value: object) -> float | None:
     return None if value is None or abs(value) > 1e15 else float(value)
 
 
-def sample_values(row: Row, owners: Mapping[str, Row]) -> tuple[Any, ...]:
-    """Of 03-samples. owners: the instruction of each verifier."""
-    verifiers = [word(v) for v in row["verifiers"]]
-    instructions = [owners.get(v, {}) for v in verifiers]
+def sample_values(
+    row: Row, words_of: Callable[[tuple[str, ...]], tuple[str, ...]]
+) -> tuple[Any, ...]:
+    """Of 03-samples. words_of: of some verifiers, the ids, families, origins and languages of
+    their instructions, each as one word."""
+    words = words_of(tuple(row["verifiers"]))
     fractions = [figure(v["fraction"]) for v in row["verdicts"]]
     every = all(f is not None for f in fractions)
     turns = sum(m["role"] == "user" for m in row["messages"])
     return (
         word(row["id"]),
         KEPT if row["kept"] is True else word(row["reason"]) or "dropped",
-        joined(i.get("id", "") for i in instructions),
-        *(joined(i.get(k) or "" for i in instructions) for k in ("family", "origin", "lang")),
-        len(verifiers),
+        *words,
+        len(row["verifiers"]),
         turns,
         number(row["index"]),
         len(row["response"].split()),
         figure(row["quality"]),
         min((f for f in fractions if f is not None), default=None) if every else None,
-        hash((joined(i.get("id", "") for i in instructions), row["query"])) & (1 << 64) - 1,
+        hash((words[0], row["query"])) & (1 << 64) - 1,
     )
 
 

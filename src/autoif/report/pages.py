@@ -35,7 +35,7 @@ class Pages(Protocol):
     def tables(self) -> Mapping[str, Table]: ...
 
     def refresh(self) -> bool:
-        """Reads what is new. Whether anything was."""
+        """Reads what is new, a part at a time. Whether anything was."""
 
     def summary(self) -> Row:
         """What the directory is, what is missing in it, its counts."""
@@ -81,7 +81,8 @@ def write_report(
     with ExitStack() as ends:
         every = [ends.enter_context(closing(open_pages(path))) for path in paths]
         for pages in every:
-            pages.refresh()
+            while pages.refresh():
+                pass
         runs = [_embedded(pages, most) for pages in every]
         for run in runs:
             for line in run["summary"]["missing"]:

@@ -34,7 +34,8 @@ class SynthesisTables:
         self.owners: dict[str, Row] = {}
         self.verified: dict[str, tuple[int, int, float | None]] = {}  # functions, cases, accuracy
         self._lost: dict[str, str] = {}  # instructions without a verifier, and why
-        values = partial(columns.sample_values, owners=self.owners)
+        self._words: dict[tuple[str, ...], tuple[str, ...]] = {}
+        values = partial(columns.sample_values, words_of=self._words_of)
         self.samples = FileTable(columns.SAMPLES, values, columns.sample_text)
         self.verifiers = FileTable(columns.VERIFIERS, self._verifier, columns.verifier_text)
         self.drops = FileTable(columns.DROPS, self._drop, columns.drop_text)
@@ -53,8 +54,9 @@ class SynthesisTables:
         """Reads what is new. Whether anything was."""
         files = self.result.files
         changed = self._read_named()
-        if self.verifiers.read(files("02-verifiers")):
+        while self.verifiers.read(files("02-verifiers")):  # before what names them
             changed = True
+            self._words = {}
             if self.samples.counts("instruction").get("", 0):
                 self.samples.forget()  # they were written before their verifiers could be read
         changed |= self.samples.read(files("03-samples"))
@@ -87,6 +89,16 @@ class SynthesisTables:
         least = min((a for a in accuracies if a is not None), default=None)
         self.verified[values[1]] = (len(row["checks"]), len(row["cases"]), least)
         return values
+
+    def _words_of(self, verifiers: tuple[str, ...]) -> tuple[str, ...]:
+        """For `columns.sample_values`; there are few sets of verifiers and many samples."""
+        if verifiers not in self._words:
+            instructions = [self.owners.get(columns.word(v), {}) for v in verifiers]
+            self._words[verifiers] = tuple(
+                columns.joined(i.get(name) or "" for i in instructions)
+                for name in ("id", "family", "origin", "lang")
+            )
+        return self._words[verifiers]
 
     def _drop(self, row: Row) -> tuple[Any, ...]:
         values = columns.drop_values(row)

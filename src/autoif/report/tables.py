@@ -239,7 +239,8 @@ class FileTable(Table):
         self.unreadable = 0
 
     def read(self, files: Sequence[Path]) -> bool:
-        """Reads what is new in these files; all, where one was replaced. Whether anything was."""
+        """Reads what is new in these files, at most `CHUNK` rows of each; from the start, where one
+        was replaced. Whether anything was new."""
         stats = {(s.st_dev, s.st_ino): (p, s.st_size) for p in files for s in [p.stat()]}
         if any(key not in stats or stats[key][1] < end for key, (_, end) in self._ends.items()):
             self.forget()
@@ -255,13 +256,13 @@ class FileTable(Table):
         return changed
 
     def _read(self, path: Path, number: int, start: int) -> int:
-        """From this byte to the last whole line; returns where that ends."""
+        """From this byte on, whole lines; returns where the last one ends."""
         columns: list[list[Any]] = [[] for _ in self.schema]
         texts: list[str] = []
         end = start
         with path.open("rb") as file:
             file.seek(start)
-            while line := file.readline(jsonl.LONGEST + 1):
+            while len(texts) < CHUNK and (line := file.readline(jsonl.LONGEST + 1)):
                 if not line.endswith(b"\n"):
                     break  # it is being written
                 at, end = end, end + len(line)
@@ -282,9 +283,6 @@ class FileTable(Table):
                 for column, value in zip(columns, (*numbers, number, at), strict=True):
                     column.append(value)
                 texts.append(lower)
-                if len(texts) == CHUNK:
-                    self._add(columns, texts)
-                    columns, texts = [[] for _ in self.schema], []
         self._add(columns, texts)
         return end
 

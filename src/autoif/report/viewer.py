@@ -91,12 +91,13 @@ class Viewer:
             await runner.cleanup()
 
     async def _follow(self) -> None:
-        """Reads what the runs write, for ever."""
+        """Reads what there is, and then what the runs write, for ever."""
         while True:
             changed = await asyncio.to_thread(self._refresh)
-            if changed or not self._summaries:
+            if changed:
                 self._version += 1
-            await asyncio.sleep(EVERY)
+            else:
+                await asyncio.sleep(EVERY)
 
     def _refresh(self) -> bool:
         changed = [pages.refresh() for pages in self._opened]
