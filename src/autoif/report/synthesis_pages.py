@@ -32,6 +32,7 @@ class SynthesisPages:
         self.store = path / "calls.sqlite"
         self.run = SynthesisTables(path)
         self._records = SynthesisRecords(self.run, self.store)
+        self._seen: tuple[Row, int] = ({}, 0)
         self._tokens: tuple[float, list[Row]] = (0.0, [])
 
     @property
@@ -42,6 +43,10 @@ class SynthesisPages:
         changed = self.run.refresh()
         if changed:
             self._records.forget()
+        marks = self.path / "review.jsonl"
+        seen = (self.run.report(), marks.stat().st_size if marks.is_file() else 0)
+        changed |= seen != self._seen
+        self._seen = seen
         return changed
 
     def listed(self, table: str, number: int) -> Row:

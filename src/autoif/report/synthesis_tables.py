@@ -51,7 +51,13 @@ class SynthesisTables:
         self._drawn: tuple[tuple[int, int, int], list[str]] = ((0, 0, 0), [])
 
     def refresh(self) -> bool:
-        """Reads what is new. Whether anything was."""
+        """Reads what is new, a part at a time. Whether anything was."""
+        try:
+            return self._refresh()
+        except FileNotFoundError:  # a shard got its name just now; the next look sees it
+            return False
+
+    def _refresh(self) -> bool:
         files = self.result.files
         changed = self._read_named()
         while self.verifiers.read(files("02-verifiers")):  # before what names them

@@ -101,9 +101,8 @@ class Viewer:
 
     def _refresh(self) -> bool:
         changed = [pages.refresh() for pages in self._opened]
-        summaries = [pages.summary() for pages in self._opened]
-        changed.append(summaries != self._summaries)
-        self._summaries = summaries
+        if any(changed):
+            self._summaries = [pages.summary() for pages in self._opened]
         return any(changed)
 
     @web.middleware

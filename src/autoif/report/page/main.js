@@ -49,7 +49,9 @@ const app = {
 
   // News from the server: pictures are drawn anew, lists keep what is read in them and say that there is more.
   async follow() {
+    const before = this.runs.length;
     if (document.hidden || !(await this.renew())) return;
+    if (!before) return this.show();
     document.querySelector(".error.global")?.remove();
     if (this.place.page === "overview") {
       const [x, y] = [window.scrollX, window.scrollY];
@@ -90,6 +92,7 @@ const app = {
     this.place = placeOf(location.hash);
     const { page, run } = this.place;
     const main = document.getElementById("main");
+    if (!this.runs.length) return replace(main, element("p", { class: "page dim" }, "The files are being read…"));
     if (page !== "compare" && !this.runs[run]) return replace(main, element("p", { class: "error" }, "There is no such run."));
     this.header();
     document.title = `${page === "compare" ? "A and B" : `${TITLES[page] ?? page} · ${this.runs[run].name}`} · AutoIF`;
