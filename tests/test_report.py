@@ -309,7 +309,7 @@ def test_no_text_becomes_markup(smoke_copy: Path) -> None:
 
 
 def test_the_page_runs_its_own_script_alone() -> None:
-    for html in (html_page.build(), html_page.build({"runs": []})):
+    for html, said in (html_page.build(), html_page.build({"runs": []})):
         policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
         assert policy
         for tag in ("script", "style"):
@@ -319,6 +319,7 @@ def test_the_page_runs_its_own_script_alone() -> None:
             assert f"{tag}-src 'sha256-{digest}'" in policy[1]
         assert "default-src 'none'" in policy[1]
         assert "unsafe" not in policy[1]
+        assert policy[1] == said
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", html)
     assert "connect-src 'none'" in policy[1]
 
@@ -501,6 +502,9 @@ async def test_the_server_lets_in_its_own_page_alone(smoke: Path) -> None:
         async def status(path: str, **headers: str) -> int:
             async with client.get(f"{address}{path}", headers=headers) as answer:
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                policy = answer.headers["Content-Security-Policy"]
+                assert policy.startswith("default-src 'none'; script-src 'sha256-")
+                assert "frame-ancestors 'none'" in policy
                 return answer.status
 
         assert address.startswith("http://127.0.0.1:")

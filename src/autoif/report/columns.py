@@ -95,7 +95,7 @@ def sample_values(
 
 
 def sample_text(row: Row) -> str:
-    return "\n".join([*(m["content"] for m in row["messages"]), row["response"]])
+    return "\n".join([row["id"], *(m["content"] for m in row["messages"]), row["response"]])
 
 
 def verifier_values(row: Row) -> tuple[Any, ...]:
@@ -137,4 +137,4 @@ def pair_values(row: Row) -> tuple[Any, ...]:
 
 def pair_text(row: Row) -> str:
     messages = [*row["prompt"], *row["chosen"], *row["rejected"]]
-    return "\n".join(m["content"] for m in messages)
+    return "\n".join([row["id"], *(m["content"] for m in messages)])

@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 # In the order in which they stand in the script.
 SCRIPTS = (
@@ -30,22 +30,31 @@ SCRIPTS = (
 )
 
 
-def build(data: Any = None) -> str:
+class BuiltPage(NamedTuple):
+    """The page, and its Content-Security-Policy."""
+
+    html: str
+    policy: str
+
+
+def build(data: Any = None) -> BuiltPage:
     """The page with this data in it; without data, one that asks the server it came from."""
     folder = files("autoif.report") / "page"
     reasons = json.loads((folder / "reasons.json").read_text("utf-8"))
     script = "\n".join((folder / name).read_text("utf-8") for name in SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}\n}})();\n'
     style = (folder / "page.css").read_text("utf-8")
-    return (
+    allowed = policy(script, style, served=data is None)
+    html = (
         (folder / "page.html")
         .read_text("utf-8")
-        .replace("{{policy}}", policy(script, style, served=data is None))
+        .replace("{{policy}}", allowed)
         .replace("{{style}}", style)
         .replace("{{reasons}}", packed(reasons))
         .replace("{{data}}", "" if data is None else packed(data))
         .replace("{{script}}", script)
     )
+    return BuiltPage(html, allowed)
 
 
 def policy(script: str, style: str, *, served: bool) -> str:

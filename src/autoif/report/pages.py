@@ -89,7 +89,7 @@ def write_report(
                 on_notice(f"{run['summary']['path']}: {line}")
         sides = [(a, b) for a in range(len(every)) for b in range(len(every)) if a != b]
         comparisons = {f"{a}-{b}": compare(every[a], every[b]) for a, b in sides}
-        return html_page.build({"runs": runs, "comparisons": comparisons})
+        return html_page.build({"runs": runs, "comparisons": comparisons}).html
 
 
 def _embedded(pages: Pages, most: int) -> Row:

@@ -121,6 +121,7 @@ class SynthesisTables:
             responses, accepted, kept, score = counted.get(name, (0, 0, 0, None))
             yield row | {
                 "instruction": name,
+                "text": f"{name}\n{row['text']}",
                 "fate": "verified" if name in self.verified else self._lost.get(name, waits),
                 "functions": functions,
                 "cases": cases,

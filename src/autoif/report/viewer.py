@@ -37,7 +37,6 @@ HOST = "127.0.0.1"
 EVERY = 1.0  # seconds between two looks at the files
 LONGEST = 16 << 10  # bytes of what is posted
 HEADERS = {
-    "Content-Security-Policy": "frame-ancestors 'none'",  # beside the one in the page
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -129,10 +128,12 @@ class Viewer:
             except AutoIFError as error:
                 response = _refused(500, str(error))
         response.headers.update(HEADERS)
+        policy = f"{self._page.policy}; frame-ancestors 'none'"
+        response.headers["Content-Security-Policy"] = policy
         return response
 
     async def _get_page(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._page, content_type="text/html")
+        return web.Response(text=self._page.html, content_type="text/html")
 
     async def _get_runs(self, request: web.Request) -> web.Response:
         return _json({"version": self._version, "runs": self._summaries})

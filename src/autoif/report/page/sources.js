@@ -47,7 +47,7 @@ class FileSource {
     let found = this.texts.get(row);
     if (found === undefined) {
       const whole = record.row ?? {};
-      const parts = [row.id, row.record, record.detail, whole.text, whole.response];
+      const parts = [row.record ?? row.id, record.detail, whole.text, whole.response];
       for (const name of ["messages", "prompt", "chosen", "rejected"]) {
         const value = whole[name];
         if (Array.isArray(value)) parts.push(...value.map((message) => message.content));
