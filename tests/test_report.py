@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import importlib.util
 import json
+import math
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,6 +27,7 @@ from autoif.report.reviewing import Mark, Share
 from autoif.report.synthesis_pages import SynthesisPages
 from autoif.report.tables import TableQuery
 from autoif.report.viewer import Viewer
+from autoif.train.plots import lines
 from hostile_texts import INJECTIONS
 from runs import Done, Row, report, rows, stages
 
@@ -415,6 +417,17 @@ def test_a_training_shows_its_series(tmp_path: Path) -> None:
     }
     of_round = {one["name"]: one["points"] for one in series["round"]}
     assert of_round["pass_rate"] == [[0, 0.4, 100], [1, 0.5, 541]]
+
+
+def test_points_that_rest_on_different_numbers_are_not_joined() -> None:
+    history = [
+        {"x": 1.0, "n": {"x": 300}},
+        {"x": 2.0, "n": {"x": 100}},
+        {"x": 3.0, "n": {"x": 300}},
+    ]
+    of_300 = lines(history, "x")[300]
+    assert (of_300[0], math.isnan(of_300[1]), of_300[2]) == (1.0, True, 3.0)
+    assert lines([{"x": 1.0}, {"x": 2.0}], "x") == {None: [1.0, 2.0]}
 
 
 # ---- judging by hand -----------------------------------------------------------------------------

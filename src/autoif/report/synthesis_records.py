@@ -17,7 +17,7 @@ from autoif.store.base import StoredCall
 
 Row = dict[str, Any]
 CALLS = 40  # of a stage that are shown beside a drop
-REMEMBERED = 32  # records whose calls are at hand
+REMEMBERED = 64  # records whose calls are at hand
 
 
 class SynthesisRecords:

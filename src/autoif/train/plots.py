@@ -50,9 +50,14 @@ def rounds(history: History, out: Path) -> None:
     draw(history, "round", GUARDS, out / "guards.png")
 
 
-def _rests_on(row: Mapping[str, Any], key: str) -> int | None:
-    numbers = row.get("n")
-    return numbers.get(key) if isinstance(numbers, Mapping) else None
+def lines(rows: Sequence[Mapping[str, Any]], key: str) -> dict[int | None, list[float]]:
+    """The figures of a key by the number that they rest on, NaN in the place of the others: what
+    rests on another number breaks the line."""
+    numbers = [row["n"].get(key) if isinstance(row.get("n"), Mapping) else None for row in rows]
+    return {
+        n: [row[key] if of == n else math.nan for row, of in zip(rows, numbers, strict=True)]
+        for n in dict.fromkeys(numbers)
+    }
 
 
 def draw(history: Sequence[Mapping[str, Any]], x: str, keys: Sequence[str], path: Path) -> None:
@@ -74,12 +79,10 @@ def draw(history: Sequence[Mapping[str, Any]], x: str, keys: Sequence[str], path
     )
     for axis, (key, rows) in zip(axes[:, 0], series.items(), strict=True):
         marker = "." if len(rows) < 40 else ""
-        numbers = [_rests_on(row, key) for row in rows]
-        for n in dict.fromkeys(numbers):
-            # What lies between two points of other numbers breaks their line.
-            ys = [row[key] if of == n else math.nan for row, of in zip(rows, numbers, strict=True)]
-            axis.plot([row[x] for row in rows], ys, marker=marker, label=f"n = {n}" if n else None)
-        if any(numbers):
+        xs = [row[x] for row in rows]
+        for n, ys in lines(rows, key).items():
+            axis.plot(xs, ys, marker=marker, label=f"n = {n}" if n else None)
+        if any(lines(rows, key)):
             axis.legend(fontsize=7)
         axis.set_ylabel(key, fontsize=8)
         axis.grid(alpha=0.3)

@@ -93,7 +93,8 @@ const app = {
     const { page, run } = this.place;
     const main = document.getElementById("main");
     if (!this.runs.length) return replace(main, element("p", { class: "page dim" }, "The files are being read…"));
-    if (page !== "compare" && !this.runs[run]) return replace(main, element("p", { class: "error" }, "There is no such run."));
+    const shown = page === "compare" ? this.place.sides : [run];
+    if (shown.some((n) => !this.runs[n])) return replace(main, element("p", { class: "error" }, "There is no such run."));
     this.header();
     document.title = `${page === "compare" ? "A and B" : `${TITLES[page] ?? page} · ${this.runs[run].name}`} · AutoIF`;
     const asked = location.hash;

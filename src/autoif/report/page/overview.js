@@ -31,7 +31,8 @@ async function overview(app, run) {
         histogram("judge's score, of 10", summary.plots.score, (from) => String(Math.min(from, 10))),
         histogram("words in a response", summary.plots.words, (from) => String(from)),
         histogram("pass rate of an instruction", summary.plots.pass_rate, (from) => percent(from)),
-        familiesOf(run, summary),
+        valuesOf(run, summary, "family", "samples by family"),
+        valuesOf(run, summary, "level", "samples by number of constraints"),
       ),
     ),
     reviewedOf(summary),
@@ -173,18 +174,18 @@ function instructionsOf(run, { total, rows }) {
   ];
 }
 
-function familiesOf(run, summary) {
-  const families = Object.entries(summary.facets.samples?.family ?? {}).slice(0, 10);
-  const most = Math.max(1, ...families.map(([, n]) => n));
+function valuesOf(run, summary, column, title) {
+  const values = Object.entries(summary.facets.samples?.[column] ?? {}).slice(0, 10);
+  const most = Math.max(1, ...values.map(([, n]) => n));
   return (
-    families.length > 0 &&
+    values.length > 1 &&
     figure(
-      "samples by family",
+      title,
       element(
         "ul",
         { class: "bars" },
-        families.map(([name, n]) =>
-          element("li", {}, element("a", { href: `#/${run}/samples?${new URLSearchParams({ "eq.family": name })}` }, name || "proposed"), shareBar(n, most, String(n), "size"), element("span", {}, count(n))),
+        values.map(([name, n]) =>
+          element("li", {}, element("a", { href: `#/${run}/samples?${new URLSearchParams({ [`eq.${column}`]: name })}` }, name || "proposed"), shareBar(n, most, String(n), "size"), element("span", {}, count(n))),
         ),
       ),
     )
