@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -30,18 +30,17 @@ def browser() -> Iterator[Browser]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        return missing("Playwright is not installed")
+        missing("Playwright is not installed")
     if CHROMIUM is None:
-        return missing("no Chromium on this system (apt-get install chromium)")
+        missing("no Chromium on this system (apt-get install chromium)")
     with sync_playwright() as playwright:
         # As root, as in a container, Chromium's own sandbox does not start.
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
         started.close()
-    return None
 
 
-def missing(why: str) -> None:
+def missing(why: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(why)
     pytest.skip(why)

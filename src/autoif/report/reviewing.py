@@ -52,7 +52,8 @@ class Mark:
         reviewer = printable(" ".join(reviewer.split()))[:NAME]
         if not reviewer:
             raise UsageError("a mark needs the name of its reviewer")
-        return cls(sample, reviewer, *map(bool, answers), note[:NOTE])
+        follows, fits, sensible = (answer is True for answer in answers)
+        return cls(sample, reviewer, follows, fits, sensible, note[:NOTE])
 
     def to_json(self) -> Row:
         return {name: getattr(self, name) for name in ("sample", "reviewer", *QUESTIONS, "note")}
