@@ -219,6 +219,15 @@ def _summary(path: Path) -> Row:
         return pages.summary()
 
 
+def test_an_empty_run_is_sorted_and_searched(smoke_copy: Path) -> None:
+    for name in ("01-instructions", "02-verifiers", "03-samples", "data/dpo"):
+        (smoke_copy / f"{name}.jsonl").write_bytes(b"")
+    with opened(smoke_copy) as pages:
+        for table in ("samples", "pairs", "instructions"):
+            assert asked(pages, table, sort="family", q="a", eq__lang="en")["total"] == 0
+        assert pages.summary()["plots"]["score"] == []
+
+
 def test_a_record_that_no_run_wrote_hides_no_other(smoke_copy: Path) -> None:
     file = smoke_copy / "03-samples.jsonl"
     lines = rows(file)

@@ -70,7 +70,10 @@ def page(pages: Pages, table: str, query: TableQuery) -> Row:
     if table not in pages.tables:
         raise UsageError(f"{table}: no such table")
     shown = pages.tables[table].page(query)
-    return shown | {"rows": [pages.listed(table, number) for number in shown["rows"]]}
+    try:
+        return shown | {"rows": [pages.listed(table, number) for number in shown["rows"]]}
+    except (IndexError, pl.exceptions.OutOfBoundsError):
+        raise UsageError("the files were replaced just now; ask again") from None
 
 
 def write_report(

@@ -117,7 +117,7 @@ class Table:
             frame = self.frame.with_row_index("row")
         mask = self._mask(query)
         if query.text:
-            mask = mask & self._search(query.text, frame.height)
+            mask = mask & self._search(query.text, frame)
         rows = frame.lazy().filter(mask)
         if query.sort:
             self._column(query.sort)
@@ -181,14 +181,14 @@ class Table:
 
     def _order(self, name: str) -> pl.Expr:
         """Words are sorted as words, not by their numbers."""
-        if self.schema[name] != WORD:
+        if self.schema[name] != WORD or not self.words:
             return pl.col(name)
         order = sorted(range(len(self.words)), key=self.words.__getitem__)
         ranks = {number: rank for rank, number in enumerate(order)}
         return pl.col(name).replace_strict(list(ranks), list(ranks.values()), return_dtype=WORD)
 
-    def _search(self, text: str, height: int) -> pl.Series:
-        return self.frame["text"].str.contains(clean_text(text.lower()), literal=True)
+    def _search(self, text: str, frame: pl.DataFrame) -> pl.Series:
+        return frame["text"].str.contains(clean_text(text.lower()), literal=True)
 
 
 class RowTable(Table):
@@ -298,7 +298,7 @@ class FileTable(Table):
             self._texts = [*self._texts, path]
             self._matches = {}
 
-    def _search(self, text: str, height: int) -> pl.Series:
+    def _search(self, text: str, frame: pl.DataFrame) -> pl.Series:
         wanted = clean_text(text.lower())
         with self._lock:
             paths, matches = list(self._texts), self._matches.get(wanted)
@@ -314,7 +314,7 @@ class FileTable(Table):
                     self._matches.pop(next(iter(self._matches)))
                 if paths == self._texts:
                     self._matches[wanted] = matches
-        return matches.head(height)
+        return matches.head(frame.height)
 
     def whole(self, number: int) -> Row:
         """The row itself, from its file. Raises UsageError where it is not there any more."""
