@@ -125,7 +125,7 @@ def _review(args: argparse.Namespace) -> int:
         say(f"{pair['a']} and {pair['b']} agree on {pair['k']} of {pair['n']}{kappa}")
     if result["reviewers"]:
         if card := dataset_card.rewrite(RunDir(Path(args.dir))):
-            note(f"the card says so too: {card}")
+            say(f"the card says so too: {card}")
     else:
         say(f"none is marked yet: `autoif view {args.dir}` shows them one by one")
     return 0
