@@ -20,6 +20,7 @@ from rich.console import Console
 from autoif.base.errors import ModelUnavailable
 from autoif.base.records import Message, Request, Usage
 from autoif.models.activity import Activity, activity_of, together
+from autoif.models.budget import Budget, BudgetGuard
 from autoif.models.cached import CallCounts
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.openvino.backend import LocalBackend
@@ -51,6 +52,16 @@ def at_work(instructions: int = 10, **settings: object) -> tuple[Progress, BusyB
     progress.models["m"] = model
     progress.counts["m"] = {"stage": CallCounts()}
     return progress, model
+
+
+def test_progress_tells_what_each_model_is_at() -> None:
+    progress, model = at_work()
+    assert progress.by_model() == {"m": {"tokens": 0, "running": None, "waiting": None}}
+    progress.counts["m"] = {"stage": CallCounts(usage=Usage(completion=30))}
+    model.activity = Activity(generated=42, running=3, waiting=2)
+    assert progress.by_model() == {"m": {"tokens": 42, "running": 3, "waiting": 2}}
+    guard = BudgetGuard({}, Budget.parse("2ktok"), spent=500.0)
+    assert (guard.left(), BudgetGuard({}).left()) == ("1,500.00 tok", None)
 
 
 @contextlib.contextmanager

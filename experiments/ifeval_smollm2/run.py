@@ -225,6 +225,9 @@ class Experiment:
         row["ifbench"] = round(figures["ifbench.prompt_loose"], 2)
         row["gsm8k"] = round(figures["gsm8k.accuracy"], 2)
         row |= {"n_train": n, "heldout": round(100 * held, 2), "prompts": sizes[0] or 541}
+        row["n"] = {m: rests_on(out / "ifeval", m) for m in METRICS}
+        row["n"] |= {"ifbench": rests_on(out / "ifbench", "prompt_loose")}
+        row["n"] |= {"gsm8k": rests_on(out / "gsm8k", "accuracy")}
         row["words"] = words(out / "ifeval" / "responses.jsonl")
         row["intervals"] = {m: interval(out / "ifeval" / "scores.json", m) for m in METRICS}
         row["seconds"] = round(time.monotonic() - begun)
@@ -297,6 +300,8 @@ def merged(parts: list[Row]) -> Row:
         }
         if len(rows) > 1:
             out[name]["by_seed"] = by_seed
+        if "n" in rows[0]:
+            out[name]["n"] = rows[0]["n"]
         if "stage" in rows[0]:
             out[name]["stage"] = ", ".join(r["stage"] for r in rows)
     return out
@@ -305,6 +310,11 @@ def merged(parts: list[Row]) -> Row:
 def words(file: Path) -> float:
     """The median length of the answers: a model can please verifiers by saying less."""
     return statistics.median(len(row["response"].split()) for row in plots.read(file))
+
+
+def rests_on(folder: Path, metric: str) -> int:
+    """The prompts that a figure rests on: the ends are measured on more of them than the rest."""
+    return int(json.loads((folder / "scores.json").read_text("utf-8"))["n"][metric])
 
 
 def interval(file: Path, metric: str) -> list[float]:

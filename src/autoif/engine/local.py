@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -30,6 +31,7 @@ from autoif.models import Backend
 from autoif.models.batch import PendingBackend
 from autoif.models.budget import Budget, BudgetGuard
 from autoif.report import dataset_card
+from autoif.report.pace import TimeLeft
 from autoif.run.directory import RunDir, write_json, write_whole
 from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
@@ -148,11 +150,17 @@ class Run:
             await store.close()
 
     async def _tick(self) -> None:
+        left = TimeLeft()
         while True:
-            self._write_progress("running")
+            self._write_progress(
+                "running",
+                models=self.progress.by_model(),
+                seconds_left=left.at(time.monotonic(), self.progress),
+                budget_left=self.guard.left(),
+            )
             await asyncio.sleep(1)
 
-    def _write_progress(self, state: str, **more: str) -> None:
+    def _write_progress(self, state: str, **more: Any) -> None:
         with suppress(OSError):  # a full disk must not hide the error that matters
             write_json(self.out.path / "progress.json", self.progress.report(state) | more)
 

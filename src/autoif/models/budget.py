@@ -73,6 +73,12 @@ class BudgetGuard:
         self._reserved = 0.0
         self._in_flight: set[asyncio.Timeout] = set()
 
+    def left(self) -> str | None:
+        """What may be spent still, with its unit; None without a budget."""
+        if self.budget is None:
+            return None
+        return f"{max(0.0, self.budget.limit - self.spent):,.2f} {self.budget.unit}"
+
     def shut(self, reason: str) -> None:
         self.reason = self.reason or reason
 

@@ -1,1 +1,1 @@
-"""What a person sees of a run: the terminal's tables, a record's lineage, the dataset card."""
+"""What a person sees of a run: tables in a terminal, pages in a browser, the dataset card."""

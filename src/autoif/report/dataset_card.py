@@ -10,10 +10,12 @@ from typing import Any
 
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
-from autoif.base.files import read_small
+from autoif.base.files import read_small, write_whole
 from autoif.base.language import words
 from autoif.base.printable import markdown, markdown_code, printable
 from autoif.base.records import seed_from
+from autoif.report import reviewing
+from autoif.run.directory import RunDir
 from autoif.run.recipe import Recipe
 
 FILES = ("sft", "dpo", "rlvr")
@@ -129,7 +131,7 @@ Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` r
 ## How far to trust the verifiers
 
 {fidelity}
-
+{_reviewed(data)}
 ## Known limits
 
 - The verifiers are programs that a model wrote. They are untrusted code: run them in a sandbox.
@@ -144,6 +146,36 @@ Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` r
 
 {_samples(recipe, data)}
 """
+
+
+def _reviewed(data: Path) -> str:
+    """What people say of the rows, where somebody has marked some (`autoif view`)."""
+    marks = reviewing.read(data.parent)
+    if not marks:
+        return ""
+    kept = {row["id"] for row in _rows(data, "sft")}
+    found = reviewing.result(marks, kept.__contains__)
+    rows = [
+        (name, *(reviewing.in_words(of_one["precision"][q]) for q in reviewing.MEANINGS))
+        for name, of_one in found["reviewers"].items()
+    ]
+    agreed = "".join(
+        f"\n{markdown(pair['a'])} and {markdown(pair['b'])} agree on {pair['k']} of {pair['n']}.\n"
+        for pair in found["agreement"]
+    )
+    head = "SFT rows drawn by chance and judged by hand:"
+    return f"\n{head}\n\n{_table(('reviewer', *reviewing.MEANINGS.values()), rows)}\n{agreed}"
+
+
+def rewrite(run: RunDir) -> Path | None:
+    """The card of a finished run, made again from what is there; None where there is none.
+    Raises UsageError for files that a run did not write."""
+    card, recipe = run.path / "data" / "README.md", run.recipe()
+    if recipe is None or not card.is_file():
+        return None
+    text = render(recipe, run.report(), card.parent, fidelity(recipe))
+    write_whole(card, text.encode())
+    return card
 
 
 def _composed(recipe: Recipe) -> str:

@@ -72,12 +72,21 @@ class Progress:
 
     def generated(self) -> int:
         """Tokens of this start's answers, of unfinished ones too where the model counts them."""
-        total = 0
+        return sum(at["tokens"] for at in self.by_model().values())
+
+    def by_model(self) -> dict[str, dict[str, Any]]:
+        """Of each model: "tokens" of this start's answers, calls "running" and "waiting", None
+        where it does not tell."""
+        every = {}
         for model, stages in self.counts.items():
             answered = sum(c.usage.completion for c in stages.values())
             now = activity_of(self.models.get(model))
-            total += max(answered, now.generated if now else 0)
-        return total
+            every[model] = {
+                "tokens": max(answered, now.generated if now else 0),
+                "running": now.running if now else None,
+                "waiting": now.waiting if now else None,
+            }
+        return every
 
     def units(self) -> tuple[int, int]:
         """Units of work that are through, and all there are as far as can be seen: of each

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
+from autoif.base.files import is_plain
 from autoif.base.records import (
     Composition,
     Drop,
@@ -20,7 +21,7 @@ from autoif.base.records import (
     sample_from_json,
     verifier_from_json,
 )
-from autoif.run.directory import DROPS, RunDir
+from autoif.run.directory import DROPS, IN_SHARDS, RunDir
 
 Row = jsonl.Row
 
@@ -42,6 +43,30 @@ class Result:
     def report(self) -> Row:
         """The funnel, calls, tokens, cost; also in mid-run. Raises UsageError: no run there."""
         return RunDir(self.path).report()
+
+    def files(self, name: str) -> list[Path]:
+        """Where the rows of an artefact stand: in its file or, while the run is at work, in those
+        of its shards, the ones that are being written included. Links are left out: a directory of
+        somebody else must not lead anywhere."""
+        whole = self.path / f"{name}.jsonl"
+        files = [whole]
+        if name in IN_SHARDS and self._at_work():
+            parts = self.path / "parts"
+            shards = [
+                *sorted(parts.glob("[0-9]*-*")),
+                *sorted(parts.glob("compositions/[0-9]*-*")),
+            ]
+            files = [shard / f"{name}.jsonl" for shard in shards] or files
+        return [file for file in files if file.is_file() and is_plain(file, hard_links=True)]
+
+    def _at_work(self) -> bool:
+        """Whether shards are not merged yet: at work, or killed."""
+        if not (self.path / "progress.json").is_file():
+            return False
+        try:
+            return bool(self.report["state"] != "stopped")
+        except UsageError:
+            return True
 
     @property
     def sft(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -49,13 +50,23 @@ def rounds(history: History, out: Path) -> None:
     draw(history, "round", GUARDS, out / "guards.png")
 
 
-def draw(history: Sequence[Mapping[str, Any]], x: str, keys: Sequence[str], path: Path) -> None:
-    """A panel for each of the keys that occur; no file where none does."""
-    series = {
-        key: [(row[x], row[key]) for row in history if isinstance(row.get(key), (int, float))]
-        for key in keys
+def lines(rows: Sequence[Mapping[str, Any]], key: str) -> dict[int | None, list[float]]:
+    """The figures of a key by the number that they rest on, NaN in the place of the others: what
+    rests on another number breaks the line."""
+    numbers = [row["n"].get(key) if isinstance(row.get("n"), Mapping) else None for row in rows]
+    return {
+        n: [row[key] if of == n else math.nan for row, of in zip(rows, numbers, strict=True)]
+        for n in dict.fromkeys(numbers)
     }
-    series = {key: points for key, points in series.items() if points}
+
+
+def draw(history: Sequence[Mapping[str, Any]], x: str, keys: Sequence[str], path: Path) -> None:
+    """A panel for each of the keys that occur; no file where none does. A row may say in "n", by
+    key, what its figures rest on: points that rest on different numbers are not joined."""
+    series = {
+        key: [row for row in history if isinstance(row.get(key), (int, float))] for key in keys
+    }
+    series = {key: rows for key, rows in series.items() if rows}
     if not series:
         return
     import matplotlib
@@ -66,8 +77,13 @@ def draw(history: Sequence[Mapping[str, Any]], x: str, keys: Sequence[str], path
     figure, axes = pyplot.subplots(
         len(series), 1, sharex=True, squeeze=False, figsize=(7, 1 + 2 * len(series))
     )
-    for axis, (key, points) in zip(axes[:, 0], series.items(), strict=True):
-        axis.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else "")
+    for axis, (key, rows) in zip(axes[:, 0], series.items(), strict=True):
+        marker = "." if len(rows) < 40 else ""
+        xs = [row[x] for row in rows]
+        for n, ys in lines(rows, key).items():
+            axis.plot(xs, ys, marker=marker, label=f"n = {n}" if n else None)
+        if any(lines(rows, key)):
+            axis.legend(fontsize=7)
         axis.set_ylabel(key, fontsize=8)
         axis.grid(alpha=0.3)
     axes[-1, 0].set_xlabel(x)
