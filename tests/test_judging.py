@@ -90,15 +90,6 @@ def test_an_instruction_under_which_nothing_is_answered_makes_no_sense(tmp_path:
     assert [j["keep"] for j in judgements] == [False] * 5 + [True] * 3
 
 
-def test_a_verifier_that_says_the_opposite_proves_nothing(tmp_path: Path) -> None:
-    wrong = "def evaluate(response):\n    return len(response.split()) > 30"
-    text = "Use at most 30 words."
-    reply = " ".join([STEEP] * 4)
-    given = row(reply, instruction=text, verifiers=[{"instruction": text, "checks": [wrong]}])
-    _, (judgement,) = judged(tmp_path, [given])
-    assert judgement["follows"] is False
-
-
 @pytest.mark.parametrize(
     ("given", "problem"),
     [

@@ -12,7 +12,18 @@ from collections.abc import Sequence
 
 from autoif.base.errors import AutoIFError
 from autoif.base.version import __version__
-from autoif.cli import calls, evals, export, inspect_run, judge_rows, look, recipes, serve, synth, train
+from autoif.cli import (
+    calls,
+    evals,
+    export,
+    inspect_run,
+    judge_rows,
+    look,
+    recipes,
+    serve,
+    synth,
+    train,
+)
 from autoif.cli.common import Parser, examples, fail, usage
 
 
@@ -50,6 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"autoif {__version__}")
     parser.set_defaults(run=usage(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (synth, recipes, inspect_run, judge_rows, look, export, train, serve, evals, calls):
+    for module in (
+        synth,
+        recipes,
+        inspect_run,
+        judge_rows,
+        look,
+        export,
+        train,
+        serve,
+        evals,
+        calls,
+    ):
         module.add(commands)
     return parser

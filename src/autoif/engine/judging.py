@@ -1,8 +1,8 @@
 """The gates of synthesis over rows that exist, whoever made them: does the reply follow its
 instruction, does it answer its query, and does the instruction make sense?
 
-    floor -> the row's own checks and whether they are right -> the judge -> the instruction, by
-    what the judge said of all replies under it
+    floor -> the row's own checks -> the judge -> the instruction, by what the judge said of all
+    replies under it
 
 Cheap ones come first, and a model is asked only about what they left. docs/judging.md has the
 figures by which the thresholds were set.
@@ -10,11 +10,9 @@ figures by which the thresholds were set.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,7 @@ from autoif.base.errors import CallFailed, UsageError
 from autoif.base.inputs import language, read_rows, row_id
 from autoif.base.loop import blocking
 from autoif.base.printable import log
-from autoif.base.records import content_id, dump_line
-from autoif.diagnosis import diagnose
+from autoif.base.records import dump_line
 from autoif.engine.resources import open_context
 from autoif.models import Backend
 from autoif.models.budget import Budget, BudgetGuard
@@ -37,7 +34,6 @@ from autoif.verifier.schema import VerifierRow, parse_verifiers
 from autoif.verifier.verify import accepts
 
 TOGETHER = 64  # rows judged at once
-WRONG = {"accept_all", "contradicts_instruction", "contradicts_cases"}  # no evidence of following
 QUERY, INSTRUCTION = ("query", "query_text"), ("instruction", "instruction_text")
 
 
@@ -207,28 +203,11 @@ def _together(context: Context, alone: Sequence[Judgement]) -> Iterator[Judgemen
 
 
 async def _follows(context: Context, row: Answered) -> bool | None:
-    """What the row's own checks say, unless they are wrong for the instruction that they state."""
+    """What the row's own checks say."""
     if not row.verifiers:
         return None
-    for verifier in row.verifiers:
-        key = f"diagnosis {content_id([c.source for c in verifier.checks])}"
-        if WRONG & set(await context.once(key, partial(_flags, context, verifier))):
-            return False
     columns = await together(*(context.verdicts(v.checks, [row.reply]) for v in row.verifiers))
     verdicts = [column[0] for column in columns]
     if all(verdict.fraction is None for verdict in verdicts):
         return None
     return accepts(verdicts, [v.min_fraction for v in row.verifiers])
-
-
-async def _flags(context: Context, verifier: VerifierRow) -> tuple[str, ...]:
-    text = verifier.instruction.text if verifier.instruction else ""
-    diagnosis = await asyncio.to_thread(
-        diagnose,
-        verifier.checks,
-        text,
-        lang=verifier.lang,
-        cases=verifier.cases,
-        sandbox=context.sandbox,
-    )
-    return diagnosis.flags
