@@ -52,7 +52,10 @@ def judged(
 
 
 def test_each_gate_says_why(tmp_path: Path) -> None:
-    checked = {"instruction": UPPER, "verifiers": [{"instruction": UPPER, "checks": [CHECK]}]}
+    checked: dict[str, Any] = {
+        "instruction": UPPER,
+        "verifiers": [{"instruction": UPPER, "checks": [CHECK]}],
+    }
     rows = [
         row(STEEP, id="good"),
         row(TEA, id="repeats"),
