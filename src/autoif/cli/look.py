@@ -86,6 +86,7 @@ def _view(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 65_536:
         raise UsageError("--port is between 0 and 65535")
     viewer = Viewer([Path(d) for d in args.dirs])
+
     def ready(address: str) -> None:
         note("Open this address in a browser on this machine. Ctrl-C ends it.")
         say(address)
