@@ -134,7 +134,7 @@ def test_a_pair_stands_side_by_side_with_what_differs(browser: Browser, file: st
     with opened(browser, f"{file}#/0/pairs") as page:
         page.wait_for_selector(".sides")
         chosen, rejected = page.locator(".side").all()
-        assert chosen.bounding_box()["x"] < rejected.bounding_box()["x"]  # type: ignore[index]
+        assert chosen.bounding_box()["x"] < rejected.bounding_box()["x"]
         assert page.locator(".side mark").count() >= 1
 
 

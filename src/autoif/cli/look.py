@@ -86,9 +86,9 @@ def _view(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 65_536:
         raise UsageError("--port is between 0 and 65535")
     viewer = Viewer([Path(d) for d in args.dirs])
-    note("Open this address in a browser on this machine. Ctrl-C ends it.")
 
     def ready(address: str) -> None:
+        note("Open this address in a browser on this machine. Ctrl-C ends it.")
         say(address)
         sys.stdout.flush()  # somebody may wait for it in a pipe
 

@@ -11,6 +11,7 @@ import polars as pl
 from autoif.base import jsonl
 from autoif.base.errors import UsageError
 from autoif.base.files import is_plain, read_small
+from autoif.base.language import clean_text
 from autoif.report import columns
 from autoif.report.tables import WORD, Kind, RowTable
 
@@ -141,7 +142,7 @@ def _listed(item: tuple[str, Row]) -> Row:
         "types": columns.joined(str(t) for t in _list(verdict.get("instructions"))),
         "words": len(answer.split()),
         "followed": sum(strict) / len(strict) if strict else None,
-        "text": columns.clean_text("\n".join([name, whole["prompt"], answer])),
+        "text": clean_text("\n".join([name, whole["prompt"], answer])),
     }
 
 

@@ -96,15 +96,15 @@ def write_report(
 
 
 def _embedded(pages: Pages, most: int) -> Row:
-    tables: dict[str, list[Row]] = {}
+    tables: dict[str, list[str]] = {}  # ids; what a list shows of a record stands in it
     records: dict[str, Row] = {}
     for name, table in pages.tables.items():
         tables[name], records[name] = [], {}
         for number in _chosen(table, most):
             row = pages.listed(name, number)
             with suppress(UsageError):  # what it rests on is damaged
-                records[name][row["id"]] = pages.record(name, row["id"])
-                tables[name].append(row)
+                records[name][row["id"]] = row | pages.record(name, row["id"])
+                tables[name].append(row["id"])
     every = [record for of_table in records.values() for record in of_table.values()]
     records["verifiers"] = {}
     for verifier in dict.fromkeys(v for record in every for v in record.get("verifiers", ())):

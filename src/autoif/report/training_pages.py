@@ -50,7 +50,8 @@ class TrainingPages:
                 if not _is_number(at):
                     continue
                 for name, value in row.items():
-                    if name != x and _is_number(value):
+                    rests_on = name == "n" or (name.startswith("n_") and name[2:] in row)
+                    if name != x and not rests_on and _is_number(value):
                         n = row.get(f"n_{name}", row.get("n"))
                         point = [at, value, n if _is_number(n) else None]
                         series.setdefault(name, []).append(point)

@@ -68,12 +68,13 @@ class Review {
     const mark = this.marks[id];
     this.answers = mark ? { ...mark } : { note: "" };
     this.note = element("textarea", { rows: 2, "aria-label": "note", placeholder: "A note ( n )" }, this.answers.note);
-    const names = record.instruction.split(",").map((i) => element("li", {}, instructionName(this.app, this.run, i)));
+    const ids = record.instruction.split(",").filter(Boolean); // none where its verifier is missing
+    const names = ids.map((i) => element("li", {}, instructionName(this.app, this.run, i)));
     const seen = mark && sampleView(record, record.row, await verifiersOf(record, this.app, this.run), this.run).slice(3);
     replace(
       this.node,
       head,
-      element("section", { class: "card" }, element("h2", {}, names.length > 1 ? "Instructions" : "Instruction"), element("ul", {}, names)),
+      names.length > 0 && element("section", { class: "card" }, element("h2", {}, names.length > 1 ? "Instructions" : "Instruction"), element("ul", {}, names)),
       conversation(record.row.messages, record.row.response),
       this.questions(Boolean(mark)),
       mark && element("section", {}, element("h2", {}, "What the run says of it"), element("p", {}, score(record.quality)), seen),

@@ -22,13 +22,14 @@ class FileSource {
 
   async rows(run, name, query) {
     const { tables, records } = this.data.runs[run];
-    const rows = (tables[name] ?? []).filter((row) => this.fits(row, query, records[name]));
+    const all = (tables[name] ?? []).map((id) => records[name][id]);
+    const rows = all.filter((row) => this.fits(row, query));
     if (query.sort) rows.sort(inOrder(query.sort, query.desc));
     const offset = query.offset ?? 0;
     return { total: rows.length, rows: rows.slice(offset, offset + (query.limit ?? 50)) };
   }
 
-  fits(row, query, records) {
+  fits(row, query) {
     for (const [column, value] of Object.entries(query.eq ?? {})) {
       const own = String(row[column]);
       if (own !== value && !own.split(",").includes(value)) return false;
@@ -39,15 +40,15 @@ class FileSource {
     for (const [column, bound] of Object.entries(query.max ?? {})) {
       if (row[column] === null || !(row[column] <= bound)) return false;
     }
-    return !query.q || this.searched(row, records[row.id]).includes(query.q.toLowerCase());
+    return !query.q || this.searched(row).includes(query.q.toLowerCase());
   }
 
   // What is searched of a row: the same texts as on the server.
-  searched(row, record) {
+  searched(row) {
     let found = this.texts.get(row);
     if (found === undefined) {
-      const whole = record.row ?? {};
-      const parts = [row.record ?? row.id, record.detail, whole.text, whole.response];
+      const whole = row.row ?? {};
+      const parts = [row.record ?? row.id, row.detail, whole.text, whole.response];
       for (const name of ["messages", "prompt", "chosen", "rejected"]) {
         const value = whole[name];
         if (Array.isArray(value)) parts.push(...value.map((message) => message.content));
