@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
         commands, "serve", _serve, "judge completions for trainers, over HTTP",
         "autoif serve                                     # rows come with the requests",
         "autoif serve runs/demo --port 8001               # or are named by their ids",
-        "AUTOIF_REWARD_TOKEN=... autoif serve --host 0.0.0.0 --processes 4",
+        "autoif serve --host 0.0.0.0 --processes 4        # with a token in $AUTOIF_REWARD_TOKEN",
     )  # fmt: skip
     group = serve.add_argument_group("rows")
     group.add_argument(
