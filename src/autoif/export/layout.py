@@ -69,14 +69,14 @@ def nothing_more(written: Sequence[WrittenFile]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A trainer's format. tried: library and version whose own code has read what is written.
+    """A trainer's format. made_for: library and version; docs/export.md says what was run of it.
 
     What lies in `templates/NAME` is copied, with `{{holes}}` filled by `fill`; what `generate`
     gives are further files. Both are handed what was written.
     """
 
     name: str
-    tried: str
+    made_for: str
     files: tuple[DataFile, ...]
     fill: Callable[[Sequence[WrittenFile]], Mapping[str, str]] = nothing_more
     generate: Callable[[Sequence[WrittenFile]], Mapping[str, str]] = nothing_more
