@@ -34,8 +34,8 @@ def types(tmp_path: Path, sandbox: Sandbox, *verifiers: tuple[str, str]) -> list
 
 
 def test_paraphrases_are_found_and_neighbours_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A half of them: the other half is as long again."""
-    own = rows(HERE / "own_verifiers.jsonl")[::2]
+    """A third of them: all take long."""
+    own = rows(HERE / "own_verifiers.jsonl")[::3]
     typed = list(typed_verifiers(write_rows(tmp_path / "v.jsonl", own), sandbox))
     found = [
         row["type"] is not None for row, wanted in zip(typed, own, strict=True) if wanted["type"]

@@ -42,7 +42,6 @@ NAMES = "Emma Liam Sophia Noah Olivia Lucas Mia Ethan Chloe Daniel".split()
 PRONOUNS = "he she it they we you him her them us".split()
 FANBOYS = "and but or so yet for nor".split()
 PALINDROMES = "level radar civic refer rotor kayak madam stats tenet solos minim rotator".split()
-EMOJI = "😀🎉🌊🍞🚂🐶❄🐦🚪🏡🌧🌙"
 VOWELS = "aeiou"
 
 
