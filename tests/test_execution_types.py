@@ -7,19 +7,23 @@ neighbours of them (`type` null), beside which the rule was made.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import autoif
 from autoif.base.errors import UsageError
+from autoif.base.records import Check, Instruction, Verifier
 from autoif.clean.verifier_types import typed_verifiers
 from autoif.constraints.arguments import numbers_of, words_of
 from autoif.constraints.checkers import CHECKERS
 from autoif.constraints.execution import Trial, decide
 from autoif.diagnosis.probes import pool
 from autoif.sandbox import Sandbox
+from autoif.synthesis.context import Context
+from autoif.synthesis.verifiers import benchmark
 from runs import autoif as command
 from runs import rows, write_rows
 
@@ -89,7 +93,7 @@ def test_a_stricter_demand_is_another_but_for_a_whole_form(
         tmp_path,
         sandbox,
         ("No commas, no stops.", "not set(',.') & set(response)"),
-        ("Capitals, and a mark.", "response.isascii() and response.isupper() and '!' in response"),
+        ("Capitals, and not too few.", "response.isupper() and len(response) > 20"),
     )
     assert [row["type"] for row in typed] == [None, "change_case:english_capital"]
 
@@ -118,8 +122,11 @@ def test_followbench_is_told_apart_and_by_words(sandbox: Sandbox, tmp_path: Path
 
 def test_ones_own_texts_take_part(sandbox: Sandbox, tmp_path: Path) -> None:
     """A form that no text of ours has: what follows is known from the user's texts alone."""
-    body = "response.strip().startswith('{') and '\"zone\"' in response and response[-1] == '}'"
-    row = {"id": 7, "instruction": "Give the zone.", "checks": [BODY.format(body)]}
+    check = (
+        "import json\n\ndef evaluate(response):\n    data = json.loads(response)\n"
+        "    return isinstance(data, dict) and 'zone' in data and 'name' in data\n"
+    )
+    row = {"id": 7, "instruction": "Give the zone.", "checks": [check]}
     row["texts"] = [json.dumps({"zone": f"{n}", "name": f"place {n}"}) for n in range(9)]
     [typed] = typed_verifiers(write_rows(tmp_path / "v.jsonl", [row]), sandbox)
     assert (typed["id"], typed["type"]) == ("7", "detectable_format:json_format")
@@ -178,28 +185,18 @@ def test_the_command_writes_a_row_each(tmp_path: Path) -> None:
 # ---- in a run ----------------------------------------------------------------------------------
 
 
-def test_brought_verifiers_are_decided_by_execution_unless_marked(tmp_path: Path) -> None:
-    body = BODY.format("',' not in response")
-    mine = [
-        {"instruction": "Write as the old telegraph clerks did.", "checks": [body]},
-        {
-            "instruction": "Write as telegraph clerks do now.",
-            "checks": [body],
-            "benchmark_type": "",
-        },
-    ]
-    source = write_rows(tmp_path / "v.jsonl", mine)
-    made = autoif.synth("smoke", out=tmp_path / "run", verifiers={"own": str(source)})
-    marks = {v.instruction.text: v.instruction.benchmark_type for v in made.verifiers()}
-    assert [marks[row["instruction"]] for row in mine] == ["punctuation:no_comma", ""]
-    dropped = autoif.synth(
-        "smoke",
-        out=tmp_path / "clean",
-        verifiers={"own": str(source)},
-        instructions={"benchmarks": "drop"},
-    )
-    assert [v.instruction.text for v in dropped.verifiers()] == [mine[1]["instruction"]]
-    assert [d.stage for d in dropped.drops() if d.reason == "benchmark_type"] == ["verifiers"]
+async def test_what_a_verifier_tests_overrules_words_and_no_person(
+    context: Callable[..., Context],
+) -> None:
+    check = (Check(BODY.format("',' not in response")),)
+    plain = Instruction("Write as the old telegraph clerks did.")
+    mine = [Verifier(plain, check), Verifier(replace(plain, marked_by_hand=True), check)]
+    decided = await benchmark.decided(context(), mine)
+    types = [verifier.instruction.benchmark_type for verifier in decided.kept]
+    assert types == ["punctuation:no_comma", ""]
+    clean = await benchmark.decided(context(instructions={"benchmarks": "drop"}), mine)
+    assert clean.kept == [mine[1]]
+    assert [(d.stage, d.reason) for d in clean.dropped] == [("verifiers", "benchmark_type")]
 
 
 def test_decide_needs_no_sandbox() -> None:

@@ -156,7 +156,8 @@ def decide(trial: Trial, verdicts: Sequence[bool | None], instruction: str) -> D
     """
     name, untold = trial.type(verdicts)
     stated, kind = checked_type(instruction), followbench_kind(instruction)
-    if not name and (stated in untold or not _runs(stated)):
+    nothing = untold >= set(CHECKERS)
+    if not name and (nothing or stated in untold or not _runs(stated)):
         return Decision(stated, kind, "words")
     return Decision(name, kind, "execution")
 
