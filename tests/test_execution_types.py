@@ -115,7 +115,7 @@ def test_where_running_cannot_tell_words_decide(sandbox: Sandbox, tmp_path: Path
 
 def test_followbench_is_told_apart_and_by_words(sandbox: Sandbox, tmp_path: Path) -> None:
     [row] = types(
-        tmp_path, sandbox, ("Let no line be longer than 60 characters.", "len(response) < 600")
+        tmp_path, sandbox, ("Let no line be longer than 60 characters.", "';' not in response")
     )
     assert (row["type"], row["followbench"]) == (None, "followbench:format")
 

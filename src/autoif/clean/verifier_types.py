@@ -10,7 +10,7 @@ from typing import Any
 from autoif.base.errors import UsageError
 from autoif.base.inputs import read_rows, row_id
 from autoif.base.language import CJK
-from autoif.constraints.execution import Trial, decide
+from autoif.constraints.execution import Trial, decide, followed
 from autoif.diagnosis.probes import pool
 from autoif.sandbox import CHECK_LIMITS, Sandbox
 from autoif.verifier.schema import parse_verifier
@@ -40,10 +40,7 @@ def typed_verifiers(source: str | Path, sandbox: Sandbox | None = None) -> Itera
                 pool("zh" if CJK.search(text) else "en"),
             )
             verdicts = verify(parsed.checks, trial.texts, sandbox=sandbox)
-            followed = [
-                None if v.fraction is None else v.fraction >= parsed.min_fraction for v in verdicts
-            ]
-            decision = decide(trial, followed, text)
+            decision = decide(trial, followed(verdicts, parsed.min_fraction), text)
             yield {
                 "id": row_id(row) or str(number),
                 "type": decision.type or None,

@@ -24,6 +24,7 @@ from typing import Literal
 
 from autoif.base.errors import SetupError, UsageError
 from autoif.base.language import CJK
+from autoif.base.records import Verdict
 from autoif.constraints.arguments import numbers_of, words_of
 from autoif.constraints.checkers import CHECKERS, bind
 from autoif.constraints.counts import Demand, demands
@@ -147,6 +148,17 @@ class Trial:
 def _few(texts: int) -> float:
     """How many of so many texts may be judged otherwise: usual readings part now and then."""
     return max((1 - AGREEMENT) * texts, float(texts >= 2 * EACH))
+
+
+def followed(verdicts: Sequence[Verdict], least: float) -> list[bool | None]:
+    """For each text whether at least this share of the checks accepts it. One on which all raise is
+    not accepted; None where they were stopped by a limit, and so concluded nothing."""
+    return [
+        None
+        if v.fraction is None and any(o.status.machine_dependent for o in v.outcomes)
+        else v.fraction is not None and v.fraction >= least
+        for v in verdicts
+    ]
 
 
 def decide(trial: Trial, verdicts: Sequence[bool | None], instruction: str) -> Decision:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from autoif.base.errors import SetupError
 from autoif.base.language import CJK
 from autoif.base.records import Drop, Filtered, Verifier
-from autoif.constraints.execution import Trial, decide
+from autoif.constraints.execution import Trial, decide, followed
 from autoif.diagnosis.probes import pool
 from autoif.synthesis.context import Context
 from autoif.verifier.schema import MIN_FRACTION
@@ -44,8 +44,8 @@ async def _type(context: Context, verifier: Verifier) -> str:
         pool("zh" if CJK.search(text) else "en"),
     )
     verdicts = await context.verdicts(verifier.checks, trial.texts)
-    followed = [None if v.fraction is None else v.fraction >= MIN_FRACTION for v in verdicts]
+    said = followed(verdicts, MIN_FRACTION)
     try:
-        return (await asyncio.to_thread(decide, trial, followed, text)).mark
+        return (await asyncio.to_thread(decide, trial, said, text)).mark
     except SetupError:
         return verifier.instruction.benchmark_type
