@@ -19,7 +19,7 @@ from autoif.base.records import Check, Instruction, Verifier
 from autoif.clean.verifier_types import typed_verifiers
 from autoif.constraints.arguments import numbers_of, words_of
 from autoif.constraints.checkers import CHECKERS
-from autoif.constraints.execution import Trial, decide
+from autoif.constraints.execution import TypeTrial, decide
 from autoif.diagnosis.probes import pool
 from autoif.sandbox import Sandbox
 from autoif.synthesis.context import Context
@@ -151,7 +151,7 @@ def test_a_checker_is_of_its_own_type() -> None:
         "words:last_first",
         "words:palindrome",
     ):
-        trial = Trial.of("", [], [], pool("en"))
+        trial = TypeTrial.of("", [], [], pool("en"))
         verdicts = [CHECKERS[name](text) for text in trial.texts]
         found, untold = trial.type(verdicts)
         assert found == name or name in untold
@@ -200,6 +200,6 @@ async def test_what_a_verifier_tests_overrules_words_and_no_person(
 
 
 def test_decide_needs_no_sandbox() -> None:
-    trial = Trial.of("No commas.", [], ["a, b", "c"], pool("en"))
+    trial = TypeTrial.of("No commas.", [], ["a, b", "c"], pool("en"))
     assert trial.texts[:2] == ["a, b", "c"]
     assert decide(trial, ["," not in t for t in trial.texts], "").type == "punctuation:no_comma"

@@ -1,6 +1,6 @@
 """Which benchmark's constraint a verifier tests, by what it says of texts.
 
-    trial = Trial.of(instruction, sources, own, replies)   what to try it on
+    trial = TypeTrial.of(instruction, sources, own, replies)   what to try it on
     verdicts = ... on trial.texts                          run in the sandbox, by the caller
     decide(trial, verdicts, instruction)                   the type whose checker says the same
 
@@ -57,7 +57,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TypeTrial:
     """The texts to run a verifier on, and what kind each is; "own" are those that it brought."""
 
     texts: list[str]
@@ -73,7 +73,7 @@ class Trial:
         sources: Sequence[str],
         own: Iterable[str],
         replies: Iterable[str],
-    ) -> Trial:
+    ) -> TypeTrial:
         """own: texts that came with the verifier, such as its cases; replies: real ones."""
         terms, numbers = words_of(instruction, sources), numbers_of(instruction, sources)
         zh = bool(CJK.search(instruction))
@@ -161,7 +161,7 @@ def followed(verdicts: Sequence[Verdict], least: float) -> list[bool | None]:
     ]
 
 
-def decide(trial: Trial, verdicts: Sequence[bool | None], instruction: str) -> Decision:
+def decide(trial: TypeTrial, verdicts: Sequence[bool | None], instruction: str) -> Decision:
     """What the verifier tests; where running it cannot tell, what the instruction's words state.
 
     verdicts: for each text of the trial whether it follows, None without a conclusion. Raises

@@ -9,7 +9,7 @@ from dataclasses import replace
 from autoif.base.errors import SetupError
 from autoif.base.language import CJK
 from autoif.base.records import Drop, Filtered, Verifier
-from autoif.constraints.execution import Trial, decide, followed
+from autoif.constraints.execution import TypeTrial, decide, followed
 from autoif.diagnosis.probes import pool
 from autoif.synthesis.context import Context
 from autoif.verifier.schema import MIN_FRACTION
@@ -37,7 +37,7 @@ async def decided(context: Context, verifiers: Sequence[Verifier]) -> Filtered[V
 
 async def _type(context: Context, verifier: Verifier) -> str:
     text = verifier.instruction.text
-    trial = Trial.of(
+    trial = TypeTrial.of(
         text,
         [check.source for check in verifier.checks],
         [case.text for case in verifier.cases],
