@@ -7,19 +7,23 @@ neighbours of them (`type` null), beside which the rule was made.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import autoif
 from autoif.base.errors import UsageError
+from autoif.base.records import Check, Instruction, Verifier
 from autoif.clean.verifier_types import typed_verifiers
 from autoif.constraints.arguments import numbers_of, words_of
 from autoif.constraints.checkers import CHECKERS
-from autoif.constraints.execution import Trial, decide
+from autoif.constraints.execution import TypeTrial, decide
 from autoif.diagnosis.probes import pool
 from autoif.sandbox import Sandbox
+from autoif.synthesis.context import Context
+from autoif.synthesis.verifiers import benchmark
 from runs import autoif as command
 from runs import rows, write_rows
 
@@ -34,8 +38,8 @@ def types(tmp_path: Path, sandbox: Sandbox, *verifiers: tuple[str, str]) -> list
 
 
 def test_paraphrases_are_found_and_neighbours_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A half of them: the other half is as long again."""
-    own = rows(HERE / "own_verifiers.jsonl")[::2]
+    """A third of them: all take long."""
+    own = rows(HERE / "own_verifiers.jsonl")[::3]
     typed = list(typed_verifiers(write_rows(tmp_path / "v.jsonl", own), sandbox))
     found = [
         row["type"] is not None for row, wanted in zip(typed, own, strict=True) if wanted["type"]
@@ -89,7 +93,7 @@ def test_a_stricter_demand_is_another_but_for_a_whole_form(
         tmp_path,
         sandbox,
         ("No commas, no stops.", "not set(',.') & set(response)"),
-        ("Capitals, and a mark.", "response.isascii() and response.isupper() and '!' in response"),
+        ("Capitals, and not too few.", "response.isupper() and len(response) > 20"),
     )
     assert [row["type"] for row in typed] == [None, "change_case:english_capital"]
 
@@ -111,15 +115,18 @@ def test_where_running_cannot_tell_words_decide(sandbox: Sandbox, tmp_path: Path
 
 def test_followbench_is_told_apart_and_by_words(sandbox: Sandbox, tmp_path: Path) -> None:
     [row] = types(
-        tmp_path, sandbox, ("Let no line be longer than 60 characters.", "len(response) < 600")
+        tmp_path, sandbox, ("Let no line be longer than 60 characters.", "';' not in response")
     )
     assert (row["type"], row["followbench"]) == (None, "followbench:format")
 
 
 def test_ones_own_texts_take_part(sandbox: Sandbox, tmp_path: Path) -> None:
     """A form that no text of ours has: what follows is known from the user's texts alone."""
-    body = "response.strip().startswith('{') and '\"zone\"' in response and response[-1] == '}'"
-    row = {"id": 7, "instruction": "Give the zone.", "checks": [BODY.format(body)]}
+    check = (
+        "import json\n\ndef evaluate(response):\n    data = json.loads(response)\n"
+        "    return isinstance(data, dict) and 'zone' in data and 'name' in data\n"
+    )
+    row = {"id": 7, "instruction": "Give the zone.", "checks": [check]}
     row["texts"] = [json.dumps({"zone": f"{n}", "name": f"place {n}"}) for n in range(9)]
     [typed] = typed_verifiers(write_rows(tmp_path / "v.jsonl", [row]), sandbox)
     assert (typed["id"], typed["type"]) == ("7", "detectable_format:json_format")
@@ -144,7 +151,7 @@ def test_a_checker_is_of_its_own_type() -> None:
         "words:last_first",
         "words:palindrome",
     ):
-        trial = Trial.of("", [], [], pool("en"))
+        trial = TypeTrial.of("", [], [], pool("en"))
         verdicts = [CHECKERS[name](text) for text in trial.texts]
         found, untold = trial.type(verdicts)
         assert found == name or name in untold
@@ -178,31 +185,21 @@ def test_the_command_writes_a_row_each(tmp_path: Path) -> None:
 # ---- in a run ----------------------------------------------------------------------------------
 
 
-def test_brought_verifiers_are_decided_by_execution_unless_marked(tmp_path: Path) -> None:
-    body = BODY.format("',' not in response")
-    mine = [
-        {"instruction": "Write as the old telegraph clerks did.", "checks": [body]},
-        {
-            "instruction": "Write as telegraph clerks do now.",
-            "checks": [body],
-            "benchmark_type": "",
-        },
-    ]
-    source = write_rows(tmp_path / "v.jsonl", mine)
-    made = autoif.synth("smoke", out=tmp_path / "run", verifiers={"own": str(source)})
-    marks = {v.instruction.text: v.instruction.benchmark_type for v in made.verifiers()}
-    assert [marks[row["instruction"]] for row in mine] == ["punctuation:no_comma", ""]
-    dropped = autoif.synth(
-        "smoke",
-        out=tmp_path / "clean",
-        verifiers={"own": str(source)},
-        instructions={"benchmarks": "drop"},
-    )
-    assert [v.instruction.text for v in dropped.verifiers()] == [mine[1]["instruction"]]
-    assert [d.stage for d in dropped.drops() if d.reason == "benchmark_type"] == ["verifiers"]
+async def test_what_a_verifier_tests_overrules_words_and_no_person(
+    context: Callable[..., Context],
+) -> None:
+    check = (Check(BODY.format("',' not in response")),)
+    plain = Instruction("Write as the old telegraph clerks did.")
+    mine = [Verifier(plain, check), Verifier(replace(plain, marked_by_hand=True), check)]
+    decided = await benchmark.decided(context(), mine)
+    types = [verifier.instruction.benchmark_type for verifier in decided.kept]
+    assert types == ["punctuation:no_comma", ""]
+    clean = await benchmark.decided(context(instructions={"benchmarks": "drop"}), mine)
+    assert clean.kept == [mine[1]]
+    assert [(d.stage, d.reason) for d in clean.dropped] == [("verifiers", "benchmark_type")]
 
 
 def test_decide_needs_no_sandbox() -> None:
-    trial = Trial.of("No commas.", [], ["a, b", "c"], pool("en"))
+    trial = TypeTrial.of("No commas.", [], ["a, b", "c"], pool("en"))
     assert trial.texts[:2] == ["a, b", "c"]
     assert decide(trial, ["," not in t for t in trial.texts], "").type == "punctuation:no_comma"

@@ -10,7 +10,7 @@ from typing import Any
 from autoif.base.errors import UsageError
 from autoif.base.inputs import read_rows, row_id
 from autoif.base.language import CJK
-from autoif.constraints.execution import Trial, decide
+from autoif.constraints.execution import TypeTrial, decide, followed
 from autoif.diagnosis.probes import pool
 from autoif.sandbox import CHECK_LIMITS, Sandbox
 from autoif.verifier.schema import parse_verifier
@@ -33,17 +33,14 @@ def typed_verifiers(source: str | Path, sandbox: Sandbox | None = None) -> Itera
             if not parsed.checks:
                 raise UsageError(f'{place}: "checks" is empty: there is nothing to run')
             text = parsed.instruction.text if parsed.instruction else ""
-            trial = Trial.of(
+            trial = TypeTrial.of(
                 text,
                 [check.source for check in parsed.checks],
                 [*(case.text for case in parsed.cases), *_texts(row, place)],
                 pool("zh" if CJK.search(text) else "en"),
             )
             verdicts = verify(parsed.checks, trial.texts, sandbox=sandbox)
-            followed = [
-                None if v.fraction is None else v.fraction >= parsed.min_fraction for v in verdicts
-            ]
-            decision = decide(trial, followed, text)
+            decision = decide(trial, followed(verdicts, parsed.min_fraction), text)
             yield {
                 "id": row_id(row) or str(number),
                 "type": decision.type or None,

@@ -1,6 +1,6 @@
 """Which benchmark's constraint a verifier tests, by what it says of texts.
 
-    trial = Trial.of(instruction, sources, own, replies)   what to try it on
+    trial = TypeTrial.of(instruction, sources, own, replies)   what to try it on
     verdicts = ... on trial.texts                          run in the sandbox, by the caller
     decide(trial, verdicts, instruction)                   the type whose checker says the same
 
@@ -24,6 +24,7 @@ from typing import Literal
 
 from autoif.base.errors import SetupError, UsageError
 from autoif.base.language import CJK
+from autoif.base.records import Verdict
 from autoif.constraints.arguments import numbers_of, words_of
 from autoif.constraints.checkers import CHECKERS, bind
 from autoif.constraints.counts import Demand, demands
@@ -56,7 +57,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TypeTrial:
     """The texts to run a verifier on, and what kind each is; "own" are those that it brought."""
 
     texts: list[str]
@@ -72,7 +73,7 @@ class Trial:
         sources: Sequence[str],
         own: Iterable[str],
         replies: Iterable[str],
-    ) -> Trial:
+    ) -> TypeTrial:
         """own: texts that came with the verifier, such as its cases; replies: real ones."""
         terms, numbers = words_of(instruction, sources), numbers_of(instruction, sources)
         zh = bool(CJK.search(instruction))
@@ -85,7 +86,7 @@ class Trial:
         """The type whose checker says the same, or ""; and those of which too little was seen to
         tell. verdicts: for each text whether it follows, None without a conclusion."""
         totals = {v: verdicts.count(v) for v in (True, False)}
-        if min(totals.values()) < EACH or 2 * sum(totals.values()) < len(verdicts):
+        if not all(totals.values()) or 2 * sum(totals.values()) < len(verdicts):
             return "", set(CHECKERS)
         # The verifier's own first, then those that are fewer: what is unlike shows soonest there.
         rare = totals[True] <= totals[False]
@@ -108,8 +109,8 @@ class Trial:
         self, verdicts: Sequence[bool | None], places: Sequence[int], follows: Demand, form: bool
     ) -> float | None:
         """The share of texts of which both say the same; 0 where it is too little of those that
-        either accepts, or rejects, or of a kind; None where too few say anything. `form`: to reject
-        more is no disagreement."""
+        either accepts, or rejects, or of a kind; None where too few say anything, and none the
+        contrary. `form`: to reject more is no disagreement."""
         most = {v: _few(verdicts.count(v)) for v in (True, False)}
         if form:
             most[False] = len(verdicts)
@@ -133,7 +134,8 @@ class Trial:
             unlike[kind] += not (form and theirs)
         yes, no, more, less = same[True], same[False], other[True], other[False]
         if min(yes + more, no + less) < EACH:
-            return None
+            refuted = more > _few(yes + more) or (less > _few(yes + less) and not form)
+            return 0.0 if refuted else None
         if min(yes, no) < EACH or any(
             n > max(1.0, (1 - OF_A_KIND) * seen[kind]) for kind, n in unlike.items()
         ):
@@ -148,7 +150,18 @@ def _few(texts: int) -> float:
     return max((1 - AGREEMENT) * texts, float(texts >= 2 * EACH))
 
 
-def decide(trial: Trial, verdicts: Sequence[bool | None], instruction: str) -> Decision:
+def followed(verdicts: Sequence[Verdict], least: float) -> list[bool | None]:
+    """For each text whether at least this share of the checks accepts it. One on which all raise is
+    not accepted; None where they were stopped by a limit, and so concluded nothing."""
+    return [
+        None
+        if v.fraction is None and any(o.status.machine_dependent for o in v.outcomes)
+        else v.fraction is not None and v.fraction >= least
+        for v in verdicts
+    ]
+
+
+def decide(trial: TypeTrial, verdicts: Sequence[bool | None], instruction: str) -> Decision:
     """What the verifier tests; where running it cannot tell, what the instruction's words state.
 
     verdicts: for each text of the trial whether it follows, None without a conclusion. Raises
@@ -156,7 +169,8 @@ def decide(trial: Trial, verdicts: Sequence[bool | None], instruction: str) -> D
     """
     name, untold = trial.type(verdicts)
     stated, kind = checked_type(instruction), followbench_kind(instruction)
-    if not name and (stated in untold or not _runs(stated)):
+    nothing = untold >= set(CHECKERS)
+    if not name and (nothing or stated in untold or not _runs(stated)):
         return Decision(stated, kind, "words")
     return Decision(name, kind, "execution")
 

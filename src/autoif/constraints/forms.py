@@ -171,18 +171,11 @@ def _picture(char: str) -> bool:
     return bool(char) and ord(char) > 0x2190 and not char.isalnum()
 
 
-def _sorted(text: str) -> bool | None:
+def _in_order(backwards: bool, text: str) -> bool | None:
     lines = [line.strip().lower() for line in text.split("\n") if line.strip()]
     if len(lines) < 3 or len(set(lines)) < len(lines):
         return None
-    return lines == sorted(lines)
-
-
-def _reversed(text: str) -> bool | None:
-    lines = [line.strip().lower() for line in text.split("\n") if line.strip()]
-    if len(lines) < 3 or len(set(lines)) < len(lines):
-        return None
-    return lines == sorted(lines, reverse=True)
+    return lines == sorted(lines, reverse=backwards)
 
 
 def _nested_quotes(text: str) -> bool | None:
@@ -205,7 +198,11 @@ LIKENESSES: dict[str, tuple[Demand, ...]] = {
     "detectable_format:title": (CHECKERS["detectable_format:title"],),
     "format:emoji": (_emoji, CHECKERS["format:emoji"]),
     "format:quotes": (_nested_quotes, CHECKERS["format:quotes"]),
-    "custom:reverse_newline": (_reversed, _sorted, CHECKERS["custom:reverse_newline"]),
+    "custom:reverse_newline": (
+        partial(_in_order, True),
+        partial(_in_order, False),
+        CHECKERS["custom:reverse_newline"],
+    ),
     "custom:date_format_list": (_dates, CHECKERS["custom:date_format_list"]),
     "ratio:sentence_words": (_equal_sentences,),
 }

@@ -42,7 +42,6 @@ NAMES = "Emma Liam Sophia Noah Olivia Lucas Mia Ethan Chloe Daniel".split()
 PRONOUNS = "he she it they we you him her them us".split()
 FANBOYS = "and but or so yet for nor".split()
 PALINDROMES = "level radar civic refer rotor kayak madam stats tenet solos minim rotator".split()
-EMOJI = "😀🎉🌊🍞🚂🐶❄🐦🚪🏡🌧🌙"
 VOWELS = "aeiou"
 
 
@@ -192,7 +191,10 @@ def _of_words(m: int, zh: bool) -> Iterator[str]:
     eights = [" ".join(_words(m)[i : i + 8]).capitalize() + "." for i in range(0, m, 8)]
     yield from (" ".join(eights), "\n".join(eights), "\n\n".join(eights))
     yield "garden " * (m - 1) + "river"
-    yield " ".join(f"{WORDS[i % 30]}{'abcdefghijklmnopqrstuvwxyz'[i // 30]}" for i in range(m))
+    # So that whoever counts characters says something else.
+    yield " ".join(["we", "go", "to", "it"][i % 4] for i in range(m)) + "."
+    yield " ".join(["straightforward", "comprehensively"][i % 2] for i in range(m)) + "."
+    yield " ".join(f"{WORDS[i % 30]}{'abcdefghijklmnopqrstuvwxyz'[i // 30 % 26]}" for i in range(m))
 
 
 def _with_term(term: str, sizes: Sequence[int], zh: bool) -> Iterator[str]:

@@ -291,7 +291,13 @@ def _of_ours(recipe: Recipe, folder: Path, tried: int) -> Recipe:
     texts = [(demand(n, lang), n, lang) for lang in recipe.langs for n in range(tried)]
     check = "def evaluate(response):\n    return '{}' in response"
     rows = [
-        {"instruction": text, "text": text, "lang": lang, "checks": [check.format(f"{WORD}{n}")]}
+        {
+            "instruction": text,
+            "text": text,
+            "lang": lang,
+            "checks": [check.format(f"{WORD}{n}")],
+            "benchmark_type": "",
+        }
         for text, n, lang in texts
     ]
     file = folder / "trial.jsonl"

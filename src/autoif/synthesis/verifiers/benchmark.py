@@ -9,7 +9,7 @@ from dataclasses import replace
 from autoif.base.errors import SetupError
 from autoif.base.language import CJK
 from autoif.base.records import Drop, Filtered, Verifier
-from autoif.constraints.execution import Trial, decide
+from autoif.constraints.execution import TypeTrial, decide, followed
 from autoif.diagnosis.probes import pool
 from autoif.synthesis.context import Context
 from autoif.verifier.schema import MIN_FRACTION
@@ -37,15 +37,15 @@ async def decided(context: Context, verifiers: Sequence[Verifier]) -> Filtered[V
 
 async def _type(context: Context, verifier: Verifier) -> str:
     text = verifier.instruction.text
-    trial = Trial.of(
+    trial = TypeTrial.of(
         text,
         [check.source for check in verifier.checks],
         [case.text for case in verifier.cases],
         pool("zh" if CJK.search(text) else "en"),
     )
     verdicts = await context.verdicts(verifier.checks, trial.texts)
-    followed = [None if v.fraction is None else v.fraction >= MIN_FRACTION for v in verdicts]
+    said = followed(verdicts, MIN_FRACTION)
     try:
-        return (await asyncio.to_thread(decide, trial, followed, text)).mark
+        return (await asyncio.to_thread(decide, trial, said, text)).mark
     except SetupError:
         return verifier.instruction.benchmark_type
