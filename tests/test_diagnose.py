@@ -198,12 +198,12 @@ def test_cases_of_one_label(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("instruction", "body", "least", "most"),
     [
-        ("Use no commas.", "',' not in response", 1.0, 1.0),
+        ("Use no commas.", "',' not in response", 0.8, 1.0),
         ("Begin every line with a hyphen.", "all(x.startswith('-') for x in response.split('\\n'))",
          0.9, 1.0),
         ("全文至少三句。", "response.count('。') >= 3", 0.9, 1.0),
-        ("Use at least forty different words.", "len(set(response.lower().split())) >= 40",
-         0.0, 0.0),
+        ("Use at least forty different words.",
+         "len(set(re.findall('[a-z]{4,}', response.lower()))) >= 40", 0.0, 0.0),
     ],
 )  # fmt: skip
 def test_hack_rate(

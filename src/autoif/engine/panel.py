@@ -35,10 +35,10 @@ from autoif.synthesis.verifiers import adversary, write
 FUNCTIONS, TEXTS = 3, 1  # asked of the model: functions, and times for texts
 AT_ONCE = 8  # verifiers
 MOST_ASKED = 4  # texts of a function that the model is asked about
-LONGEST = 400  # characters of such a text
+LONGEST = 600  # characters of such a text
 LEAST_WRONG = 2  # texts on which a function has to be wrong
 # A function of the model's with one of these is no witness.
-NO_WITNESS = {"slow", "fails", "nondeterministic", "accept_all", "reject_all"}
+NO_WITNESS = {"slow", "fails", "nondeterministic"}
 
 
 async def adiagnose_with_model(
@@ -111,7 +111,7 @@ async def _one(
     diagnosis = conclude(trials[: len(sources)])
     said = [_Said.of(trial, texts, column) for trial, column in zip(trials, outcomes, strict=True)]
     mine, model = said[: len(sources)], said[len(sources) :]
-    model = [s for s, t in zip(model, trials[len(sources) :], strict=True) if _is_witness(t)]
+    model = [s for s, t in zip(model, trials[len(sources) :], strict=True) if _is_witness(s, t)]
     claims = {case.text: case.expected for case in texts}
     suspects = [_suspects(one, model, claims) for one in mine]
     asked_about = list(dict.fromkeys(chain.from_iterable(suspects)))
@@ -185,8 +185,10 @@ def _concluded(outcome: Any) -> bool | None:
     return outcome.status.value == "TRUE" if outcome.status.concluded else None
 
 
-def _is_witness(trial: Trial) -> bool:
-    return NO_WITNESS.isdisjoint(flags_of(trial))
+def _is_witness(said: _Said, trial: Trial) -> bool:
+    """It accepts some texts and rejects others, and would say so again."""
+    tells_apart = {True, False} <= set(said.verdicts.values())
+    return tells_apart and NO_WITNESS.isdisjoint(flags_of(trial))
 
 
 def _suspects(one: _Said, model: Sequence[_Said], claims: dict[str, bool]) -> list[str]:
