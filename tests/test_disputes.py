@@ -57,7 +57,7 @@ def test_a_pair_differs_within_one_word_alone() -> None:
 
 
 async def test_programs_decide_what_divides_functions(context: Callable[..., Context]) -> None:
-    given = context()
+    given = context(crossval={"boundary": 6})
     found = await disputed(given, RIVER, [WORD, LETTERS], [ADDS], CASES)
     assert not found.dropped
     claims = {case.text: case.expected for case in found.kept}
@@ -83,7 +83,8 @@ async def test_where_nobody_can_decide_there_is_no_case(
     programs: list[str],
     settings: dict[str, int],
 ) -> None:
-    found = await disputed(context(crossval=settings), RIVER, checks, programs, CASES)
+    given = context(crossval={"boundary": 6} | settings)
+    found = await disputed(given, RIVER, checks, programs, CASES)
     assert found.kept == []
 
 
@@ -101,7 +102,8 @@ def test_functions_that_take_letters_for_words_fall() -> None:
 
 async def test_a_lone_right_function_is_not_outvoted(context: Callable[..., Context]) -> None:
     """Three take letters for words and the programs do not: that stays open."""
-    found = await disputed(context(), RIVER, [WORD, LETTERS, FOUND, COUNTED], [ADDS], CASES)
+    given = context(crossval={"boundary": 6})
+    found = await disputed(given, RIVER, [WORD, LETTERS, FOUND, COUNTED], [ADDS], CASES)
     assert not [case for case in found.kept if "midriver" in case.text]
 
 
