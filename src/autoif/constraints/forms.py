@@ -178,10 +178,6 @@ def _in_order(backwards: bool, text: str) -> bool | None:
     return lines == sorted(lines, reverse=backwards)
 
 
-def _nested_quotes(text: str) -> bool | None:
-    return CHECKERS["format:quotes"](text) if re.search(r"[\"“].*['‘].*[\"“]", text) else False
-
-
 def _dates(text: str) -> bool:
     return all(re.fullmatch(r"\d{4}-\d\d-\d\d", entry.strip()) for entry in text.split(","))
 
@@ -197,7 +193,6 @@ LIKENESSES: dict[str, tuple[Demand, ...]] = {
     "detectable_format:json_format": (_json,),
     "detectable_format:title": (CHECKERS["detectable_format:title"],),
     "format:emoji": (_emoji, CHECKERS["format:emoji"]),
-    "format:quotes": (_nested_quotes, CHECKERS["format:quotes"]),
     "custom:reverse_newline": (
         partial(_in_order, True),
         partial(_in_order, False),
@@ -250,7 +245,7 @@ def _of_terms(
             )
         if len(term.split()) > 3:
             yield "repeat:repeat_simple", partial(_is, term)
-        yield "custom:character_reverse", partial(_holds, term[::-1])
+        yield "custom:character_reverse", _all_of([term[::-1]])
     for many in _lists(letters):
         if len(many) > 1:
             sentences_ = all(len(t.split()) > 1 for t in many)
@@ -361,10 +356,6 @@ def _opens_paragraph(term: str, paragraphs: int, nth: int) -> Demand:
 
 def _is(term: str, text: str) -> bool:
     return _bare(text) == _bare(term)
-
-
-def _holds(term: str, text: str) -> bool:
-    return term.lower() in text.lower()
 
 
 def _one_of(terms: Sequence[str]) -> Demand:
