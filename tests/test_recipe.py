@@ -42,7 +42,7 @@ def test_presets_differ() -> None:
         ("judge.threshold", "paper", 8.0, True),
         ("judge.threshold", "reference", 8.0, False),
         *[("judge.threshold", p, 8.0, True) for p in ("strict", "composed", "smoke")],
-        ("judge.threshold", "demo", 7.0, True),
+        ("judge.threshold", "demo", 9.0, True),
     ],
 )
 def test_what_a_threshold_of_a_preset_lets_pass(
