@@ -86,7 +86,7 @@ class TypeTrial:
         """The type whose checker says the same, or ""; and those of which too little was seen to
         tell. verdicts: for each text whether it follows, None without a conclusion."""
         totals = {v: verdicts.count(v) for v in (True, False)}
-        if not all(totals.values()) or 2 * sum(totals.values()) < len(verdicts):
+        if min(totals.values()) < EACH or 2 * sum(totals.values()) < len(verdicts):
             return "", set(CHECKERS)
         # The verifier's own first, then those that are fewer: what is unlike shows soonest there.
         rare = totals[True] <= totals[False]
@@ -109,8 +109,8 @@ class TypeTrial:
         self, verdicts: Sequence[bool | None], places: Sequence[int], follows: Demand, form: bool
     ) -> float | None:
         """The share of texts of which both say the same; 0 where it is too little of those that
-        either accepts, or rejects, or of a kind; None where too few say anything, and none the
-        contrary. `form`: to reject more is no disagreement."""
+        either accepts, or rejects, or of a kind; None where too few say anything. `form`: to reject
+        more is no disagreement."""
         most = {v: _few(verdicts.count(v)) for v in (True, False)}
         if form:
             most[False] = len(verdicts)
@@ -134,8 +134,7 @@ class TypeTrial:
             unlike[kind] += not (form and theirs)
         yes, no, more, less = same[True], same[False], other[True], other[False]
         if min(yes + more, no + less) < EACH:
-            refuted = more > _few(yes + more) or (less > _few(yes + less) and not form)
-            return 0.0 if refuted else None
+            return None
         if min(yes, no) < EACH or any(
             n > max(1.0, (1 - OF_A_KIND) * seen[kind]) for kind, n in unlike.items()
         ):
