@@ -22,8 +22,7 @@ def typed_verifiers(source: str | Path, sandbox: Sandbox | None = None) -> Itera
     None, "followbench": str or None, "by": "execution" or "words"}`, in order, one at a time. A row
     without an id gets its number; `texts` are replies of one's own to run the functions on.
 
-    Raises UsageError naming file and line for a row that is none, and SetupError where the extra
-    `evals` is missing.
+    Raises UsageError naming file and line for a row that is none.
     """
     with ExitStack() as stack:
         sandbox = sandbox or stack.enter_context(Sandbox(limits=CHECK_LIMITS))

@@ -163,8 +163,7 @@ def followed(verdicts: Sequence[Verdict], least: float) -> list[bool | None]:
 def decide(trial: TypeTrial, verdicts: Sequence[bool | None], instruction: str) -> Decision:
     """What the verifier tests; where running it cannot tell, what the instruction's words state.
 
-    verdicts: for each text of the trial whether it follows, None without a conclusion. Raises
-    SetupError where the extra `evals` is missing, which has what the checkers need.
+    verdicts: for each text of the trial whether it follows, None without a conclusion.
     """
     name, untold = trial.type(verdicts)
     stated, kind = checked_type(instruction), followbench_kind(instruction)

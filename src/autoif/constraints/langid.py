@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoif.constraints.text import from_extra
+from autoif.constraints.text import past_nltk
 
 if TYPE_CHECKING:
     from langdetect.detector_factory import DetectorFactory
@@ -33,7 +33,7 @@ def language(text: str) -> str | None:
 
 @cache
 def _factory() -> DetectorFactory:
-    with from_extra():
+    with past_nltk():
         from langdetect.detector_factory import PROFILES_DIRECTORY, DetectorFactory
 
     factory = DetectorFactory()

@@ -32,17 +32,13 @@ _TAGGER = "taggers/averaged_perceptron_tagger_eng"
 
 
 @contextmanager
-def from_extra() -> Iterator[None]:
-    """Around an import that the extra `[evals]` brings."""
-    # nltk refuses to load what lies below the working directory, as everything in a project's own
-    # .venv does; what was loaded before, it takes.
+def past_nltk() -> Iterator[None]:
+    """Around an import of nltk, which refuses to load what lies below the working directory, as
+    everything in a project's own .venv does; what was loaded before, it takes."""
     for needed in ("regex", "defusedxml.ElementTree"):
         with suppress(ModuleNotFoundError):
             import_module(needed)
-    try:
-        yield
-    except ModuleNotFoundError as missing:
-        raise SetupError(f'{missing.name} is missing: `pip install "autoif[evals]"`') from None
+    yield
 
 
 @_remembered
@@ -81,7 +77,7 @@ def first_tag(text: str) -> str:
 
 def syllables(word: str) -> int:
     """Syllables of one lower-case word, as syllapy counts them."""
-    with from_extra():
+    with past_nltk():
         import syllapy
 
     return int(syllapy.count(word))
@@ -89,7 +85,7 @@ def syllables(word: str) -> int:
 
 @cache
 def _punkt() -> PunktSentenceTokenizer:
-    with from_extra():
+    with past_nltk():
         from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
         from punkt.data import english
 
@@ -103,7 +99,7 @@ def _punkt() -> PunktSentenceTokenizer:
 
 @cache
 def _treebank() -> Callable[[str], list[str]]:
-    with from_extra():
+    with past_nltk():
         from nltk.tokenize.destructive import NLTKWordTokenizer
 
     split: Callable[[str], list[str]] = NLTKWordTokenizer().tokenize
@@ -112,7 +108,7 @@ def _treebank() -> Callable[[str], list[str]]:
 
 @cache
 def _tagger() -> PerceptronTagger:
-    with from_extra():
+    with past_nltk():
         import nltk
         from nltk.tag.perceptron import PerceptronTagger
 

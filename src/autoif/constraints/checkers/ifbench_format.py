@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from autoif.constraints.checkers.ifbench_count import EDGE, NO_PUNCTUATION
 from autoif.constraints.checkers.registry import checker
-from autoif.constraints.text import from_extra, sentences, tokens
+from autoif.constraints.text import past_nltk, sentences, tokens
 
 _CLOSES = {")": "(", "]": "[", "}": "{"}
 _LETTER_OPTIONS = re.compile(r"\W*[aA]\W*[bB]\W*[cC]\W*")
@@ -79,7 +79,7 @@ def newline(text: str) -> bool:
 def emoji(text: str) -> bool:
     """Each sentence ends in an emoji, or the next one starts with it. One character is looked at,
     so flags and joined emoji count only by their parts."""
-    with from_extra():
+    with past_nltk():
         from emoji import is_emoji
 
     bare = [s.translate(NO_PUNCTUATION).strip() for s in sentences(text)]

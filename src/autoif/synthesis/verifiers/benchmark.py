@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from autoif.base.errors import SetupError
 from autoif.base.language import CJK
 from autoif.base.records import Drop, Filtered, Verifier
 from autoif.constraints.execution import TypeTrial, decide, followed
@@ -19,8 +18,7 @@ STAGE = "verifiers"
 
 async def decided(context: Context, verifiers: Sequence[Verifier]) -> Filtered[Verifier]:
     """The verifiers with the type that they test in place of the one that the words state, unless a
-    person marked it; dropped where the recipe drops such types. Without the extra `evals`, which
-    has what the checkers need, the words stand."""
+    person marked it; dropped where the recipe drops such types."""
     filtered: Filtered[Verifier] = Filtered(STAGE, [])
     for verifier in verifiers:
         instruction = verifier.instruction
@@ -45,7 +43,4 @@ async def _type(context: Context, verifier: Verifier) -> str:
     )
     verdicts = await context.verdicts(verifier.checks, trial.texts)
     said = followed(verdicts, MIN_FRACTION)
-    try:
-        return (await asyncio.to_thread(decide, trial, said, text)).mark
-    except SetupError:
-        return verifier.instruction.benchmark_type
+    return (await asyncio.to_thread(decide, trial, said, text)).mark
