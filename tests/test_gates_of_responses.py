@@ -277,22 +277,18 @@ async def test_a_reply_that_says_nothing_is_not_judged(
 async def test_an_instruction_under_which_replies_fail_keeps_none(
     context: Contexts, scores: Sequence[str], mean: float, keeps: int
 ) -> None:
-    replies = [f"a boat {n}" for n in range(len(scores))]
+    """A score for each query."""
 
     def answer(request: Request) -> str:
-        if request.stage != "judge":
-            return replies[request.index]
-        return next(
-            score
-            for score, reply in zip(scores, replies, strict=True)
-            if reply in request.messages[-1].content
-        )
+        text = request.messages[-1].content
+        number = next(n for n in range(len(scores)) if f"({n})" in text)
+        return scores[number] if request.stage == "judge" else f"a boat {request.index}"
 
-    settings = {"responses.waves": (len(scores),), "responses.enough": 0, "judge.mean": mean}
-    made, drops = await sampled(context, answer, SMALL, settings=settings)
-    assert len(kept(made)) == keeps
-    assert drops["senseless_instruction"] == 1 - keeps
-    assert drops["low_score"] == len(scores) - 1
+    settings = {"responses.waves": (2,), "responses.enough": 0, "judge.mean": mean}
+    made, drops = await sampled(context, answer, SMALL, prompts=len(scores), settings=settings)
+    assert len(kept(made)) == 2 * keeps
+    assert drops["senseless_instruction"] == 2 * (1 - keeps)
+    assert drops["low_score"] == 2 * (len(scores) - 1)
 
 
 @pytest.mark.parametrize(("most", "judged"), [(0, 4), (1, 1), (3, 3)])

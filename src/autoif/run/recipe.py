@@ -312,8 +312,8 @@ class Judge(Section):
         0.0,
         ge=0,
         le=10,
-        description="an instruction under which the replies, three at least, have a lower mean "
-        "score makes no sense, and none of them is kept",
+        description="an instruction under which the replies to its queries, three at least, have "
+        "a lower mean score makes no sense, and none of them is kept",
     )
     per_prompt: int = Field(0, ge=0, description="passed responses judged per prompt; 0 = all")
     votes: int = Field(1, ge=1, description="scores asked for per response; the mean counts")

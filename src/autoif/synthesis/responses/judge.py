@@ -17,7 +17,7 @@ from autoif.synthesis.context import Context, together
 from autoif.synthesis.prompts.parsing import chance_of_yes, parse_score
 
 STAGE = "judge"
-FEW = 3  # scores, of which a mean says something
+FEW = 3  # queries, of which a mean says something
 
 
 async def score(
@@ -80,8 +80,8 @@ def good(context: Context, value: float) -> bool:
 
 
 def makes_sense(context: Context, scores: Sequence[float]) -> bool | None:
-    """Whether replies under an instruction still answer their queries, by the scores of all that
-    were judged; None where there are too few."""
+    """Whether replies under an instruction still answer their queries, by a score for each query;
+    None where there are too few."""
     least = context.recipe.judge.mean
     return sum(scores) / len(scores) >= least if least and len(scores) >= FEW else None
 

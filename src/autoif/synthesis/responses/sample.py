@@ -154,7 +154,8 @@ def _sensible(
 ) -> Filtered[Sample]:
     """None of them, where the replies under these instructions answer no query: one that happens
     to does not make the instruction a good one."""
-    scores = [s.quality for p in prompts for s in p.samples if s.quality is not None]
+    judged = ([s.quality for s in p.samples if s.quality is not None] for p in prompts)
+    scores = [sum(each) / len(each) for each in judged if each]  # a query counts once
     if judge.makes_sense(context, scores) is not False:
         return Filtered(judge.STAGE, kept)
     reason, mean = "senseless_instruction", f"mean {sum(scores) / len(scores):.1f} of 10"
