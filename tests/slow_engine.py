@@ -73,7 +73,7 @@ class ContinuousBatchingPipeline:
         return Tokenizer("")
 
     def get_config(self) -> GenerationConfig:
-        return GenerationConfig()
+        return GenerationConfig(logprobs=0)
 
     def add_request(self, key: int, tokens: Any, config: GenerationConfig) -> Handle:
         self.handles.append(Handle(len(tokens.data[0].tolist()), config.max_new_tokens))

@@ -288,8 +288,10 @@ def test_dropping_benchmark_types_drops_proposals_too(smoke: Path, tmp_path: Pat
     assert all(not i.benchmark_type for i in made.instructions())
     dropped = [d for d in made.drops() if d.reason == "benchmark_type"]
     assert dropped
-    origins = {i.id: i.origin for i in autoif.Result(smoke).instructions() if i.benchmark_type}
-    assert {d.record_id for d in dropped} == set(origins)
+    whole = autoif.Result(smoke)
+    by_words = {i.id for i in whole.instructions() if i.benchmark_type}
+    by_runs = {v.instruction.id for v in whole.verifiers() if v.instruction.benchmark_type}
+    assert {d.record_id for d in dropped} == by_words | by_runs
 
 
 def test_a_file_without_texts_is_refused(tmp_path: Path) -> None:

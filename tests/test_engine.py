@@ -44,7 +44,8 @@ def small(folder: Path, preset: str = "strict", **more: Any) -> Recipe:
     seeds.write_text("\n".join(SEEDS))
     queries.write_text("\n".join(QUERIES))
     values = {**SMALL, "instructions.seeds": str(seeds), "queries.source": str(queries)}
-    return Recipe.load(preset, None, {**values, **more})
+    # the prepared answers are a word or two
+    return Recipe.load(preset, None, {"judge.floor": False, **values, **more})
 
 
 def execute(recipe: Recipe, out: Path, backend: ScriptedBackend) -> Row:

@@ -38,14 +38,14 @@ def types(tmp_path: Path, sandbox: Sandbox, *verifiers: tuple[str, str]) -> list
 
 
 def test_paraphrases_are_found_and_neighbours_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A third of them: all take long."""
+    """A third of them: all take long. Words, where nothing can be told by running, flag more."""
     own = rows(HERE / "own_verifiers.jsonl")[::3]
     typed = list(typed_verifiers(write_rows(tmp_path / "v.jsonl", own), sandbox))
     found = [
         row["type"] is not None for row, wanted in zip(typed, own, strict=True) if wanted["type"]
     ]
     false = [
-        row["type"] is not None
+        row["type"] is not None and row["by"] == "execution"
         for row, wanted in zip(typed, own, strict=True)
         if not wanted["type"]
     ]

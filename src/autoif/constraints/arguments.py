@@ -47,7 +47,7 @@ def words_of(instruction: str, sources: Sequence[str]) -> list[str]:
         if _PATTERN.search(string) and len(string) > 2 and re.search(r"\w", string):
             broken += re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]", " ", string))
             continue
-        if re.search(r"\[.*\]", string):
+        if "]" in string.partition("[")[2]:
             continue  # a class of marks
         plain.append(string)
         if len(string) > 3 and not re.search(r"[\w\s]", string):

@@ -27,7 +27,7 @@ LEAST = 2  # "at least one" and "no" of most units are other demands, and no ben
 _END = re.compile(r"[.!?。！？…][\"'”’)*_]*$")
 _BETWEEN = re.compile(r"(?<=[.!?。！？])[\"'”’)]*+\s*+(?=\S)")
 _CHARACTER = re.compile(f"[{CJK_RANGE}]")
-_STARS = re.compile(r"^\s*\*\s|\*{3}", re.MULTILINE)
+_STARS = re.compile(r"^[^\S\n]*+\*\s|\*{3}", re.MULTILINE)
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00c0-\u024f]")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _MARK = re.compile(r"[ \t]*([*•+◎-])(?=[^*])")

@@ -81,7 +81,7 @@ def _several_words(text: str) -> bool:
 
 @_where("format:sub-bullets")
 def _bulleted(text: str) -> bool:
-    return bool(re.search(r"^\s*\*", text, re.MULTILINE)) and "**" not in text
+    return bool(re.search(r"^[^\S\n]*+\*", text, re.MULTILINE)) and "**" not in text
 
 
 @_where("format:quote_unquote")

@@ -207,22 +207,12 @@ def hackable(trial: Trial) -> bool:
         return True
     if any(trial.accepts(i) for i, short in enumerate(trial.short) if short):
         return True
-    counts_marks = reading.structural and not (reading.quoted or _OF_MARKS.search(reading.text))
-    if counts_marks and any(map(trial.accepts, plan.marks)):
-        return True
     return _copy_is_a_hack(reading) and any(map(trial.accepts, plan.copies))
 
 
 _SEVERAL_LINES = re.compile(
     r"\b(?:lines|paragraphs|bullets?|bullet points|items|steps|sections|table|list|rows)\b"
     r"|行|段|列表|清单|条|表格",
-    re.IGNORECASE,
-)
-
-
-_OF_MARKS = re.compile(
-    r"\b(?:dash|hyphen|asterisk|star|dot|period|full stop|mark|symbol|character|rule|divider|"
-    r"separator|blank|empty|newline|line break|emoji|punctuation|ellips)\w*|符|号|空行|标点|省略",
     re.IGNORECASE,
 )
 
@@ -240,7 +230,7 @@ def _copy_is_a_hack(reading: Reading) -> bool:
 
 def format_sensitive(trial: Trial) -> bool:
     reading = trial.reading
-    if not reading.text:
+    if not reading.free:
         return False
     positive = {i for i, label in trial.plan.cases if label}
     negative = {i for i, label in trial.plan.cases if not label}
@@ -253,9 +243,6 @@ def format_sensitive(trial: Trial) -> bool:
         "bold_term": at_edge or reading.marked_up,
         "fence": at_edge or reading.fenced,
     }
-    if not reading.free:
-        matters = dict.fromkeys(matters, True)
-    matters["line_end"] = bool(_OF_LINE_ENDS.search(reading.text))  # else nobody sees it
     proven = any(trial.accepts(i) for i in positive)
     fallen: dict[str, list[bool]] = {}
     risen: dict[str, list[bool]] = {}
@@ -267,13 +254,6 @@ def format_sensitive(trial: Trial) -> bool:
         elif trial.rejects(base) and base in negative and not (reading.common or reading.in_lines):
             risen.setdefault(kind, []).append(trial.accepts(changed))
     return _minds(fallen) or _minds(risen)
-
-
-_OF_LINE_ENDS = re.compile(
-    r"\b(?:blank|empty|newlines?|line breaks?|white ?space|spaces|characters?|trailing)\b"
-    r"|空|字符|换行",
-    re.IGNORECASE,
-)
 
 
 def _minds(flips: Mapping[str, Sequence[bool]]) -> bool:

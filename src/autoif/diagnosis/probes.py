@@ -58,7 +58,6 @@ class Probes:
     other: list[int]  # real replies in the other language
     made: list[int]  # built from the words of the instruction and the constants of the sources
     empty: list[int]
-    marks: list[int]  # marks or line breaks alone
     copies: list[int]
     joined: list[int]  # two positive cases put together, in three ways
     cases: list[tuple[int, bool]]
@@ -107,7 +106,7 @@ def plan(
                    key=lambda t: text.find(t.lower()))  # fmt: skip
     bound = add(t for keys in (reading.quoted, named) for t in keyed(keys, few, reading.zh))
     made += [*bound, *add(strict(terms, in_order(reading.text), few, reading.zh))]
-    empty, marks = add(EMPTY), add(_marks(few))
+    empty = add(EMPTY)
     copies = add([reading.text, reading.text.rstrip(".。")]) if reading.text else []
     expected_, stated_ = add_labelled(expected(reading)), add_labelled(stated(reading))
     positive = [index for index, label in labelled if label][:8]
@@ -121,7 +120,7 @@ def plan(
         for kind, text in _variants(by_index[base], reading)
     ]
     return Probes(
-        list(texts), terms, real, other, made, empty, marks, copies, joined, labelled, variants,
+        list(texts), terms, real, other, made, empty, copies, joined, labelled, variants,
         expected_, stated_, list(_slow(reading.zh)),
     )  # fmt: skip
 
@@ -224,14 +223,6 @@ def _shapes(bases: Sequence[str]) -> Iterator[str]:
     yield "The quick brown fox jumps over the lazy dog."
 
 
-def _marks(few: Sequence[int]) -> Iterator[str]:
-    """What whoever counts marks takes for so many sentences, items, lines or paragraphs."""
-    for n in (*few, 12):
-        for mark in (". ", "- ", "* ", "。", "\n", "\n\n"):
-            yield mark * n
-        yield "\n" * (n - 1)
-
-
 def _joined(texts: Sequence[str], zh: bool) -> Iterator[str]:
     """Three ways to put each two together: side by side, as two sentences, as two lines."""
     for one, other in pairwise(texts):
@@ -268,7 +259,6 @@ def _variants(text: str, reading: Reading) -> Iterator[tuple[str, str]]:
     yield "bare_preamble", bare + text
     yield "closing", text + CLOSING[reading.zh]
     yield "fence", f"```\n{text}\n```"
-    yield "line_end", f"{text}\n"
     if "\n" not in text.strip() and text.strip():
         yield "bold", f"**{text.strip()}**"
     changed = text

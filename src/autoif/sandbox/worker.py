@@ -137,8 +137,10 @@ class Worker:
         """Run one job, for so long; results and outputs then stand in shared memory. The last
         crash's status.
 
-        Raises Lost where the zygote does not answer in time.
+        Raises Lost where the zygote does not answer in time, or is another process's.
         """
+        if self.control.fileno() < 0:
+            raise Lost
         buffers = frames.pack(job, name, source, texts)
         payload = self.payload
         at = 0

@@ -15,8 +15,8 @@ from autoif.verifier.intent import floor
 LEAST = 2  # words; one is a "yes", a "70%", or a name that may be a guess
 _FORM = re.compile(
     r"</?\w+>"  # a tag
-    r"|\[[^\]\n]*\]\([^)\n]*\)"  # a link with its text
-    r"|\w+://\S+|\S+@\S+"
+    r"|\[[^\[\]\n]*+\]\([^()\n]*+\)"  # a link with its text
+    r"|(?<!\w)\w++://\S++|(?<!\S)[^\s@]++@\S++"
     r"|#\w+"
 )
 
