@@ -130,3 +130,12 @@ def test_the_command_wants_a_place_for_what_is_paid(
 def test_what_a_reply_adds_is_counted(reply: str, instruction: str, own: int) -> None:
     assert substance(TEA, instruction, reply) == own
     assert (nothing_said(TEA, instruction, reply) is None) == (own >= 2)
+
+
+def test_a_summary_may_have_the_words_of_its_text() -> None:
+    text = "The old bridge will be repaired, not replaced. It costs more, but the stones are kept."
+    query = f"Sum up: {text} The detour is shorter too, so the town voted for it."
+    assert (
+        nothing_said(query, UPPER, "The old bridge will be repaired; the stones are kept.") is None
+    )
+    assert nothing_said(query, UPPER, "The old bridge") == "no_substance"

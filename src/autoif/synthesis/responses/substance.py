@@ -13,6 +13,7 @@ from autoif.base.language import words
 from autoif.verifier.intent import floor
 
 LEAST = 2  # words; one is a "yes", a "70%", or a name that may be a guess
+SENTENCE, SHORTER = 8, 0.8  # words of a summary at least; at most, of the query's
 _FORM = re.compile(
     r"</?\w+>"  # a tag
     r"|\[[^\[\]\n]*+\]\([^()\n]*+\)"  # a link with its text
@@ -25,6 +26,9 @@ def nothing_said(query: str, instruction: str, reply: str) -> str | None:
     """Why a reply says nothing of its own: one of `intent.REASONS`, or `no_substance`."""
     if reason := floor((query, instruction), reply):
         return reason
+    asked, said = len(words(query)), len(words(_FORM.sub(" ", reply)))
+    if SENTENCE <= said <= SHORTER * asked:
+        return None  # a summary has the words of its text
     return "no_substance" if substance(query, instruction, reply) < LEAST else None
 
 
