@@ -144,6 +144,11 @@ class Case:
     def id(self) -> str:
         return content_id("case", self.text, self.expected)
 
+    @property
+    def by_program(self) -> bool:
+        """Whether a comply program made the text."""
+        return self.origin.startswith("comply:")
+
 
 @dataclass(frozen=True, slots=True)
 class Verifier:

@@ -173,6 +173,38 @@ def server_options(group: Any, key_default: str | None = None) -> None:
     )
 
 
+def paid_options(group: Any) -> None:
+    """Of a command that asks a model about a file: where it is served, what is kept and spent."""
+    server_options(group)
+    group.add_argument("--calls", metavar="F", help="call store; default: OUT.calls.sqlite")
+    group.add_argument("--budget", metavar="B", help="spend at most this many tokens: 2Mtok")
+
+
+def paid_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What `paid_options` say, as arguments of what asks the model. Raises UsageError where there
+    is no place for the answers."""
+    from autoif.models.budget import Budget
+
+    if not (args.calls or args.out):
+        raise UsageError("the model's answers need a place: give --calls F or --out F")
+    server = {"models.base_url": urls(args.base_url), "models.api_key_env": args.api_key_env}
+    return {
+        "calls": Path(args.calls or f"{args.out}.calls.sqlite"),
+        "budget": Budget.parse(args.budget) if args.budget else None,
+        "settings": {key: value for key, value in server.items() if value is not None},
+        "on_notice": note,
+    }
+
+
+def note_refused(args: argparse.Namespace, refused: int) -> None:
+    """Says of a budget that is spent how to go on."""
+    if refused and not args.quiet:
+        note(
+            f"the budget is spent, {refused:,} calls were not made; the same command with a "
+            "larger one goes on from there"
+        )
+
+
 def usage(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """For a command that was given no sub-command: prints its help to stderr. The exit code is 2,
     as for any wrong usage, so that a script with an empty variable in it does not go on."""

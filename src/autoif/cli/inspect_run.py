@@ -14,14 +14,15 @@ from autoif.cli.common import (
     command,
     console,
     note,
+    note_refused,
     output,
     output_options,
     own_process,
+    paid_options,
+    paid_settings,
     say,
     say_json,
-    server_options,
     summary_apart,
-    urls,
 )
 
 if TYPE_CHECKING:
@@ -108,9 +109,7 @@ def add(commands: Any) -> None:
         help="writes functions and texts of its own and labels what is disputed: local:NAME, "
         "openai:NAME, hf:DIR-or-ID or scripted:FILE",
     )
-    server_options(group)
-    group.add_argument("--calls", metavar="F", help="call store; default: OUT.calls.sqlite")
-    group.add_argument("--budget", metavar="B", help="spend at most this many tokens: 2Mtok")
+    paid_options(group)
     group = output_options(diagnose, json=COUNTS, quiet="print no counts")
     group.add_argument("--out", metavar="F", help="file for the diagnoses; default: stdout")
 
@@ -277,11 +276,7 @@ def _diagnose(args: argparse.Namespace) -> int:
         note(", ".join([f"{counts.flags['']:,} verifiers without a flag", *flagged]))
         if rate is not None:
             note(f"hack rate {rate:.0%}: kinds of filler that they accept, on average")
-    if counts.refused and not args.quiet:
-        note(
-            f"the budget is spent, {counts.refused:,} calls were not made; the same command with a "
-            "larger one goes on from there"
-        )
+    note_refused(args, counts.refused)
     if counts.unheard and not args.quiet:
         note(f"{counts.unheard:,} verifiers have no second opinion: the model failed its controls")
     return 0
@@ -289,21 +284,10 @@ def _diagnose(args: argparse.Namespace) -> int:
 
 def _second_opinion(args: argparse.Namespace, out: IO[bytes]) -> DiagnoseCounts:
     from autoif.engine.panel import diagnose_with_model
-    from autoif.models.budget import Budget
 
-    if not (args.calls or args.out):
-        raise UsageError("a model's answers need a place: give --calls F or --out F")
+    paid = paid_settings(args)
     own_process()
-    server = {"models.base_url": urls(args.base_url), "models.api_key_env": args.api_key_env}
-    return diagnose_with_model(
-        Path(args.verifiers),
-        out.write,
-        args.model,
-        calls=Path(args.calls or f"{args.out}.calls.sqlite"),
-        budget=Budget.parse(args.budget) if args.budget else None,
-        settings={key: value for key, value in server.items() if value is not None},
-        on_notice=note,
-    )
+    return diagnose_with_model(Path(args.verifiers), out.write, args.model, **paid)
 
 
 def _doctor(args: argparse.Namespace) -> int:

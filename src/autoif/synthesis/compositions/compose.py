@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from autoif.base.errors import CallFailed
-from autoif.base.records import Case, Composition, Drop, Filtered, Message, Verifier, seed_from
+from autoif.base.records import Composition, Drop, Filtered, Message, Verifier, seed_from
 from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
@@ -120,14 +120,10 @@ async def _blinded(context: Context, one: Verifier, other: Verifier) -> bool:
     form that the other demands (the letter s, and all in capitals), or the other implies the one.
     """
     broken = {c.query for c in one.cases if c.query and c.origin == "plain" and not c.expected}
-    made = [c.text for c in other.cases if c.query in broken and c.expected and _by_program(c)]
+    made = [c.text for c in other.cases if c.query in broken and c.expected and c.by_program]
     verdicts = await context.verdicts(one.checks, made)
     decided = [v.fraction > 0.5 for v in verdicts if v.fraction is not None]
     return len(decided) > FEW and sum(decided) >= len(decided) / 2
-
-
-def _by_program(case: Case) -> bool:
-    return case.origin.startswith("comply:")
 
 
 # ---- turn by turn ------------------------------------------------------------------------------

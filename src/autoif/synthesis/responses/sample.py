@@ -303,8 +303,8 @@ async def _judge(
 
     chosen: list[tuple[Prompt, Sample]] = []
     for prompt, made in passed:
-        empty = nothing_said(prompt.query.text, task.demanded, made.response)
-        if rules.floor and empty:
+        demanded = task.demanded
+        if rules.floor and (empty := nothing_said(prompt.query.text, demanded, made.response)):
             drop(prompt, made, empty, made.response)
             continue
         taken = sum(p is prompt for p, _ in chosen)

@@ -26,7 +26,7 @@ def nothing_said(query: str, instruction: str, reply: str) -> str | None:
     """Why a reply says nothing of its own: one of `intent.REASONS`, or `no_substance`."""
     if reason := floor((query, instruction), reply):
         return reason
-    asked, said = len(words(query)), len(words(_FORM.sub(" ", reply)))
+    asked, said = len(words(query)), len(_said(reply))
     if SENTENCE <= said <= SHORTER * asked:
         return None  # a summary has the words of its text
     return "no_substance" if substance(query, instruction, reply) < LEAST else None
@@ -37,7 +37,7 @@ def substance(query: str, instruction: str, reply: str) -> int:
     too are the instruction's; single words that it shares with it are not."""
     demanded = f" {' '.join(words(instruction))} "
     asked = set(words(query))
-    said = words(_FORM.sub(" ", reply))
+    said = _said(reply)
     own, at = 0, 0
     while at < len(said):
         run = next(
@@ -49,3 +49,8 @@ def substance(query: str, instruction: str, reply: str) -> int:
         own += said[at] not in asked
         at += 1
     return own
+
+
+def _said(reply: str) -> list[str]:
+    """Its words, without what is only form."""
+    return words(_FORM.sub(" ", reply))

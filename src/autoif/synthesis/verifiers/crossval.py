@@ -143,7 +143,7 @@ def _agreeing_programs(survivors: Survivors, cases: Sequence[Case]) -> int:
     written without sight of the others, of what the instruction means."""
     by_program: dict[str, list[bool]] = {}
     for case, label in zip(cases, survivors.labels, strict=True):
-        if case.origin.startswith("comply:"):
+        if case.by_program:
             by_program.setdefault(case.origin, []).append(label is True)
     return sum(_share(labels) >= AGREES for labels in by_program.values())
 
