@@ -44,8 +44,9 @@ def small(folder: Path, preset: str = "strict", **more: Any) -> Recipe:
     seeds.write_text("\n".join(SEEDS))
     queries.write_text("\n".join(QUERIES))
     values = {**SMALL, "instructions.seeds": str(seeds), "queries.source": str(queries)}
-    # the prepared answers are a word or two
-    return Recipe.load(preset, None, {"judge.floor": False, **values, **more})
+    # the prepared answers are a word or two, and the prepared judge likes all of them
+    unjudged = {"judge.floor": False, "judge.controls": "off"}
+    return Recipe.load(preset, None, {**unjudged, **values, **more})
 
 
 def execute(recipe: Recipe, out: Path, backend: ScriptedBackend) -> Row:
@@ -139,7 +140,7 @@ def sensible(request: Request) -> str:
             return f"{BAD[which] if index == 1 else GOOD[which]} {content_id(said)}".replace(
                 "AMEN ", ""
             ) + (" AMEN" if which == 0 and index != 1 else "")
-        case "judge":
+        case "judge" | "controls":
             return "9"
     return ""
 
@@ -271,6 +272,20 @@ def test_a_damaged_shard_is_not_believed(damage: str, tmp_path: Path) -> None:
     DAMAGE[damage](path)
     assert not ShardFiles(path).finished()
     assert not path.exists()
+
+
+def test_the_card_says_how_the_judge_fared(tmp_path: Path) -> None:
+    recipe = by_shards(tmp_path, **{"judge.controls": "report"})
+    report = execute(recipe, tmp_path / "run", ScriptedBackend(sensible, namespace="test"))
+    row = stages(report)["controls"]
+    assert row["dropped"] == {"accepted": row["in"]}
+    assert row["in"]
+    out = RunDir(tmp_path / "run")
+    assert (
+        sum(d["stage"] == "controls" for d in rows(out.artefact("03-samples.dropped"))) == row["in"]
+    )
+    card = (out.path / "data/README.md").read_text()
+    assert f"It refused 0 of {row['in']} texts that answer nothing" in card
 
 
 def by_shards(folder: Path, **more: Any) -> Recipe:
