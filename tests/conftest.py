@@ -34,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def pytest_collection_finish() -> None:
+    """What the test modules have imported, torch among it, stays for good: nobody looks through its
+    millions of objects again when garbage is collected, as `here` does twice a command."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Skips where the data is absent; in CI its absence is a failure."""

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from autoif.synthesis.verifiers import evidence
 from autoif.verifier.verify import accepts
 
 GRACE = 5.0  # seconds that calls in flight have left once a run is stopped
+REMEMBERED = 4096  # replies with a verifier: a small run draws the same ones again and again
 AHEAD = 4  # products begun or waiting to be committed, per one in flight
 
 
@@ -263,10 +265,14 @@ class Run:
             self.guard.reopen()
         pool = await asyncio.to_thread(draw.Pool, shards)
 
-        async def follows(name: str, text: str) -> bool:
+        async def judged(name: str, text: str) -> bool:
             checks = pool.verifier(name).checks
             verdicts = await context.verdicts(checks, [text])
             return accepts(verdicts, [self.recipe.responses.accuracy.share(len(checks))])
+
+        @lru_cache(maxsize=REMEMBERED)
+        def follows(name: str, text: str) -> asyncio.Task[bool]:
+            return asyncio.create_task(judged(name, text))
 
         possible = draw.possible(self.recipe, pool)
         head.book(Filtered(draw.STAGE, [], possible.dropped))
