@@ -26,11 +26,18 @@ def other(source: str) -> str:
 
 
 class Room:
-    """A queue of two workers; at the end nothing is judged any more."""
+    """A queue whose slow lane gives a call five seconds; at the end nothing is judged any more."""
 
-    def __init__(self) -> None:
-        self.queue = CheckQueue(workers=2, deadline=8.0)
+    def __init__(self, workers: int = 2) -> None:
+        self.queue = CheckQueue(workers, deadline=20.0)
         self.asked: list[Asked] = []
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for asked in self.asked:
+            asked.future.cancel()
 
     def ask(self, source: str, *texts: str) -> Asked:
         (asked,) = self.queue.ask({source: texts or ("yes",)}).values()
@@ -45,10 +52,8 @@ class Room:
 
 @pytest.fixture
 def room() -> Iterator[Room]:
-    room = Room()
-    yield room
-    for asked in room.asked:
-        asked.future.cancel()
+    with Room() as room:
+        yield room
 
 
 def ended(asked: list[Asked]) -> int:
@@ -56,33 +61,40 @@ def ended(asked: list[Asked]) -> int:
 
 
 def test_a_check_that_has_ended_before_does_not_wait_for_those_that_never_do(room: Room) -> None:
-    """Twelve of them, and each would hold a worker for two seconds."""
+    """Six of them are in the slow lane already, and each would hold a worker for five seconds."""
     room.judge(LONG)
-    hostile = [room.ask(other(source)) for _ in range(6) for source in (SLEEPS, LOOPS)]
-    room.judge(other(HONEST))  # and so the others have been in the fast lane, and are in the slow
-    room.judge(LONG, "a", "b")
+    hostile = [room.ask(other(SLEEPS)) for _ in range(6)]
+    room.judge(other(HONEST))  # behind them in the fast lane
+    room.judge(LONG, "again")
+    assert ended(hostile) == 0
+
+
+def test_nor_for_those_that_loop(room: Room) -> None:
+    room.judge(LONG)
+    hostile = [room.ask(other(LOOPS)) for _ in range(12)]
+    room.judge(other(HONEST))
+    room.judge(LONG, "again")
     assert ended(hostile) <= 4
 
 
 def test_a_check_that_never_ends_keeps_one_worker_busy_and_no_more() -> None:
-    """It has ended on other texts; with four workers there is room for another slow check."""
-    room = Room()
-    room.queue = CheckQueue(workers=4, deadline=8.0)
+    """It ends on other texts; with four workers there is room for a slow check of no fame."""
     sometimes = (
         "import time\ndef evaluate(response):\n    return not ('s' in response and time.sleep(99))"
     )
-    room.judge(sometimes, "a", "b")
-    hostile = [room.ask(sometimes, f"s{n}") for n in range(10)]
-    room.judge(other(LONG))
-    assert ended(hostile) <= 3
-    for asked in hostile:
-        asked.future.cancel()
+    with Room(workers=4) as room:
+        room.judge(sometimes, "a", "b")
+        assert room.ask(sometimes, "s").future.result(60)["s"]
+        hostile = [room.ask(sometimes, f"s{n}") for n in range(10)]
+        room.judge(other(HONEST))
+        room.judge(other(LONG))
+        assert ended(hostile) == 0
 
 
 def test_checks_that_nobody_knows_and_those_that_have_ended_take_turns(room: Room) -> None:
-    """Forty sleep for a quarter of a second each in the fast lane."""
+    """Sixteen sleep for a quarter of a second each in the fast lane."""
     room.judge(HONEST)
-    for _ in range(40):
+    for _ in range(16):
         room.ask(other(SLEEPS))
     last = room.ask(other(HONEST))
     room.judge(HONEST, *(f"yes {n}" for n in range(20)))
