@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import students
 from autoif.base.errors import UsageError
-from autoif.evals.benchmark_files import JoinedAnswers
 from autoif.evals.evaluation import answers_alone
+from autoif.evals.task import JoinedAnswers
 from autoif.verifier.completion import after_prompt, answer
 from autoif.verifier.reward import score
 from autoif.verifier.verify import verify_files, verify_rows
@@ -165,7 +165,7 @@ def test_verify_says_of_a_response_what_the_reward_says(model: str, tmp_path: Pa
 
 
 def test_benchmarks_score_the_answer_alone() -> None:
-    given = {model: [said] for model, (said, _) in SAID.items()}
+    given: dict[str, list[str | None]] = {model: [said] for model, (said, _) in SAID.items()}
     alone = answers_alone(JoinedAnswers(given, []))
     assert alone.answers == {m: ["The Rhine." if j else None] for m, (_, j) in SAID.items()}
     assert alone.notes == [
