@@ -2,8 +2,8 @@
 
     python benchmarks/audit.py rows PACKAGE --out rows.jsonl [--data BENCHMARK.jsonl]
     autoif diagnose --verifiers rows.jsonl --out diagnoses.jsonl
-    python benchmarks/audit.py findings            # runs the published code on benchmarks/audit.jsonl
-    python benchmarks/audit.py page                # writes the table of docs/audit.md
+    python benchmarks/audit.py findings    # runs the published code on benchmarks/audit.jsonl
+    python benchmarks/audit.py page        # writes the table of docs/audit.md
 
 PACKAGE is `if_verifiable.ifeval`, `if_verifiable.ifbench` (pip install "autoif[crosscheck]"), or
 `open_instruct.IFEvalG` of a checkout of open-instruct on PYTHONPATH. A verifier row holds all the
