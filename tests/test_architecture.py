@@ -31,7 +31,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("diagnosis",),
     ("run",),
     ("synthesis", "clean", "export", "train", "serve", "evals", "report"),
-    ("engine",),
+    ("engine", "publish"),
     ("api",),
     ("cli",),
     ("__main__",),
