@@ -87,11 +87,12 @@ class GroupQueue(Generic[Item, Result]):
                     elif waiter is not None:
                         self._unwanted(item)
         except Exception as error:
-            expected = isinstance(error, StoreError)
-            self.failed = error if expected else StoreError(f"the call store: {one_line(error)}")
+            if not isinstance(error, StoreError):
+                error = StoreError(f"the call store: {one_line(error)}")
+            self.failed = error
             for _, waiter in (*group, *self._waiting):
                 if waiter is not None and not waiter.done():
-                    waiter.set_exception(self.failed)
+                    waiter.set_exception(error)
 
 
 class Claims:
