@@ -124,6 +124,7 @@ class PostgresStore(Store):
 
     def leave(self, key: bytes) -> None:
         self._claims.leave(key)
+        self._calls.wake()  # others may be waiting
 
     async def get_outcomes(self, key: bytes) -> bytes | None:
         row = await self._outcomes.ask(key)
@@ -256,7 +257,7 @@ class PostgresStore(Store):
         looked = []
         for key in keys:
             if key in rows:
-                self.leave(key)
+                self._claims.leave(key)
             looked.append((rows.get(key), key in ours))
             ours.discard(key)  # two tasks that look for it at once: one makes the call
         return looked

@@ -64,6 +64,10 @@ class GroupQueue(Generic[Item, Result]):
         self._waiting.append((item, result))
         self._some.set()
 
+    def wake(self) -> None:
+        """Calls `work`, also without an item."""
+        self._some.set()
+
     async def close(self) -> None:
         """Returns when all that is queued is worked on."""
         self._closing = True
