@@ -36,7 +36,7 @@ from postgres import Postgres, binaries
 
 IN_FLIGHT = 512
 FLOORS = {"store_vs_sqlite": 0.45, "look_up_vs_sqlite": 0.8, "two_processes": 1.4}
-CEILINGS = {"client_cpu_vs_sqlite": 1.2}
+CEILINGS = {"client_cpu_vs_sqlite": 1.3}
 
 
 async def measure(store: str, first: int, calls: int) -> dict[str, float]:
