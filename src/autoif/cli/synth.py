@@ -80,7 +80,8 @@ def add(commands: Any) -> None:
     group.add_argument(
         "--calls",
         metavar="F",
-        help="call store to use, shared between runs; default: DIR/calls.sqlite",
+        help="call store to use, shared between runs: a file, or postgresql://USER@HOST/NAME; "
+        "default: DIR/calls.sqlite",
     )
     group.add_argument("--budget", metavar="B", help="spend at most this: 5USD or 2Mtok")
     group.add_argument(
@@ -133,7 +134,7 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     from autoif.engine.local import Run
     from autoif.models.batch import write_batch
 
-    run = Run(recipe, out, Path(args.calls) if args.calls else None)
+    run = Run(recipe, out, args.calls)
     noted = asyncio_run(run.collect())
     if noted:
         with output(args.batch, run.store_path) as file:
@@ -152,7 +153,7 @@ async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     from autoif.report import terminal as terminal
 
     budget = Budget.parse(args.budget) if args.budget else None
-    run = Run(recipe, out, Path(args.calls) if args.calls else None, budget=budget)
+    run = Run(recipe, out, args.calls, budget=budget)
     watch = terminal.Watch(err, run.progress, quiet=args.quiet)
     run.on_notice = watch.notice
     again = shlex.join(["autoif", *args.argv])
