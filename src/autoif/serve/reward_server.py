@@ -31,7 +31,8 @@ from autoif.serve.counters import CONTENT_TYPE, Counters
 from autoif.serve.openapi import document
 from autoif.serve.protocols import PROTOCOLS, Protocol
 from autoif.serve.row_index import RowIndex
-from autoif.verifier.reward import RewardSettings, judge, reward_of
+from autoif.verifier.grading import KINDS
+from autoif.verifier.reward import RewardSettings, rewarded
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 BYTES = 4 * jsonl.LONGEST  # of bodies at once
@@ -140,15 +141,17 @@ class RewardServer:
                         sample, unread = (None, []), unread + 1
                     samples.append(sample)
                 left = deadline - min(MARGIN, deadline / 10) - (time.monotonic() - start)
-                held = await judge(samples, settings, left)
+                prompts = [question.prompt for question in questions]
+                given = await rewarded(samples, settings, prompts, seconds=left)
             finally:
                 self._pending(-n)
-            rewards = [reward_of(row, settings.partial) for row in held]
+            rewards = [one.reward for one in given]
             unscored = rewards.count(None)
             self.counters.add("autoif_completions_total", n)
             self.counters.add("autoif_unscored_total", unscored)
             self.counters.add("autoif_unread_total", unread)
-            answer = protocol.write(body, rewards, held)
+            self.counters.add("autoif_hacks_total", sum(bool(one.hack) for one in given))
+            answer = protocol.write(body, rewards, [one.held for one in given])
             return _json(answer, headers={"X-AutoIF-Unscored": str(unscored)} if unscored else {})
 
         return handle
@@ -156,9 +159,12 @@ class RewardServer:
     def _asked(self, request: web.Request) -> tuple[RewardSettings, float]:
         """What the query of a URL sets, on every route alike."""
         query = dict(request.query)
-        reward, keep = query.pop("reward", "partial"), query.pop("keep_reasoning", "false")
-        if reward not in ("partial", "strict") or keep not in ("true", "false"):
-            raise UsageError("reward is partial or strict; keep_reasoning is true or false")
+        kind = query.pop("reward", None)
+        keep, floor = query.pop("keep_reasoning", "false"), query.pop("floor", "true")
+        if kind not in (None, *KINDS) or not {keep, floor} <= {"true", "false"}:
+            raise UsageError(
+                f"reward is {', '.join(KINDS)}; keep_reasoning and floor are true or false"
+            )
         most = self.settings.deadline
         try:
             seconds = float(query.pop("deadline", most))
@@ -168,9 +174,8 @@ class RewardServer:
             raise UsageError("deadline is a number of seconds above 0")
         if query:
             raise UsageError(f"no parameter {next(iter(query))!r}")
-        return RewardSettings(reward == "partial", keep_reasoning=keep == "true"), min(
-            most, seconds
-        )
+        settings = RewardSettings(kind, keep_reasoning=keep == "true", floor=floor == "true")
+        return settings, min(most, seconds)
 
     async def _body(self, request: web.Request, deadline: float) -> Any:
         length = request.content_length
