@@ -423,3 +423,11 @@ def test_ctrl_c_does_not_wait_for_a_hub_that_is_silent(
     assert time.monotonic() - before < 8, err
     assert err.splitlines()[-1].startswith("autoif: stopped; 0 samples so far"), err
     assert "Traceback" not in err
+
+
+def test_status_says_how_many_verified_responses_say_nothing() -> None:
+    dropped = {"empty": 1, "low_score": 46, "repetition": 3}
+    judged = {"name": "judge", "in": 200, "kept": 150, "dropped": dropped}
+    said = "hack rate: 2.0% of the verified responses say nothing (empty 1, repetition 3)"
+    assert terminal.hack_rate({"stages": [judged]}) == said
+    assert terminal.hack_rate({"stages": [{**judged, "dropped": {"low_score": 46}}]}) == ""

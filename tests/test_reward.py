@@ -51,14 +51,14 @@ def test_a_reward_is_the_share_of_constraints_that_hold_or_all_of_them() -> None
     texts = ["yes", "yes, certainly so", "no"]
     completions = [students.assistant(text) for text in texts]
     assert rewards(completions, [both] * 3) == [0.5, 1.0, 0.0]
-    assert rewards(completions, [both] * 3, partial=False) == [0.0, 1.0, 0.0]
+    assert rewards(completions, [both] * 3, kind="all") == [0.0, 1.0, 0.0]
     assert rewards(texts, [both] * 3) == [0.5, 1.0, 0.0]  # plain texts, too
 
 
 def test_what_no_check_concluded_on_is_no_reward() -> None:
     assert rewards(["yes"], [students.verifiers(RAISES)]) == [None]
     assert rewards(["yes"], [students.verifiers(YES, RAISES)]) == [None]
-    assert rewards(["no"], [students.verifiers(YES, RAISES)], partial=False) == [0.0]
+    assert rewards(["no"], [students.verifiers(YES, RAISES)], kind="all") == [0.0]
     assert rewards(["yes"], [[]]) == [None]
     assert rewards([], []) == []
 
@@ -77,7 +77,7 @@ NO_COMMA = "def evaluate(response):\n    return ',' not in response"
 def test_an_empty_answer_earns_nothing(text: str) -> None:
     row = students.verifiers(NO_COMMA)
     assert rewards([text, students.assistant(text)], [row] * 2) == [0.0, 0.0]
-    assert rewards([text], [row], partial=False) == [0.0]
+    assert rewards([text], [row], kind="all") == [0.0]
     assert reward.score(text, row) == 0.0
     assert reward.holds(text, row) == [False]
     assert reward.score(text, []) is None
@@ -287,12 +287,12 @@ def test_which_constraint_fails() -> None:
     row = students.verifiers(YES, LONG, RAISES)
     assert reward.holds(students.assistant("yes"), row) == [True, False, None]
     assert asyncio.run(reward.aholds("yes", row)) == [True, False, None]
-    strict = reward.RewardSettings(partial=False)
+    strict = reward.RewardSettings(kind="all")
     assert (reward.score("yes", row), reward.score("yes", row, strict)) == (None, 0.0)
 
 
 def test_a_reward_can_be_sent_to_another_process() -> None:
-    function = pickle.loads(pickle.dumps(reward.reward_function(partial=False)))
+    function = pickle.loads(pickle.dumps(reward.reward_function(kind="all")))
     assert inspect.iscoroutinefunction(function)
     assert function.__name__ == "verifier_reward"
     both = students.verifiers(YES, LONG)
@@ -418,7 +418,8 @@ def test_the_signature_is_what_trl_calls() -> None:
         )
     )
     assert done == [1.0]
-    assert logged.keys() == {"verifier/seconds", "verifier/unscored", "verifier/empty"}
+    shares = {"verifier/unscored", "verifier/empty", "verifier/hack_rate"}
+    assert logged.keys() == {"verifier/seconds", *shares}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -616,10 +617,10 @@ def test_the_best_round_is_not_one_that_does_harm() -> None:
 
 
 def test_a_sample_that_a_verifier_says_nothing_of_is_left_out() -> None:
-    from autoif.train.selfplay import judged
+    from autoif.train.answers import judged
     from autoif.verifier.verify import shared_sandbox
 
-    row = data._shape("grpo", students.rlvr_rows(1, YES)[0], "")
+    row = data.shape("grpo", students.rlvr_rows(1, YES)[0], "")
     assert isinstance(row, dict)
     samples: list[Sample] = asyncio.run(judged(row, ["yes", "no"], shared_sandbox()))
     assert [s.kept for s in samples] == [True, False]
@@ -629,10 +630,10 @@ def test_a_sample_that_a_verifier_says_nothing_of_is_left_out() -> None:
 
 
 def test_self_play_keeps_no_empty_answer() -> None:
-    from autoif.train.selfplay import judged
+    from autoif.train.answers import judged
     from autoif.verifier.verify import shared_sandbox
 
-    row = data._shape("grpo", students.rlvr_rows(1, NO_COMMA)[0], "")
+    row = data.shape("grpo", students.rlvr_rows(1, NO_COMMA)[0], "")
     assert isinstance(row, dict)
     samples = asyncio.run(judged(row, ["yes", "", " \n"], shared_sandbox()))
     assert [s.kept for s in samples] == [True, False, False]

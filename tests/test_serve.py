@@ -28,6 +28,7 @@ from autoif.serve.openapi import document
 from autoif.serve.row_index import RowIndex
 from autoif.verifier import reward
 from autoif.verifier.completion import answer
+from autoif.verifier.grading import Held
 from autoif.verifier.reward_client import LINES, RewardClient
 from honest import FUNCTIONS
 from runs import Done, autoif, command, rows
@@ -101,7 +102,7 @@ def row(smoke: Path) -> dict[str, Any]:
 # ---- the same verdicts -------------------------------------------------------------------------
 
 
-def both(server: Asked, samples: list[reward.Sample]) -> tuple[list[reward.Held], ...]:
+def both(server: Asked, samples: list[reward.Sample]) -> tuple[list[Held], ...]:
     """What this process says of them, and what the server does."""
     settings = reward.RewardSettings(deadline=float(BOUNDS["AUTOIF_REWARD_DEADLINE"]))
     client = RewardClient(server.url, token="")
@@ -228,6 +229,28 @@ def test_openrlhf(server: Asked) -> None:
     assert server("/openrlhf", body).body["rewards"] == []
 
 
+def test_a_server_grades_and_has_a_floor_as_in_process(
+    server: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked itself, and as the judge of a process that grades."""
+    count = "def measure(response):\n    return len(response)"
+    rows = [[{"checks": [SHORT], "measure": {"source": count, "low": None, "high": 8}}]] * 4
+    texts = ["it is so", "it is so!", "it is not so", "it is nothing of that kind"]
+    body = {"completions": texts, "verifiers": rows}
+    here = [reward.score(text, rows[0], reward.RewardSettings("graded")) for text in texts]
+    assert here == [1.0, 0.6, 0.4, 0.0]
+    assert server("/v1/rewards?reward=graded", body).body["rewards"] == here
+    assert server("/v1/rewards?reward=graded", body).body["holds"] == [[True], *[[False]] * 3]
+    hollow = {"completions": ["x x x x"], "verifiers": [students.verifiers(SHORT)]}
+    assert server("/v1/rewards", hollow).body["rewards"] == [0.0]
+    assert server("/v1/rewards?floor=false", hollow).body["rewards"] == [1.0]
+    assert server("/v1/rewards?reward=strict", hollow).status == 422
+    monkeypatch.setenv("AUTOIF_REWARD_URL", server.url)
+    monkeypatch.setenv("AUTOIF_REWARD", "graded")
+    assert [reward.score(text, rows[0]) for text in texts] == here
+    assert asyncio.run(reward.verifier_reward(["?"] * 4, texts, rows)) == here
+
+
 def test_slime(server: Asked) -> None:
     """`slime/rollout/rm_hub` wants a bare number."""
     row = students.verifiers(SHORT, TRUE)
@@ -237,7 +260,7 @@ def test_slime(server: Asked) -> None:
 
     assert ask("short", row).body == 1.0
     assert ask("it is too long", json.dumps(row)).body == 0.5
-    assert server("/slime?reward=strict", {"response": "too long for it", "label": row}).body == 0.0
+    assert server("/slime?reward=all", {"response": "too long for it", "label": row}).body == 0.0
     for label in (students.verifiers(UNSCORED[1]), "not json"):
         said = ask("short", label)
         assert (said.status, said.body, said.headers["X-AutoIF-Unscored"]) == (200, 0.0, "1")

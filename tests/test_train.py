@@ -27,6 +27,7 @@ from autoif.store import open_store
 from autoif.train.config import Sampling, TrainConfig
 from autoif.train.policy import policy
 from autoif.train.training import out_of_memory
+from autoif.verifier.reward import reward_function
 from runs import autoif, command
 
 pytest.importorskip("trl", reason='needs `pip install "autoif[train]"`')
@@ -87,7 +88,53 @@ def test_grpo_is_rewarded_by_the_verifiers(student: Path, tmp_path: Path) -> Non
     rewards = [row["reward"] for row in rows]
     assert statistics.fmean(rewards[-4:]) > statistics.fmean(rewards[:4]) + 0.1, rewards
     assert all(row["verifier/unscored"] == 0 for row in rows)
+    assert all("verifier/hack_rate" in row and "frac_reward_zero_std" in row for row in rows)
     assert (tmp_path / "out" / "reward.png").exists()
+
+
+def test_a_calibrated_student_is_trained_on_its_band(student: Path, tmp_path: Path) -> None:
+    """Its own answers say which prompts it can learn from, and how long its answers are."""
+    from autoif.engine.calibration import calibrate
+
+    rare = "def evaluate(response):\n    return 'z' in response"
+    given = [*students.rlvr_rows(10), *({**row, "id": f"z{row['id']}"}
+                                        for row in students.rlvr_rows(4, rare))]  # fmt: skip
+    data = students.write(tmp_path / "rlvr.jsonl", given)
+    sampling = {"k": 6, "max_tokens": 6, "engine": "hf"}
+    counts = calibrate(config("grpo", student, data, tmp_path / "fit", sampling=sampling))
+    assert 0 < counts.in_band < counts.rows == 14
+    many = {"max_steps": 2, "batch": 16, "micro_batch": 16}
+    part = {"max_tokens": 4, "generations": 8, "reward": "graded"}
+    said: list[str] = []
+    c = config("grpo", student, tmp_path / "fit", tmp_path / "out", train=many, grpo=part)
+    grpo.train(c, said.append)
+    left_out = f"{counts.rows - counts.in_band} left out (pass rate outside calibrated.pass_rate)"
+    assert said[0] == f"{counts.in_band} rows, {left_out}"
+    assert said[-1].endswith("of 4 groups had no variance and were not trained on")
+    assert all(0 <= row["verifier/hack_rate"] <= 1 for row in metrics(tmp_path / "out"))
+
+
+def test_a_group_without_variance_is_not_trained_on(student: Path, tmp_path: Path) -> None:
+    """None of its tokens is in the loss, the KL's share included."""
+    from datasets import Dataset
+    from trl import GRPOConfig
+
+    true = students.rlvr_rows(1, "def evaluate(response):\n    return True")
+    given = true + students.rlvr_rows(1)
+    arguments = GRPOConfig(
+        output_dir=str(tmp_path), num_generations=8, per_device_train_batch_size=16, use_cpu=True,
+        max_completion_length=4, report_to="none", bf16=False, seed=1,
+        activation_checkpointing=False,
+    )  # fmt: skip
+    trainer = grpo.trainer_class()(
+        str(student), args=arguments, train_dataset=Dataset.from_list(given),
+        reward_funcs=reward_function(),
+    )  # fmt: skip
+    scored = trainer._generate_and_score_completions([row for row in given for _ in range(8)])
+    tokens = scored["completion_mask"].sum(1).tolist()
+    assert tokens[:8] == [0] * 8
+    assert any(tokens[8:])
+    assert scored["num_items_in_batch"] == sum(tokens)
 
 
 def test_selfplay_prefers_what_its_verifiers_accept(student: Path, tmp_path: Path) -> None:
@@ -100,6 +147,7 @@ def test_selfplay_prefers_what_its_verifiers_accept(student: Path, tmp_path: Pat
     model = selfplay.train(c)
     rounds = [json.loads(x) for x in (tmp_path / "out" / "rounds.jsonl").read_text().splitlines()]
     assert [row["round"] for row in rounds] == [0, 1, 2]
+    assert all(0 <= row["hack_rate"] <= 1 for row in rounds)
     assert rounds[2]["kept"] / rounds[2]["samples"] > rounds[1]["kept"] / rounds[1]["samples"]
     assert (model / "config.json").exists()
     assert (tmp_path / "out" / "guards.png").exists()

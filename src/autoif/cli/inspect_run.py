@@ -135,6 +135,8 @@ def _status(args: argparse.Namespace) -> int:
     show(printable(f"{args.dir}: {report['state']}{preset}{why}"), soft_wrap=True)
     show(terminal.funnel(report))
     show(terminal.totals(report))
+    if hacks := terminal.hack_rate(report):
+        show(hacks, soft_wrap=True)
     return 0
 
 

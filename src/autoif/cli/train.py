@@ -1,15 +1,25 @@
-"""`autoif train`: data to weights."""
+"""`autoif train`: data to weights. `autoif calibrate`: which data a student can learn from."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import RunFailed
 from autoif.base.toml import parse_settings
-from autoif.cli.common import command, note, output_options, own_process, say, say_json
+from autoif.cli.common import (
+    command,
+    note,
+    output_options,
+    own_process,
+    say,
+    say_json,
+    server_options,
+    urls,
+)
 
 
 def add(commands: Any) -> None:
@@ -21,6 +31,30 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     group = train.add_argument_group("training")
     group.add_argument("method", choices=("sft", "dpo", "selfplay", "grpo"))
+    _config_options(group, "the model that is trained")
+    group = output_options(
+        train,
+        json="print the model's directory and the last step's metrics as JSON",
+        quiet="print errors only",
+    )
+    group.add_argument("--out", metavar="DIR", help="the key `out`: directory of the training")
+
+    calibrate = command(
+        commands, "calibrate", _calibrate,
+        "have a student answer the prompts of data, and write how often it passes",
+        "autoif calibrate calibrate.toml",
+        "autoif calibrate calibrate.toml --model openai:NAME --base-url URL --set sampling.k=4",
+    )  # fmt: skip
+    group = calibrate.add_argument_group("calibration")
+    _config_options(group, "the student; also openai:NAME")
+    server_options(calibrate.add_argument_group("server"), "OPENAI_API_KEY")
+    group = output_options(
+        calibrate, json="print what became of the rows as JSON", quiet="print errors only"
+    )
+    group.add_argument("--out", metavar="DIR", help="the key `out`: directory of the rows")
+
+
+def _config_options(group: Any, model: str) -> None:
     group.add_argument("config", metavar="CONFIG.toml", help="model, data, out, and any other key")
     group.add_argument(
         "--set",
@@ -29,13 +63,31 @@ def add(commands: Any) -> None:
         metavar="K=V",
         help="set a key of CONFIG, as in train.lr=1e-4; may be repeated",
     )
-    group.add_argument("--model", help="the key `model`: the model that is trained")
-    group = output_options(
-        train,
-        json="print the model's directory and the last step's metrics as JSON",
-        quiet="print errors only",
+    group.add_argument("--model", help=f"the key `model`: {model}")
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    flags = {"model": args.model, "out": args.out}
+    return parse_settings(args.set) | {k: v for k, v in flags.items() if v is not None}
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from autoif.engine.calibration import calibrate
+    from autoif.train.config import TrainConfig
+
+    config = TrainConfig.load("grpo", Path(args.config), _settings(args))
+    own_process()
+    counts = calibrate(
+        config,
+        (lambda line: None) if args.quiet else note,
+        base_url=urls(args.base_url),
+        api_key_env=args.api_key_env,
     )
-    group.add_argument("--out", metavar="DIR", help="the key `out`: directory of the training")
+    if args.json:
+        say_json(asdict(counts))
+    elif not args.quiet:
+        say(counts.line())
+    return 0
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -45,9 +97,7 @@ def _train(args: argparse.Namespace) -> int:
     from autoif.train.plots import read
     from autoif.train.process import own_training_process
 
-    flags = {"model": args.model, "out": args.out}
-    settings = parse_settings(args.set) | {k: v for k, v in flags.items() if v is not None}
-    config = TrainConfig.load(args.method, Path(args.config), settings)
+    config = TrainConfig.load(args.method, Path(args.config), _settings(args))
     need_extra()
     own_process()
     with warnings.catch_warnings():  # of the libraries, about one another

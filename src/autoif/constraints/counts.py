@@ -43,7 +43,7 @@ _FANBOYS = frozenset("for and nor but or yet so".split())
 def demands(terms: Sequence[str], numbers: Sequence[int], zh: bool) -> Iterator[tuple[str, Demand]]:
     """Each type with each demand on its count: n or more, n or fewer, exactly n, from n to m."""
     for name, native, plain, least in chain(_units(zh), map(_remembered, _of_terms(terms))):
-        for low, high in _bounds(numbers, least, exactly=name == "count:numbers"):
+        for low, high in bounds(numbers, least, exactly=name == "count:numbers"):
             ranged = name == "length_constraints:number_words" and -INF < low < high < INF
             demand = partial(_within, native, plain, low, high)
             yield ("count:word_count_range" if ranged else name), demand
@@ -59,7 +59,9 @@ def _within(native: Count, plain: Count, low: float, high: float, text: str) -> 
 Unit = tuple[str, Count, Count, int]  # type, the benchmark's count, a person's, the least n
 
 
-def _bounds(numbers: Sequence[int], least: int, exactly: bool) -> Iterator[tuple[float, float]]:
+def bounds(numbers: Sequence[int], least: int, exactly: bool) -> Iterator[tuple[float, float]]:
+    """What may be demanded of a count, as the least and the most: n or more, n or fewer, exactly n,
+    from n to m, for each number and its neighbours."""
     some = sorted({m for n in numbers for m in (n - 1, n, n + 1) if m >= max(least, 0)})
     for n in some:
         if n or not least:

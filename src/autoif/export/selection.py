@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,6 +119,7 @@ def parse_example(kind: Kind, row: Mapping[str, Any], where: object) -> Example:
             "instruction": _instruction(given, parsed),
             "checks": [check.source for check in parsed.checks],
             "min_fraction": parsed.min_fraction,
+            **({"measure": asdict(parsed.measure)} if parsed.measure else {}),
         }
         for given, parsed in _verifiers(row, where)
         if parsed.checks

@@ -24,6 +24,7 @@ from autoif.report.lineage import Story
 from autoif.report.pace import Rate, TimeLeft, in_words
 from autoif.run.funnel import STAGES
 from autoif.run.progress import Progress
+from autoif.verifier.intent import REASONS
 
 # Where there is no terminal: seconds after the start at which a line comes, and then between two.
 PLAIN_FIRST, PLAIN_EVERY = (1, 5, 10, 20, 35), 15
@@ -64,6 +65,17 @@ def totals(report: dict[str, Any]) -> str:
         f"{tokens['prompt']:,} tokens in ({tokens['cached']:,} cached), "
         f"{tokens['completion']:,} out{cost}; {report['seconds']:.0f} s"
     )
+
+
+def hack_rate(report: dict[str, Any]) -> str:
+    """How many of the verified responses say nothing, for what reasons; "" where none was seen."""
+    for stage in report["stages"]:
+        hacks = {reason: n for reason, n in stage["dropped"].items() if reason in REASONS}
+        if hacks and stage["name"] == "judge":
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in hacks.items())
+            share = 100 * sum(hacks.values()) / stage["in"]
+            return f"hack rate: {share:.1f}% of the verified responses say nothing ({reasons})"
+    return ""
 
 
 def samples(rows: Sequence[dict[str, Any]]) -> Group:

@@ -18,6 +18,7 @@ HELP = {
     "autoif_requests_total": ("counter", "Requests by route and HTTP status"),
     "autoif_completions_total": ("counter", "Completions judged"),
     "autoif_unscored_total": ("counter", "Completions without a reward, those unread included"),
+    "autoif_hacks_total": ("counter", "Completions that met constraints and said nothing"),
     "autoif_unread_total": ("counter", "Completions whose verifiers or text could not be read"),
     "autoif_pending_completions": ("gauge", "Completions that are being judged"),
     "autoif_request_seconds": ("histogram", "From the request's head to the answer"),
@@ -31,7 +32,8 @@ class Counters:
         series = [
             *(f'autoif_requests_total{{route="{route}",status="{status}"}}'
               for route in (*routes, OTHER) for status in STATUSES),
-            "autoif_completions_total", "autoif_unscored_total", "autoif_unread_total",
+            "autoif_completions_total", "autoif_unscored_total", "autoif_hacks_total",
+            "autoif_unread_total",
             "autoif_pending_completions",
             *(f'autoif_request_seconds_bucket{{le="{le}"}}' for le in (*BUCKETS, "+Inf")),
             "autoif_request_seconds_sum", "autoif_request_seconds_count",

@@ -6,14 +6,22 @@ from typing import Any
 
 from autoif.base.version import __version__
 from autoif.serve.protocols import PROTOCOLS, RewardsRequest, RewardsResponse
+from autoif.verifier.grading import KINDS
 from autoif.verifier.reward_client import LINES
 
 PARAMETERS = [
     {
         "name": "reward",
         "in": "query",
-        "description": "partial: the share of the constraints that hold; strict: 1 or 0",
-        "schema": {"enum": ["partial", "strict"], "default": "partial"},
+        "description": "partial: the share of the constraints that hold; all: 1 or 0; graded: "
+        "partial, and what does not hold counts by how far its measure is off",
+        "schema": {"enum": list(KINDS), "default": "partial"},
+    },
+    {
+        "name": "floor",
+        "in": "query",
+        "description": "a reply that says nothing earns 0",
+        "schema": {"type": "boolean", "default": True},
     },
     {
         "name": "keep_reasoning",

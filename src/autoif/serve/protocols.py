@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from autoif.base.errors import UsageError
 from autoif.serve.row_index import RowIndex
 from autoif.verifier.completion import after_prompt, answer
-from autoif.verifier.reward import Held, Row, Sample
+from autoif.verifier.grading import Held
+from autoif.verifier.reward import Row, Sample
 
 Rewards = Sequence[float | None]
 
@@ -76,6 +77,14 @@ _VERIFIER = {
     "properties": {
         "checks": {"type": "array", "items": {"type": "string"}},
         "min_fraction": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.5},
+        "measure": {
+            "type": "object",
+            "required": ["source"],
+            "properties": {
+                "source": {"type": "string"},
+                **{side: {"type": ["number", "null"]} for side in ("low", "high")},
+            },
+        },
     },
 }
 _LABEL = {"anyOf": [{"type": "array", "items": _VERIFIER}, {"type": "string"}]}
@@ -96,7 +105,9 @@ class RewardsRequest(BaseModel):
         None, description="Texts that are judged as they are"
     )
     prompts: list[Annotated[Any, WithJsonSchema(_MESSAGES)]] | None = Field(
-        None, description="A tag of reasoning at the end of a prompt opens its completion"
+        None,
+        description="A tag of reasoning at the end of a prompt opens its completion; a reply that "
+        "repeats its prompt earns nothing",
     )
 
 

@@ -32,7 +32,8 @@ from autoif.serve.counters import CONTENT_TYPE, Counters
 from autoif.serve.openapi import document
 from autoif.serve.protocols import PROTOCOLS, Protocol
 from autoif.serve.row_index import RowIndex
-from autoif.verifier.reward import Held, RewardSettings, judge_each, reward_of
+from autoif.verifier.grading import KINDS
+from autoif.verifier.reward import Rewarded, RewardSettings, judge_each, rewarded_of, to_judge
 from autoif.verifier.reward_client import LINES
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -143,28 +144,35 @@ class RewardServer:
                         sample, unread = (None, []), unread + 1
                     samples.append(sample)
                 left = deadline - min(MARGIN, deadline / 10) - (time.monotonic() - start)
+                prompts = [question.prompt for question in questions]
                 if protocol.lines and LINES in request.headers.get("Accept", ""):
-                    lines = _Lines(request, settings)
-                by_number: dict[int, Held] = {}
-                async for some in judge_each(samples, settings, left):
-                    by_number |= some
+                    lines = _Lines(request)
+                by_number: dict[int, Rewarded] = {}
+                judged = [to_judge(sample, settings) for sample in samples]
+                async for some in judge_each(judged, settings, left):
+                    given = {
+                        n: rewarded_of(samples[n], held, settings, prompts[n])
+                        for n, held in some.items()
+                    }
+                    by_number |= given
                     if lines is not None:
-                        await lines.write(some)
+                        await lines.write(given)
             except AutoIFError:
                 if request.transport is not None and lines is not None and lines.response.prepared:
                     request.transport.close()  # an answer that has begun cannot be taken back
                 raise
             finally:
                 self._pending(-n)
-            held = [by_number[number] for number in range(n)]
-            rewards = [reward_of(row, settings.partial) for row in held]
+            every = [by_number[number] for number in range(n)]
+            rewards = [one.reward for one in every]
             unscored = rewards.count(None)
             self.counters.add("autoif_completions_total", n)
             self.counters.add("autoif_unscored_total", unscored)
             self.counters.add("autoif_unread_total", unread)
+            self.counters.add("autoif_hacks_total", sum(bool(one.hack) for one in every))
             if lines is not None:
                 return lines.response
-            answer = protocol.write(body, rewards, held)
+            answer = protocol.write(body, rewards, [one.held for one in every])
             return _json(answer, headers={"X-AutoIF-Unscored": str(unscored)} if unscored else {})
 
         return handle
@@ -172,9 +180,12 @@ class RewardServer:
     def _asked(self, request: web.Request) -> tuple[RewardSettings, float]:
         """What the query of a URL sets, on every route alike."""
         query = dict(request.query)
-        reward, keep = query.pop("reward", "partial"), query.pop("keep_reasoning", "false")
-        if reward not in ("partial", "strict") or keep not in ("true", "false"):
-            raise UsageError("reward is partial or strict; keep_reasoning is true or false")
+        kind = query.pop("reward", None)
+        keep, floor = query.pop("keep_reasoning", "false"), query.pop("floor", "true")
+        if kind not in (None, *KINDS) or not {keep, floor} <= {"true", "false"}:
+            raise UsageError(
+                f"reward is {', '.join(KINDS)}; keep_reasoning and floor are true or false"
+            )
         most = self.settings.deadline
         try:
             seconds = float(query.pop("deadline", most))
@@ -184,9 +195,8 @@ class RewardServer:
             raise UsageError("deadline is a number of seconds above 0")
         if query:
             raise UsageError(f"no parameter {next(iter(query))!r}")
-        return RewardSettings(reward == "partial", keep_reasoning=keep == "true"), min(
-            most, seconds
-        )
+        settings = RewardSettings(kind, keep_reasoning=keep == "true", floor=floor == "true")
+        return settings, min(most, seconds)
 
     async def _body(self, request: web.Request, deadline: float) -> Any:
         length = request.content_length
@@ -240,17 +250,14 @@ class RewardServer:
 class _Lines:
     """An answer that is sent while completions are judged: a line for each, when it is."""
 
-    def __init__(self, request: web.Request, settings: RewardSettings) -> None:
-        self.request, self.settings = request, settings
+    def __init__(self, request: web.Request) -> None:
+        self.request = request
         self.response = web.StreamResponse(headers={"Content-Type": LINES})
 
-    async def write(self, some: Mapping[int, Held]) -> None:
+    async def write(self, given: Mapping[int, Rewarded]) -> None:
         if not self.response.prepared:
             await self.response.prepare(self.request)
-        rows = (
-            {"n": n, "reward": reward_of(held, self.settings.partial), "holds": held}
-            for n, held in some.items()
-        )
+        rows = ({"n": n, "reward": one.reward, "holds": one.held} for n, one in given.items())
         with suppress(ConnectionError):  # who asked has gone, and this handler is cancelled
             await self.response.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 

@@ -81,8 +81,9 @@ def _verifiers(row: Mapping[str, Any], where: object) -> Row:
         verifiers = jsonl.parse_value(verifiers.encode("utf-8", "surrogatepass"), where)
     if not verifiers:
         raise UsageError(f'{where}: column "verifiers" must be there and hold some')
-    return [VerifierRow(v.checks, v.min_fraction) for v in parse_row(verifiers, where)]
+    parsed = parse_row(verifiers, where)
+    return [VerifierRow(v.checks, v.min_fraction, measure=v.measure) for v in parsed]
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    return tuple((tuple(c.source for c in v.checks), v.min_fraction) for v in row)
+    return tuple((v.checks, v.min_fraction, v.measure) for v in row)

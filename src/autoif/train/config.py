@@ -16,6 +16,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from autoif.base.errors import UsageError, did_you_mean
 from autoif.base.toml import Section, differences, merge, problem, read_toml, with_settings
+from autoif.verifier.grading import RewardKind
+from autoif.verifier.intent import SHARE_OF_MEDIAN
 
 Method = Literal["sft", "dpo", "selfplay", "grpo"]
 
@@ -65,7 +67,7 @@ class DPO(Section):
 
 
 class Sampling(Section):
-    """`[sampling]`: how self-play asks the policy."""
+    """`[sampling]`: how self-play and `autoif calibrate` ask the policy."""
 
     k: int = Field(8, ge=2, description="responses per prompt")
     temperature: float = Field(0.8, gt=0, description="of the responses")
@@ -101,15 +103,35 @@ class GRPO(Section):
     beta: float = Field(0.04, ge=0, description="weight of the KL to the start")
     temperature: float = Field(1.0, gt=0, description="of the completions")
     max_tokens: int = Field(512, ge=1, description="longest completion")
-    reward: Literal["partial", "all"] = Field(
-        "partial", description="partial: the share of constraints that hold; all: 1 or 0"
-    )
+    reward: RewardKind = Field(
+        "partial", description="partial: the share of constraints that hold; all: 1 or 0; graded: "
+        "partial, and what does not hold counts by how far its measure is off"
+    )  # fmt: skip
     deadline: float = Field(
         20.0, gt=0, description="seconds for a check that is slow; then it gives no reward"
     )
     vllm: Literal["", "colocate", "server"] = Field(
         "", description="sample with vLLM, in these processes or on a `trl vllm-serve` server"
     )
+
+
+class Floor(Section):
+    """`[floor]`: of self-play and GRPO, for replies that follow their constraints by filler."""
+
+    on: bool = Field(True, description="a reply that says nothing earns 0 and is never preferred")
+    min_length: float = Field(
+        SHARE_OF_MEDIAN, ge=0, le=1, description="so is a reply of fewer words than this share of "
+        "the policy's median for its prompt, where the rows are calibrated"
+    )  # fmt: skip
+
+
+class Calibrated(Section):
+    """`[calibrated]`"""
+
+    pass_rate: tuple[float, float] = Field(
+        (0.0, 0.6), description="rows of `autoif calibrate` that are trained on: with a pass rate "
+        "above the first and up to the second; [-1, 1]: all"
+    )  # fmt: skip
 
 
 class Guards(Section):
@@ -147,6 +169,8 @@ class TrainConfig(Section):
     sampling: Sampling = Sampling()
     selfplay: Selfplay = Selfplay()
     grpo: GRPO = GRPO()
+    floor: Floor = Floor()
+    calibrated: Calibrated = Calibrated()
     guards: Guards = Guards()
     eval: tuple[Evaluation, ...] = ()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from autoif.base.inputs import read_rows
 from autoif.base.language import is_blank
 from autoif.base.records import content_id, dump_line
 from autoif.sandbox import Sandbox
-from autoif.train.config import Method
-from autoif.verifier.schema import MIN_FRACTION, parse_verifiers
+from autoif.train.config import Calibrated, Method
+from autoif.verifier.schema import MIN_FRACTION, is_number, parse_verifiers
 from autoif.verifier.verify import shared_sandbox
 
 Row = dict[str, Any]
@@ -68,29 +68,57 @@ class Rows:
         return ", ".join([f"{len(self.rows):,} rows", *dropped])
 
 
-def load(method: Method, data: Sequence[str], *, sandbox: Sandbox | None = None) -> Rows:
+def load(
+    method: Method,
+    data: Sequence[str],
+    *,
+    band: Calibrated | None = None,
+    sandbox: Sandbox | None = None,
+) -> Rows:
     """All rows of `data` (files, or run directories of `autoif synth`) in the shape that TRL
-    takes. Raises UsageError for files and columns that are wrong; rows that are empty, or whose
-    verifiers give no function any more, are dropped and counted."""
+    takes. Raises UsageError for files and columns that are wrong; rows that are empty, calibrated
+    ones outside the band, and those whose verifiers give no function any more, are dropped and
+    counted."""
     rows = Rows()
-    for name in data:
-        path = Path(name)
-        if path.is_dir():
-            path = path / "data" / f"{FILES[method]}.jsonl"
-        if not path.is_file():
-            raise UsageError(f"{path}: no such file; `data` names files of rows or run directories")
+    for path in files(method, data):
         rows.sources.append(str(path))
         for where, row in read_rows(path):
-            shaped = _shape(method, row, where)
+            shaped = shape(method, row, where)
+            if band and not isinstance(shaped, str) and not _in_band(row, band, where):
+                shaped = "pass rate outside calibrated.pass_rate"
             if isinstance(shaped, str):
                 rows.dropped[shaped] += 1
             else:
                 rows.rows.append(shaped)
+    if any("median_words" in row for row in rows.rows):  # a column of some is a column of all
+        rows.rows = [{"median_words": None, **row} for row in rows.rows]
     if FILES[method] == "rlvr":
         _drop_broken(rows, sandbox or shared_sandbox())
     if not rows.rows:
         raise UsageError(f"{', '.join(rows.sources)}: nothing to train on: {rows.account()}")
     return rows
+
+
+def files(method: Method, data: Sequence[str]) -> list[Path]:
+    """Of rows. Raises UsageError for one that is not there."""
+    paths = [Path(name) for name in data]
+    paths = [p / "data" / f"{FILES[method]}.jsonl" if p.is_dir() else p for p in paths]
+    if missing := [path for path in paths if not path.is_file()]:
+        raise UsageError(
+            f"{missing[0]}: no such file; `data` names files of rows or run directories"
+        )
+    return paths
+
+
+def _in_band(row: Mapping[str, Any], band: Calibrated, where: object) -> bool:
+    """Of a row that `autoif calibrate` wrote: `pass_rate` alone is the data's, not the policy's."""
+    rate = row.get("pass_rate")
+    if row.get("n_answers") is None:
+        return True
+    if not is_number(rate):
+        raise UsageError(f'{where}: a calibrated row has a number in "pass_rate"')
+    low, high = band.pass_rate
+    return low < float(rate or 0) <= high
 
 
 def keep_short(rows: Rows, tokens: Callable[[Row], int], limit: int) -> None:
@@ -100,7 +128,7 @@ def keep_short(rows: Rows, tokens: Callable[[Row], int], limit: int) -> None:
         raise UsageError(f"every row has more than {limit} tokens: raise train.max_length")
 
 
-def _shape(method: Method, row: Mapping[str, Any], where: object) -> Row | str:
+def shape(method: Method, row: Mapping[str, Any], where: object) -> Row | str:
     """The row as TRL wants it, or why it is left out."""
     if not row:
         return "empty"
@@ -124,14 +152,20 @@ def _shape(method: Method, row: Mapping[str, Any], where: object) -> Row | str:
             return "both replies begin with the prompt"
         return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     verifiers = [
-        {"checks": [c.source for c in v.checks], "min_fraction": v.min_fraction}
+        {
+            "checks": [c.source for c in v.checks],
+            "min_fraction": v.min_fraction,
+            **({"measure": asdict(v.measure)} if v.measure else {}),
+        }
         for v in parse_verifiers(row, where)
         if v.checks
     ]
     if not _full(prompt) or not verifiers:
         return "empty"
     row_id = row.get("id") or content_id("prompt", prompt)
-    return {"id": str(row_id), "prompt": prompt, "verifiers": verifiers}
+    shaped = {"id": str(row_id), "prompt": prompt, "verifiers": verifiers}
+    usual = row.get("median_words")
+    return shaped | ({"median_words": float(usual)} if is_number(usual) and usual else {})
 
 
 def _reply(row: Mapping[str, Any], name: str, prompt: list[Row], where: object) -> list[Row]:

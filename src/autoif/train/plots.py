@@ -16,11 +16,12 @@ History = list[dict[str, Any]]
 # File name -> the metrics it shows, those that there are.
 STEPS = {
     "loss": ("loss",),
-    "reward": ("reward", "rewards/margins", "rewards/accuracies"),
+    "reward": ("reward", "rewards/margins", "rewards/accuracies", "verifier/hack_rate",
+               "frac_reward_zero_std"),
     "kl": ("kl",),
     "length": ("completions/mean_length",),
-}
-GUARDS = ("words_median", "repetition", "drift", "refusals", "empty", "kl")
+}  # fmt: skip
+GUARDS = ("words_median", "repetition", "hack_rate", "drift", "refusals", "empty", "kl")
 
 
 def read(path: Path, x: str) -> History:

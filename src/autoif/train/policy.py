@@ -19,7 +19,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -31,11 +31,13 @@ from autoif.models.cached import CachedChat
 from autoif.models.open import open_backend
 from autoif.models.openai.body import MOST_BYTES
 from autoif.models.transformers.backend import HFBackend
+from autoif.models.weights import WEIGHTS
 from autoif.store.base import Store
 from autoif.train import model_files
 from autoif.train.config import Sampling
 from autoif.train.gguf_file import write_gguf
 
+ELSEWHERE = ("openai:", "scripted:")  # models that are not loaded here
 STARTING = 900.0  # seconds that a server may take to load
 
 
@@ -64,6 +66,35 @@ async def policy(
             await chat.close()
 
 
+@contextlib.asynccontextmanager
+async def student(
+    model: str,
+    sampling: Sampling,
+    store: Store,
+    notice: Callable[[str], None],
+    *,
+    base_url: Sequence[str] | None = None,
+    api_key_env: str = "OPENAI_API_KEY",
+) -> AsyncIterator[CachedChat]:
+    """A stored chat with what the key `model` of a training names, or with `openai:NAME` on a
+    server of the user's. Raises UsageError, ModelUnavailable and SetupError."""
+    name = model.removeprefix("local:")
+    gguf = name in WEIGHTS or name.endswith(".gguf")
+    if gguf and (sampling.engine == "local" or (sampling.engine == "auto" and _embeds())):
+        model = f"local:{name}"  # as it is: nothing has to be unpacked to be trained
+    elif not model.startswith(ELSEWHERE):
+        where, _ = await asyncio.to_thread(model_files.find, model)
+        async with policy(Path(where), sampling, store, notice) as chat:
+            yield chat
+        return
+    backend = open_backend(model, base_url=base_url, api_key_env=api_key_env, on_notice=notice)
+    chat = CachedChat(backend, store)
+    try:
+        yield chat
+    finally:
+        await chat.close()
+
+
 def spec_of(model: Path, sampling: Sampling) -> str:
     """`local:FILE.gguf`, which is written beside the model where it is not there yet, or
     `hf:DIR`."""
@@ -82,10 +113,18 @@ def spec_of(model: Path, sampling: Sampling) -> str:
 
 
 def _embedded(origin: str) -> bool:
+    return bool(origin and importlib.util.find_spec("gguf") and _embeds())
+
+
+def _embeds() -> bool:
+    """Whether the embedded engine is there, and nothing faster."""
+    if not importlib.util.find_spec("openvino_genai"):
+        return False
+    if not importlib.util.find_spec("torch"):
+        return True
     import torch
 
-    has = importlib.util.find_spec("openvino_genai") and importlib.util.find_spec("gguf")
-    return bool(origin and has and not torch.cuda.is_available())
+    return not torch.cuda.is_available()
 
 
 @contextlib.contextmanager

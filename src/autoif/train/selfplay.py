@@ -14,7 +14,6 @@ which may be the start.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import shutil
@@ -23,22 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoif.base.errors import CallFailed, RunFailed, SetupError, UsageError
+from autoif.base.errors import RunFailed, SetupError, UsageError
 from autoif.base.files import appending, make_folder, replacing, write_whole
-from autoif.base.language import is_blank
 from autoif.base.loop import asyncio_run
-from autoif.base.records import Check, Message, Request, Sample, dump_line, seed_from, to_json
+from autoif.base.records import Sample, dump_line, seed_from, to_json
 from autoif.models import Chat
-from autoif.models.finish import LENGTH
-from autoif.sandbox import Sandbox
 from autoif.store import open_store
 from autoif.store.base import Store
 from autoif.train import dpo, guards, model_card, model_files, plots
+from autoif.train.answers import ask, hack_rate
 from autoif.train.config import TrainConfig
 from autoif.train.policy import policy
 from autoif.train.training import Notice, TrainingRun
 from autoif.verifier.pairs import pair_row, query_pairs
-from autoif.verifier.verify import accepts, averify, shared_sandbox
 
 Row = dict[str, Any]
 Evaluate = Callable[[Chat, Path], Any]  # (policy, directory) -> awaitable figures
@@ -149,7 +145,10 @@ class _Rounds:
             file.writelines(dump_line({**pair_row(p), "verifiers": v}) for p, v in pairs)
         samples = [sample for of_row in answers for sample in of_row]
         kept = sum(s.kept for s in samples)
-        self.notice(f"round {number}: {kept} of {len(samples)} responses hold; {len(pairs)} pairs")
+        hollow = f"{100 * hack_rate(samples):.1f}% pass and say nothing"
+        self.notice(
+            f"round {number}: {kept} of {len(samples)} responses hold, {hollow}; {len(pairs)} pairs"
+        )
         return {"samples": len(samples), "kept": kept, "pairs": len(pairs)}
 
     def learn(self, number: int, model: Path) -> Path:
@@ -177,6 +176,7 @@ class _Rounds:
             "round": number,
             "pass_rate": sum(s.kept for s in samples) / max(1, len(heldout)),
             "heldout": len(heldout),
+            "hack_rate": hack_rate(samples),
             **counts,
             **guards.describe([s.query for s in samples], [s.response for s in samples]),
             "kl": 0.0 if number == 0 else kl(model, start, samples[:KL_ROWS]),
@@ -192,72 +192,11 @@ class _Rounds:
     ) -> tuple[list[list[Sample]], Mapping[str, float]]:
         """The policy's samples; where a folder is given, also what `evaluate` gives there."""
         async with policy(model, self.config.sampling, self.store, self.notice) as chat:
-            answers = await self._samples(chat, rows, k, stage)
+            answers = await ask(
+                chat, rows, k, self.config.sampling, self.store,
+                stage=stage, limits=self.config.floor,
+            )  # fmt: skip
             return answers, await self.evaluate(chat, folder) if folder else {}
-
-    async def _samples(
-        self, chat: Chat, rows: Sequence[Row], k: int, stage: str
-    ) -> list[list[Sample]]:
-        """For each row its concluded responses, up to k. The chat bounds what is in flight."""
-        settings, sandbox = self.config.sampling, shared_sandbox()
-
-        async def one(row: Row, index: int) -> str | None:
-            request = Request(
-                _messages(row),
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                max_tokens=settings.max_tokens,
-                index=index,
-                stage=stage,
-                record=row["id"],
-            )
-            try:
-                reply = await chat(request)
-            except CallFailed:
-                return None
-            # What was cut off before its answer began is no answer, rather than an empty one.
-            thought = is_blank(reply.text) and reply.finish_reason == LENGTH
-            return None if thought else reply.text
-
-        async def of_row(row: Row) -> list[Sample]:
-            answers = await asyncio.gather(*(one(row, n) for n in range(k)))
-            texts = [text for text in answers if text is not None]
-            return await judged(row, texts, sandbox, self.store)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(of_row(row)) for row in rows]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
-
-
-async def judged(
-    row: Row, texts: Sequence[str], sandbox: Sandbox, store: Store | None = None
-) -> list[Sample]:
-    """The texts as samples, kept where every verifier of the row accepts them, and never where they
-    are empty; without those that one of the verifiers says nothing about."""
-    columns = [
-        await averify([*map(Check, v["checks"])], texts, sandbox, store=store)
-        for v in row["verifiers"]
-    ]
-    least = [v["min_fraction"] for v in row["verifiers"]]
-    messages = _messages(row)
-    samples = []
-    for index, text in enumerate(texts):
-        verdicts = tuple(column[index] for column in columns)
-        if any(v.fraction is None for v in verdicts):
-            continue
-        holds = not is_blank(text) and accepts(verdicts, least)
-        samples.append(
-            Sample((row["id"],), messages[-1].content, messages, text, verdicts, kept=holds,
-                   reason="" if holds else "verifier", index=index)
-        )  # fmt: skip
-    return samples
-
-
-def _messages(row: Row) -> tuple[Message, ...]:
-    return tuple(Message(m["role"], m["content"]) for m in row["prompt"])
 
 
 def harm(history: Sequence[Row], config: TrainConfig) -> str:

@@ -103,7 +103,7 @@ class TrainingRun:
     def rows(self) -> Rows:
         """The rows of `data`. Raises UsageError where the directory is of others, or of another
         model."""
-        rows = dataset.load(self.config.method, self.config.data)
+        rows = dataset.load(self.config.method, self.config.data, band=self.config.calibrated)
         file = self.out / "inputs.json"
         mine = {
             "rows": len(rows.rows),

@@ -3,6 +3,7 @@
     text_of       a text, a message or messages     -> the text that the assistant said last
     answer        the same                          -> without reasoning and tokens of templates
     after_prompt  a prompt and what was said to it  -> what was said
+    asked_of      a prompt, a text or messages      -> what the user asked
 
 None: there is nothing to judge; no text, as in a call of a tool, or reasoning that was never
 closed. "": something was said, and nothing of it can be seen.
@@ -100,6 +101,15 @@ def after_prompt(text: str, prompt: str, where: object = "completion") -> str:
                 return rest.removeprefix(prompt[len(prompt.rstrip()) :])
             at = wanted.find(squeezed[:_HEAD], at + 1)
     raise UsageError(f"{where}: the text does not begin with its prompt")
+
+
+def asked_of(prompt: Any) -> list[str]:
+    """The user's texts in a prompt; of a text, which may be in a chat template, the whole."""
+    if isinstance(prompt, str):
+        return [prompt]
+    messages = prompt if isinstance(prompt, (list, tuple)) else []
+    turns = [m.get("content") for m in messages if _is_message(m) and m.get("role") == "user"]
+    return [text for text in turns if isinstance(text, str)]
 
 
 def _squeezed(text: str) -> str:

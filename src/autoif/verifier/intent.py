@@ -39,13 +39,19 @@ _LOREM = frozenset(
 )
 
 
-def floor(prompt: str | Sequence[str], text: str, *, median: float | None = None) -> str | None:
+def floor(
+    prompt: str | Sequence[str],
+    text: str,
+    *,
+    median: float | None = None,
+    share: float = SHARE_OF_MEDIAN,
+) -> str | None:
     """Why the reply is free of content, one of `REASONS`; None where counting cannot tell.
 
     prompt: what was asked, or its parts (query, instruction), of which none may be repeated in
     place of an answer.
     median: words of an ordinary reply of the same policy, at best to the same prompt; without it
-    nothing is too short.
+    nothing is too short. share: of the median, below which a reply is.
     """
     if is_blank(text):
         return "empty"
@@ -61,7 +67,7 @@ def floor(prompt: str | Sequence[str], text: str, *, median: float | None = None
     parts = [prompt] if isinstance(prompt, str) else prompt
     if is_copy(said, [words(part) for part in parts]):
         return "copied_prompt"
-    if median is not None and len(said) < SHARE_OF_MEDIAN * median:
+    if median is not None and len(said) < share * median:
         return "short"
     return None
 

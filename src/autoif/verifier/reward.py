@@ -5,13 +5,14 @@
 
 Rows carry their verifiers' code in the column `verifiers`, as `autoif synth` writes them. None is
 what no check concluded on: it is no reward, and TRL leaves it out of the group; it is never 0. An
-empty answer follows nothing: it is 0. What of a completion is judged says `completion.py`. Needs
-neither torch nor TRL.
+empty answer follows nothing: it is 0, and so is one that follows its constraints by filler alone
+(`intent.floor`). What of a completion is judged says `completion.py`, how constraints become a
+number `grading.py`. Needs neither torch nor TRL.
 
 Whatever calls this, from threads, event loops or one sample at a time, is judged together: in this
 process, or by the `autoif serve` at AUTOIF_REWARD_URL.
-AUTOIF_REWARD_WORKERS: checks at once, default one per core. AUTOIF_REWARD_DEADLINE: seconds for a
-slow check, default 20.
+AUTOIF_REWARD: `partial` (the default), `all` or `graded`. AUTOIF_REWARD_WORKERS: checks at once,
+default one per core. AUTOIF_REWARD_DEADLINE: seconds for a slow check, default 20.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from typing import Any
 from autoif.base.errors import UsageError
 from autoif.base.records import Verdict
 from autoif.verifier.check_queue import Asked, CheckQueue
-from autoif.verifier.completion import answer
+from autoif.verifier.completion import answer, asked_of
+from autoif.verifier.grading import KINDS, Held, RewardKind, grades, reward_of, with_steps
+from autoif.verifier.intent import SHARE_OF_MEDIAN, floor
 from autoif.verifier.reward_client import RewardClient
 from autoif.verifier.schema import VerifierRow, parse_verifier
 from autoif.verifier.verify import accepts
@@ -40,22 +43,44 @@ DEADLINE = 20.0
 Verifiers = Sequence[Mapping[str, Any]]  # rows {"checks": [source, ...], "min_fraction": float}
 Row = Sequence[VerifierRow]
 Sample = tuple[str | None, Row]  # what is judged, and by what
-Held = list[bool | None]  # for each constraint; None: it stayed open
 
 
 @dataclass(frozen=True, slots=True)
 class RewardSettings:
-    """partial: the share of the constraints that hold, else 1 where all do. deadline: seconds for
-    a slow check; None: AUTOIF_REWARD_DEADLINE. keep_reasoning: judge what a model thought before
-    its answer as part of it. Raises UsageError for a deadline that is no number above 0."""
+    """kind: see `grading.py`; None: AUTOIF_REWARD. deadline: seconds for a slow check; None:
+    AUTOIF_REWARD_DEADLINE. keep_reasoning: judge what a model thought before its answer as part of
+    it. floor: a reply that says nothing earns 0; min_length: so does one shorter than this share of
+    the policy's own median, where the row has one (`median_words`). Raises UsageError for another
+    kind and for a deadline that is no number above 0."""
 
-    partial: bool = True
+    kind: RewardKind | None = None
     deadline: float | None = None
     keep_reasoning: bool = False
+    floor: bool = True
+    min_length: float = SHARE_OF_MEDIAN
 
     def __post_init__(self) -> None:
         if self.deadline is not None:
             _positive("deadline", self.deadline)
+        if self.kind not in (None, *KINDS):
+            raise UsageError(f"a reward is {', '.join(KINDS)}, not {self.kind!r}")
+
+    @property
+    def kind_used(self) -> RewardKind:
+        name = self.kind or os.environ.get("AUTOIF_REWARD") or "partial"
+        if name not in KINDS:
+            raise UsageError(f"AUTOIF_REWARD={name}: it has to be one of {', '.join(KINDS)}")
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """held: whether each constraint is met. hack: why a reply that met some earns nothing, one of
+    `intent.REASONS`, or ""."""
+
+    reward: float | None
+    held: Held
+    hack: str = ""
 
 
 async def verifier_reward(
@@ -63,24 +88,27 @@ async def verifier_reward(
     completions: Sequence[Any],
     verifiers: Sequence[Verifiers],
     *,
+    median_words: Sequence[float | None] | None = None,
     reward_settings: RewardSettings = RewardSettings(),
     **columns: Any,
 ) -> list[float | None]:
-    """The share of a row's constraints that its completion meets, between 0 and 1.
+    """What each completion earns by its row's constraints, between 0 and 1.
 
-    A completion is a text or messages (`completion.text_of`). Of a prompt, a text or messages, only
-    a tag of reasoning at its end is read. For other settings: `reward_function`. Raises UsageError
-    for a row that is no list of verifiers, and for a completion that is neither.
+    A completion is a text or messages (`completion.text_of`). A prompt, a text or messages, is read
+    for a tag of reasoning at its end, and for what a reply may not repeat in place of an answer.
+    median_words: of the policy's own answers to each prompt. For other settings: `reward_function`.
+    Raises UsageError for a row that is no list of verifiers, and for a completion that is neither.
     """
     start = time.perf_counter()
     samples = _samples(completions, verifiers, prompts, reward_settings)
-    held = await judge(samples, reward_settings)
-    rewards = [reward_of(row, reward_settings.partial) for row in held]
+    given = await rewarded(samples, reward_settings, prompts, median_words)
     if (log := columns.get("log_metric")) is not None:
+        n = max(1, len(given))
         log("verifier/seconds", time.perf_counter() - start)
-        log("verifier/unscored", sum(r is None for r in rewards) / max(1, len(rewards)))
-        log("verifier/empty", sum(text == "" for text, _ in samples) / max(1, len(samples)))
-    return rewards
+        log("verifier/unscored", sum(one.reward is None for one in given) / n)
+        log("verifier/empty", sum(text == "" for text, _ in samples) / n)
+        log("verifier/hack_rate", sum(bool(one.hack) for one in given) / n)
+    return [one.reward for one in given]
 
 
 async def strict_verifier_reward(
@@ -91,16 +119,13 @@ async def strict_verifier_reward(
 ) -> list[float | None]:
     """1 where all of a row's constraints are met, else 0."""
     return await verifier_reward(
-        prompts, completions, verifiers, **columns, reward_settings=RewardSettings(partial=False)
+        prompts, completions, verifiers, **columns, reward_settings=RewardSettings("all")
     )
 
 
-def reward_function(
-    *, partial: bool = True, deadline: float | None = None, keep_reasoning: bool = False
-) -> Callable[..., Any]:
+def reward_function(**settings: Any) -> Callable[..., Any]:
     """`verifier_reward` with these settings (see `RewardSettings`). It can be pickled."""
-    settings = RewardSettings(partial, deadline, keep_reasoning)
-    function = functools.partial(verifier_reward, reward_settings=settings)
+    function = functools.partial(verifier_reward, reward_settings=RewardSettings(**settings))
     return functools.update_wrapper(function, verifier_reward)
 
 
@@ -116,7 +141,9 @@ def score(
 ) -> float | None:
     """The reward of one completion, a text or messages. Blocks; safe to call from many threads.
     Raises UsageError for `verifiers` and for a completion that are none."""
-    return reward_of(holds(completion, verifiers, settings, prompt=prompt), settings.partial)
+    sample = _sample(completion, verifiers, prompt, settings)
+    held = _judge_now(to_judge(sample, settings), settings)
+    return rewarded_of(sample, held, settings, prompt).reward
 
 
 async def ascore(
@@ -127,7 +154,8 @@ async def ascore(
     prompt: Any = None,
 ) -> float | None:
     """`score` without blocking the loop."""
-    return reward_of(await aholds(completion, verifiers, settings, prompt=prompt), settings.partial)
+    sample = _sample(completion, verifiers, prompt, settings)
+    return (await rewarded([sample], settings, [prompt]))[0].reward
 
 
 def holds(
@@ -138,13 +166,7 @@ def holds(
     prompt: Any = None,
 ) -> Held:
     """Whether the completion meets each of the constraints; None where that stayed open."""
-    sample = _sample(completion, verifiers, prompt, settings)
-    if client := _reward_client():
-        return client.ask([sample]).result()[0]
-    asked = _queue(settings.deadline).ask(_texts_by_check([sample]))
-    for waiting in asked.values():
-        waiting.future.result()
-    return _held(*sample, asked)
+    return _judge_now(_sample(completion, verifiers, prompt, settings), settings)
 
 
 async def aholds(
@@ -156,6 +178,47 @@ async def aholds(
 ) -> Held:
     """`holds` without blocking the loop."""
     return (await judge([_sample(completion, verifiers, prompt, settings)], settings))[0]
+
+
+async def rewarded(
+    samples: Sequence[Sample],
+    settings: RewardSettings = RewardSettings(),
+    prompts: Sequence[Any] | None = None,
+    medians: Sequence[float | None] | None = None,
+    seconds: float | None = None,
+) -> list[Rewarded]:
+    """What each answer earns. prompts, medians (words): what it answers, and how long answers of
+    the policy to that are. What is not judged after so many seconds stays open."""
+    held = await judge([to_judge(sample, settings) for sample in samples], settings, seconds)
+    nothing = [None] * len(samples)
+    columns = zip(samples, held, prompts or nothing, medians or nothing, strict=True)
+    return [
+        rewarded_of(sample, row, settings, prompt, median)
+        for sample, row, prompt, median in columns
+    ]
+
+
+def to_judge(sample: Sample, settings: RewardSettings) -> Sample:
+    """With the steps of its measures, where it is to be graded."""
+    text, row = sample
+    return (text, with_steps(row)) if settings.kind_used == "graded" else sample
+
+
+def rewarded_of(
+    sample: Sample,
+    held: Held,
+    settings: RewardSettings,
+    prompt: Any = None,
+    median: float | None = None,
+) -> Rewarded:
+    """What an answer earns. held: of `to_judge(sample)`."""
+    text, row = sample
+    kind, n = settings.kind_used, len(row)
+    reward = reward_of(grades(row, held) if kind == "graded" else held, kind)
+    if not (settings.floor and reward and text):
+        return Rewarded(reward, held[:n])
+    hack = floor(asked_of(prompt), text, median=median, share=settings.min_length)
+    return Rewarded(0.0 if hack else reward, held[:n], hack or "")
 
 
 async def judge(
@@ -224,16 +287,6 @@ def parse_row(verifiers: Any, where: object) -> Row:
     return [parse_verifier(verifier, where) for verifier in verifiers or ()]
 
 
-def reward_of(held: Held, partial: bool = True) -> float | None:
-    """The share of the constraints that hold, or 1 where all do and 0 where one does not. None, no
-    reward, where one stayed open that would have decided."""
-    if not partial and False in held:
-        return 0.0
-    if not held or None in held:
-        return None
-    return sum(map(bool, held)) / len(held)
-
-
 # ---- the parts ---------------------------------------------------------------------------------
 
 
@@ -261,6 +314,16 @@ def _sample(
     keep = settings.keep_reasoning
     text = answer(completion, prompt, keep_reasoning=keep, where=f"completion{n}")
     return text, parse_row(verifiers, f"row{n}" if n else "verifiers")
+
+
+def _judge_now(sample: Sample, settings: RewardSettings) -> Held:
+    """Blocks."""
+    if client := _reward_client():
+        return client.ask([sample]).result()[0]
+    asked = _queue(settings.deadline).ask(_texts_by_check([sample]))
+    for waiting in asked.values():
+        waiting.future.result()
+    return _held(*sample, asked)
 
 
 def _texts_by_check(samples: Sequence[Sample]) -> dict[str, dict[str, None]]:

@@ -1,7 +1,8 @@
 """A verifier as a row, in files that users bring and in the data that a run writes.
 
     {"checks": [source or {"source"}, ...], "min_fraction"?: 0.5, "instruction"?: text or record,
-     "lang"?, "cases"?: [{"text", "expected", "origin"?, "query"?}, ...],
+     "measure"?: {"source", "low"?: number, "high"?: number}, "lang"?,
+     "cases"?: [{"text", "expected", "origin"?, "query"?}, ...],
      "accuracy"?: [number, ...], "back_translations"?: [text, ...]}
 
 A case may call its text `input` and its label `output`; a label is true, false, or a word for it.
@@ -26,6 +27,16 @@ _LABELS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """A function `measure(response: str) -> number`, as source text, and between which two values
+    a response follows; None: no bound on that side. Untrusted."""
+
+    source: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VerifierRow:
     """min_fraction: the least share of the checks, above 0 and up to 1, that have to accept a text.
     lang: as the row says, or ""; the instruction's own is then read off its characters. accuracy,
@@ -38,6 +49,7 @@ class VerifierRow:
     cases: tuple[Case, ...] = ()
     accuracy: tuple[float, ...] = ()
     back_translations: tuple[str, ...] = ()
+    measure: Measure | None = None
 
 
 def parse_verifier(row: object, where: object) -> VerifierRow:
@@ -57,6 +69,7 @@ def parse_verifier(row: object, where: object) -> VerifierRow:
         tuple(_case(case, where) for case in _list(row, "cases", where)),
         tuple(map(float, _of_checks(row, "accuracy", len(sources), is_number, where))),
         tuple(_of_checks(row, "back_translations", len(sources), _is_text, where)),
+        _measure(row, where),
     )
 
 
@@ -84,6 +97,10 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_finite(value: object) -> bool:
+    return is_number(value) and abs(value) < 1e15  # type: ignore[arg-type]
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
@@ -102,6 +119,22 @@ def _min_fraction(row: Mapping[str, Any], where: object) -> float:
             f'{where}: "min_fraction" has to be a number above 0 and up to 1, not {value!r}'
         )
     return float(value)
+
+
+def _measure(row: Mapping[str, Any], where: object) -> Measure | None:
+    value = row.get("measure")
+    if not value or (isinstance(value, Mapping) and set(value.values()) == {None}):
+        return None  # columnar files write an absent object as one of nulls
+    source = value.get("source") if isinstance(value, Mapping) else None
+    bounds = [value.get(side) for side in ("low", "high")] if isinstance(source, str) else []
+    given = [bound for bound in bounds if bound is not None]
+    if not isinstance(source, str) or not given or not all(map(_is_finite, given)):
+        raise UsageError(
+            f'{where}: "measure" has to be {{"source", "low", "high"}}: a function source, and '
+            "one number at least"
+        )
+    low, high = (None if bound is None else float(bound) for bound in bounds)
+    return Measure(source, low, high)
 
 
 def _instruction(row: Mapping[str, Any], where: object) -> tuple[Instruction | None, str]:

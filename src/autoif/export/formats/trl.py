@@ -14,7 +14,8 @@ from autoif.export.shapes import pair, reply
 _MESSAGES = "list: [{name: role, dtype: string}, {name: content, dtype: string}]"
 _VERIFIERS = (
     "list: [{name: instruction, dtype: string}, {name: checks, list: string}, "
-    "{name: min_fraction, dtype: float64}]"
+    "{name: min_fraction, dtype: float64}, {name: measure, struct: [{name: source, dtype: string}, "
+    "{name: low, dtype: float64}, {name: high, dtype: float64}]}]"
 )
 _TYPES = {
     **dict.fromkeys(("messages", "prompt", "completion", "chosen", "rejected"), _MESSAGES),
