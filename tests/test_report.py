@@ -19,10 +19,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+import autoif
 from autoif.base.errors import UsageError
 from autoif.evals import evaluate
 from autoif.report import html_page, reviewing
-from autoif.report.pages import Pages, open_pages, page, write_report
+from autoif.report.pages import Pages, open_pages, page, report_html
 from autoif.report.reviewing import Mark, Share
 from autoif.report.synthesis_pages import SynthesisPages
 from autoif.report.tables import TableQuery
@@ -38,6 +39,26 @@ ROOT = Path(__file__).parent.parent
 def pages(smoke: Path) -> Iterator[SynthesisPages]:
     with opened(smoke) as made:
         yield made
+
+
+def test_a_report_is_written_from_python(smoke: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    notices: list[str] = []
+    said = notices.append
+    assert autoif.write_report(smoke, out=str(out), samples=5, on_notice=said) == out
+    assert out.read_text("utf-8") == report_html([smoke], 5)
+    assert notices == []
+    out.write_text("an earlier one")
+    for wrong, dirs, settings in (
+        ("neither a run", [tmp_path], {"out": out}),
+        ("one directory at least", [], {"out": out}),
+        ("at least 1", [smoke], {"out": out, "samples": 0}),
+        ("cannot be written", [smoke], {"out": tmp_path / "none" / "page.html"}),
+        ("cannot be written", [smoke], {"out": tmp_path}),
+    ):
+        with pytest.raises(autoif.AutoIFError, match=wrong):
+            autoif.write_report(*dirs, **settings)
+    assert out.read_text() == "an earlier one"
 
 
 class opened:
@@ -205,7 +226,7 @@ def test_what_is_missing_is_named(smoke_copy: Path, tmp_path: Path) -> None:
         (smoke_copy / name).unlink()
     (smoke_copy / "recipe.toml").write_text("not [ TOML")
     notices: list[str] = []
-    write_report([smoke_copy], on_notice=notices.append)
+    report_html([smoke_copy], on_notice=notices.append)
     for name in ("04-compositions", "02-verifiers.dropped", "calls.sqlite"):
         assert any(name in notice for notice in notices), name
     empty = tmp_path / "empty"
@@ -240,7 +261,7 @@ def test_a_record_that_no_run_wrote_hides_no_other(smoke_copy: Path) -> None:
         with (smoke_copy / f"{name}.jsonl").open("a") as out:
             out.write('{"id": [], "checks": 3}\n[1]\n\xff\n')
     notices: list[str] = []
-    html = write_report([smoke_copy], on_notice=notices.append)
+    html = report_html([smoke_copy], on_notice=notices.append)
     assert len(inside(html, "data")["runs"][0]["tables"]["samples"]) >= len(lines) - 4
     assert any("lines are not what a run wrote" in notice for notice in notices)
 
@@ -310,7 +331,7 @@ def attacked(run: Path) -> Path:
 
 
 def test_no_text_becomes_markup(smoke_copy: Path) -> None:
-    html = write_report([attacked(smoke_copy)], on_notice=lambda line: None)
+    html = report_html([attacked(smoke_copy)], on_notice=lambda line: None)
     assert "pwned" not in html
     scripts = re.findall(r"<script[^>]*>", html)
     assert len(scripts) == 3
@@ -371,7 +392,7 @@ def test_two_runs_are_compared(smoke: Path, smoke_copy: Path) -> None:
     (smoke_copy / "02-verifiers.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in lines[1:])
     )
-    html = write_report([smoke, smoke_copy], on_notice=lambda line: None)
+    html = report_html([smoke, smoke_copy], on_notice=lambda line: None)
     found = inside(html, "data")["comparisons"]["0-1"]["instructions"]
     assert [name for name, _ in found["lost"]] == [lines[0]["instruction"]["id"]]
     assert found["won"] == []
