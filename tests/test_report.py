@@ -495,9 +495,19 @@ def test_marks_are_appended_and_the_last_one_counts(tmp_path: Path) -> None:
         file.write(b'{"sample": "cut sho')
     read = reviewing.read(tmp_path)
     assert (read["Ann"]["s"].good, read["Bob"]["s"].good) == (False, True)
+    reviewing.append(tmp_path, mark("t", "Ann"))  # is no part of the line before it
+    assert reviewing.read(tmp_path)["Ann"]["t"].good
     (tmp_path / "review.jsonl").write_text('{"sample": 1}\n')
     with pytest.raises(UsageError, match=r"review\.jsonl:1"):
         reviewing.read(tmp_path)
+
+
+def test_marks_that_cannot_be_read_are_named(smoke_copy: Path) -> None:
+    (smoke_copy / "review.jsonl").write_text('{"sample": 1}\n')
+    with opened(smoke_copy) as pages:
+        summary = pages.summary()
+    assert summary["review"] is None
+    assert any("review.jsonl:1" in line for line in summary["missing"])
 
 
 def test_review_says_the_precision_of_kept_samples(

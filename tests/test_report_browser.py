@@ -327,6 +327,10 @@ def test_marks_survive_a_reload_and_the_judge_is_hidden_until_then(
         page.keyboard.press("k")
         page.get_by_role("heading", name="Sample 1 of 5").wait_for()
         assert page.locator("textarea").input_value() == "answers too little"
+    with view(smoke_copy) as address, opened(browser, address) as page:  # at another port
+        page.get_by_role("link", name="Review").click()
+        page.get_by_label("Your name").wait_for()
+        assert page.locator("datalist option").get_attribute("value") == "Ann"
     (marked,) = rows(smoke_copy / "review.jsonl")
     assert (marked["follows"], marked["answers"], marked["sensible"]) == (True, True, True)
     assert marked["reviewer"] == "Ann"

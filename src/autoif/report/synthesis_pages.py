@@ -105,6 +105,10 @@ class SynthesisPages:
                 missing += table.damaged[:3]
         if not self.store.is_file():
             missing.append(f"{self.store.name}: not there, so no call is shown")
+        try:
+            reviewing.read(self.path)
+        except UsageError as error:
+            missing.append(f"{error}; no mark is shown")
         return missing
 
     def _facets(self) -> Row:

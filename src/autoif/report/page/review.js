@@ -31,7 +31,8 @@ class Review {
   }
 
   settings() {
-    const field = (name, label, value, type) => element("label", {}, `${label} `, element("input", { name, value, type, required: true, min: type === "number" ? 1 : null }));
+    const field = (name, label, value, type, more) => element("label", {}, `${label} `, element("input", { name, value, type, required: true, min: type === "number" ? 1 : null, ...more }));
+    const names = Object.keys(this.app.runs[this.run].review?.reviewers ?? {});
     return element(
       "form",
       {
@@ -47,7 +48,8 @@ class Review {
       },
       element("h1", {}, "Judge samples by hand"),
       element("p", {}, "Kept samples are drawn by chance. You see the prompt and the response, and say three things of each. What the judge gave is shown after your mark. Marks are appended to review.jsonl in the run's directory."),
-      element("p", { class: "choices" }, field("reviewer", "Your name", this.reviewer, "text"), field("n", "samples", this.n, "number"), field("seed", "seed", this.seed, "number")),
+      element("p", { class: "choices" }, field("reviewer", "Your name", this.reviewer, "text", { list: "reviewers" }), field("n", "samples", this.n, "number"), field("seed", "seed", this.seed, "number")),
+      element("datalist", { id: "reviewers" }, names.map((name) => element("option", { value: name }))), // to go on as the same
       element("button", { type: "submit", class: "primary" }, "Begin"),
     );
   }
