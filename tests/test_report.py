@@ -502,12 +502,16 @@ def test_marks_are_appended_and_the_last_one_counts(tmp_path: Path) -> None:
         reviewing.read(tmp_path)
 
 
-def test_marks_that_cannot_be_read_are_named(smoke_copy: Path) -> None:
+def test_files_that_cannot_be_read_are_named(smoke_copy: Path) -> None:
     (smoke_copy / "review.jsonl").write_text('{"sample": 1}\n')
+    (smoke_copy / "calls.sqlite").write_bytes(b"no database " * 1000)
+    (smoke_copy / "recipe.toml").write_text("preset = [")
     with opened(smoke_copy) as pages:
-        summary = pages.summary()
-    assert summary["review"] is None
-    assert any("review.jsonl:1" in line for line in summary["missing"])
+        for _ in range(2):
+            summary = pages.summary()
+            assert (summary["review"], summary["tokens"], summary["recipe"]) == (None, [], {})
+            for name in ("review.jsonl:1", "calls.sqlite", "recipe.toml"):
+                assert sum(name in line for line in summary["missing"]) == 1, name
 
 
 def test_review_says_the_precision_of_kept_samples(
