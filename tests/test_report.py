@@ -19,10 +19,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+import autoif
 from autoif.base.errors import UsageError
 from autoif.evals import evaluate
 from autoif.report import html_page, reviewing
-from autoif.report.pages import Pages, open_pages, page, write_report
+from autoif.report.pages import Pages, open_pages, page, report_html
 from autoif.report.reviewing import Mark, Share
 from autoif.report.synthesis_pages import SynthesisPages
 from autoif.report.tables import TableQuery
@@ -38,6 +39,26 @@ ROOT = Path(__file__).parent.parent
 def pages(smoke: Path) -> Iterator[SynthesisPages]:
     with opened(smoke) as made:
         yield made
+
+
+def test_a_report_is_written_from_python(smoke: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    notices: list[str] = []
+    said = notices.append
+    assert autoif.write_report(smoke, out=str(out), samples=5, on_notice=said) == out
+    assert out.read_text("utf-8") == report_html([smoke], 5)
+    assert notices == []
+    out.write_text("an earlier one")
+    for wrong, dirs, settings in (
+        ("neither a run", [tmp_path], {"out": out}),
+        ("one directory at least", [], {"out": out}),
+        ("at least 1", [smoke], {"out": out, "samples": 0}),
+        ("cannot be written", [smoke], {"out": tmp_path / "none" / "page.html"}),
+        ("cannot be written", [smoke], {"out": tmp_path}),
+    ):
+        with pytest.raises(autoif.AutoIFError, match=wrong):
+            autoif.write_report(*dirs, **settings)
+    assert out.read_text() == "an earlier one"
 
 
 class opened:
@@ -205,7 +226,7 @@ def test_what_is_missing_is_named(smoke_copy: Path, tmp_path: Path) -> None:
         (smoke_copy / name).unlink()
     (smoke_copy / "recipe.toml").write_text("not [ TOML")
     notices: list[str] = []
-    write_report([smoke_copy], on_notice=notices.append)
+    report_html([smoke_copy], on_notice=notices.append)
     for name in ("04-compositions", "02-verifiers.dropped", "calls.sqlite"):
         assert any(name in notice for notice in notices), name
     empty = tmp_path / "empty"
@@ -240,7 +261,7 @@ def test_a_record_that_no_run_wrote_hides_no_other(smoke_copy: Path) -> None:
         with (smoke_copy / f"{name}.jsonl").open("a") as out:
             out.write('{"id": [], "checks": 3}\n[1]\n\xff\n')
     notices: list[str] = []
-    html = write_report([smoke_copy], on_notice=notices.append)
+    html = report_html([smoke_copy], on_notice=notices.append)
     assert len(inside(html, "data")["runs"][0]["tables"]["samples"]) >= len(lines) - 4
     assert any("lines are not what a run wrote" in notice for notice in notices)
 
@@ -310,7 +331,7 @@ def attacked(run: Path) -> Path:
 
 
 def test_no_text_becomes_markup(smoke_copy: Path) -> None:
-    html = write_report([attacked(smoke_copy)], on_notice=lambda line: None)
+    html = report_html([attacked(smoke_copy)], on_notice=lambda line: None)
     assert "pwned" not in html
     scripts = re.findall(r"<script[^>]*>", html)
     assert len(scripts) == 3
@@ -371,7 +392,7 @@ def test_two_runs_are_compared(smoke: Path, smoke_copy: Path) -> None:
     (smoke_copy / "02-verifiers.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in lines[1:])
     )
-    html = write_report([smoke, smoke_copy], on_notice=lambda line: None)
+    html = report_html([smoke, smoke_copy], on_notice=lambda line: None)
     found = inside(html, "data")["comparisons"]["0-1"]["instructions"]
     assert [name for name, _ in found["lost"]] == [lines[0]["instruction"]["id"]]
     assert found["won"] == []
@@ -474,9 +495,23 @@ def test_marks_are_appended_and_the_last_one_counts(tmp_path: Path) -> None:
         file.write(b'{"sample": "cut sho')
     read = reviewing.read(tmp_path)
     assert (read["Ann"]["s"].good, read["Bob"]["s"].good) == (False, True)
+    reviewing.append(tmp_path, mark("t", "Ann"))  # is no part of the line before it
+    assert reviewing.read(tmp_path)["Ann"]["t"].good
     (tmp_path / "review.jsonl").write_text('{"sample": 1}\n')
     with pytest.raises(UsageError, match=r"review\.jsonl:1"):
         reviewing.read(tmp_path)
+
+
+def test_files_that_cannot_be_read_are_named(smoke_copy: Path) -> None:
+    (smoke_copy / "review.jsonl").write_text('{"sample": 1}\n')
+    (smoke_copy / "calls.sqlite").write_bytes(b"no database " * 1000)
+    (smoke_copy / "recipe.toml").write_text("preset = [")
+    with opened(smoke_copy) as pages:
+        for _ in range(2):
+            summary = pages.summary()
+            assert (summary["review"], summary["tokens"], summary["recipe"]) == (None, [], {})
+            for name in ("review.jsonl:1", "calls.sqlite", "recipe.toml"):
+                assert sum(name in line for line in summary["missing"]) == 1, name
 
 
 def test_review_says_the_precision_of_kept_samples(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from autoif.report.pages import write_report
+from autoif.report.pages import report_html
 from runs import command, rows
 from test_report import attacked
 
@@ -49,7 +49,7 @@ def missing(why: str) -> NoReturn:
 @pytest.fixture(scope="module")
 def file(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("page") / "report.html"
-    out.write_text(write_report([smoke], on_notice=lambda line: None), "utf-8")
+    out.write_text(report_html([smoke], on_notice=lambda line: None), "utf-8")
     return out.as_uri()
 
 
@@ -130,6 +130,111 @@ def test_search_filters_and_keys(browser: Browser, file: str, smoke: Path) -> No
         assert kept[5]["response"] in page.locator(".detail-pane").inner_text()
 
 
+def test_the_back_button_leads_to_the_list_and_out_of_a_search(browser: Browser, file: str) -> None:
+    with opened(browser, file, NARROW) as page:
+        page.get_by_role("link", name="Samples").click()
+        page.locator(".items a").first.click()
+        page.keyboard.press("j")
+        page.wait_for_selector(".detail-pane h2")
+        page.go_back()
+        page.locator(".items a").first.wait_for()
+        for letters in ("a", "an"):
+            page.get_by_label("Search texts").fill(letters)
+            page.wait_for_url(f"**q={letters}")
+        page.go_back()
+        page.wait_for_url("**#/0/samples")
+
+
+def test_a_search_waits_until_chinese_is_typed(
+    browser: Browser, smoke_copy: Path, tmp_path: Path
+) -> None:
+    samples = rows(smoke_copy / "03-samples.jsonl")
+    samples[3]["response"] = "\u5e26\u4e0a\u6307\u5357\u9488\u3002"
+    lines = "".join(json.dumps(sample) + "\n" for sample in samples)
+    (smoke_copy / "03-samples.jsonl").write_text(lines)
+    out = tmp_path / "chinese.html"
+    out.write_text(report_html([smoke_copy], on_notice=lambda line: None), "utf-8")
+    with opened(browser, f"{out.as_uri()}#/0/samples") as page:
+        page.wait_for_selector(".items li.chosen")
+        page.keyboard.press("/")
+        keyboard = page.context.new_cdp_session(page)
+        typed = {"text": "zhi nan", "selectionStart": 7, "selectionEnd": 7}
+        keyboard.send("Input.imeSetComposition", typed)
+        page.wait_for_timeout(400)  # longer than the search waits for the next letter
+        assert "q=" not in page.url
+        keyboard.send("Input.insertText", {"text": "\u6307\u5357\u9488"})
+        page.locator(".counter", has_text="1 of").wait_for()
+        assert page.locator(".items li").get_attribute("data-id") == samples[3]["id"]
+
+
+def test_a_record_is_printed_whole_and_alone(browser: Browser, file: str, smoke: Path) -> None:
+    instruction = rows(smoke / "02-verifiers.jsonl")[0]["instruction"]["id"]
+    with opened(browser, f"{file}#/0/instructions?id={instruction}") as page:
+        page.wait_for_selector(".matrix")
+        page.emulate_media(media="print")
+        assert not page.locator(".list-pane").is_visible()
+        detail = page.locator(".detail-pane")
+        cut = "pane => pane.scrollHeight - pane.clientHeight"
+        assert detail.evaluate(cut) == 0
+        assert detail.bounding_box()["height"] > WIDE[1]
+
+
+def test_names_of_the_language_are_no_names_of_the_page(
+    browser: Browser, smoke_copy: Path, tmp_path: Path
+) -> None:
+    drops = rows(smoke_copy / "03-samples.dropped.jsonl")
+    for drop, name in zip(drops, ("constructor", "toString", "__proto__"), strict=False):
+        drop["reason"] = drop["stage"] = name
+    lines = "".join(json.dumps(drop) + "\n" for drop in drops)
+    (smoke_copy / "03-samples.dropped.jsonl").write_text(lines)
+    out = tmp_path / "names.html"
+    out.write_text(report_html([smoke_copy], on_notice=lambda line: None), "utf-8")
+    with opened(browser, out.as_uri()) as page:
+        for name in ("constructor", "toString", "__proto__"):
+            page.evaluate(f"location.hash = '#/0/drops?eq.stage={name}&eq.reason={name}'")
+            page.locator(".detail-pane h2", has_text=name).wait_for()
+            assert "native code" not in page.content()
+            assert "[object" not in page.content()
+        page.evaluate("location.hash = '#/0/constructor'")
+        page.get_by_role("heading", name="Where candidates were lost").wait_for()
+
+
+def test_instructions_without_a_verifier_come_first_in_a_large_run(
+    browser: Browser, smoke_copy: Path
+) -> None:
+    verifier = rows(smoke_copy / "02-verifiers.jsonl")[0]
+    samples = rows(smoke_copy / "03-samples.jsonl")
+    sample = next(s for s in samples if s["verifiers"] == [verifier["id"]])
+    more: dict[str, list[dict[str, Any]]] = {"01-instructions": [], "02-verifiers": []}
+    more["03-samples"] = []
+    for n in range(201):  # more than an answer of `autoif view` holds
+        own = f"{n:016x}"
+        instruction = verifier["instruction"] | {"id": own, "text": f"Write {n} words."}
+        more["01-instructions"].append(instruction)
+        more["02-verifiers"].append(verifier | {"id": own, "instruction": instruction})
+        more["03-samples"].append(sample | {"id": own, "verifiers": [own]})
+    for name, added in more.items():
+        with (smoke_copy / f"{name}.jsonl").open("a") as out:
+            out.writelines(json.dumps(row) + "\n" for row in added)
+    with view(smoke_copy) as address, opened(browser, address) as page:
+        page.get_by_role("link", name="Instructions 2").wait_for()
+        table = page.locator("table.instructions tbody tr")
+        fates = table.locator(".fate").all_inner_texts()
+        assert fates[0].startswith("✗")
+        assert fates == sorted(fates, key=lambda fate: fate == "✓ verified")
+        assert fates[-1] == "✓ verified"
+
+
+def test_a_viewer_that_has_ended_is_named(browser: Browser, smoke: Path) -> None:
+    page = browser.new_page()
+    with view(smoke) as address:
+        page.goto(address)
+        page.get_by_role("link", name="Samples").wait_for()
+    page.get_by_role("link", name="Samples").click()
+    page.get_by_role("alert").filter(has_text="`autoif view` does not answer").wait_for()
+    page.close()
+
+
 def test_a_pair_stands_side_by_side_with_what_differs(browser: Browser, file: str) -> None:
     with opened(browser, f"{file}#/0/pairs") as page:
         page.wait_for_selector(".sides")
@@ -177,7 +282,7 @@ def test_hostile_texts_are_shown_and_do_nothing(
     browser: Browser, smoke_copy: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "attacked <b>.html"
-    out.write_text(write_report([attacked(smoke_copy)], on_notice=lambda line: None), "utf-8")
+    out.write_text(report_html([attacked(smoke_copy)], on_notice=lambda line: None), "utf-8")
     with opened(browser, out.as_uri()) as page:
         for place in ("samples", "pairs", "drops", "instructions"):
             page.evaluate(f"location.hash = '#/0/{place}'")
@@ -214,12 +319,18 @@ def test_marks_survive_a_reload_and_the_judge_is_hidden_until_then(
         page.keyboard.press("Enter")
         page.get_by_text("What the run says of it").wait_for()
         assert "judge" in page.locator("#main").inner_text().lower()
+        page.keyboard.press("Enter")  # marks nothing a second time
+        page.get_by_role("heading", name="Sample 2 of 5").wait_for()
         page.reload()
         page.get_by_text("1 marked by Ann").wait_for()
         page.get_by_role("heading", name="Sample 2 of 5").wait_for()
         page.keyboard.press("k")
         page.get_by_role("heading", name="Sample 1 of 5").wait_for()
         assert page.locator("textarea").input_value() == "answers too little"
+    with view(smoke_copy) as address, opened(browser, address) as page:  # at another port
+        page.get_by_role("link", name="Review").click()
+        page.get_by_label("Your name").wait_for()
+        assert page.locator("datalist option").get_attribute("value") == "Ann"
     (marked,) = rows(smoke_copy / "review.jsonl")
     assert (marked["follows"], marked["answers"], marked["sensible"]) == (True, True, True)
     assert marked["reviewer"] == "Ann"

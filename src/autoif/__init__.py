@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autoif.diagnosis import diagnose as diagnose
     from autoif.evals.evaluation import compare as compare
     from autoif.evals.evaluation import evaluate as evaluate
+    from autoif.report.pages import write_report as write_report
     from autoif.run.reader import Result as Result
     from autoif.run.recipe import Recipe as Recipe
     from autoif.sandbox import Limits as Limits
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "synth",
     "verify",
+    "write_report",
 ]
 
 _HOME = {
@@ -53,6 +55,7 @@ _HOME = {
     "evaluate": "autoif.evals.evaluation",
     "synth": "autoif.api",
     "verify": "autoif.verifier.verify",
+    "write_report": "autoif.report.pages",
 }
 
 

@@ -67,12 +67,12 @@ def _directories(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from autoif.report.pages import write_report
+    from autoif.report.pages import report_html
 
     if args.samples < 1:
         raise UsageError("--samples is at least 1")
     notice = (lambda line: None) if args.quiet else note
-    page = write_report([Path(d) for d in args.dirs], args.samples, notice)
+    page = report_html([Path(d) for d in args.dirs], args.samples, notice)
     with output(args.out) as out:
         out.write(page.encode())
     if not args.quiet:

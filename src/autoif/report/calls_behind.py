@@ -31,16 +31,14 @@ def calls_of(store: Path, record: str) -> list[StoredCall]:
 
 
 def tokens(store: Path) -> list[Row]:
-    """Calls and tokens of each model and stage; nothing where no store can be read."""
+    """Calls and tokens of each model and stage; nothing where there is no store. Raises AutoIFError
+    for one that cannot be read."""
 
     async def read() -> list[Row]:
         async with open_store(store, read_only=True) as opened:
             return list((await opened.inspect())["stages"])
 
-    try:
-        return run_blocking(read()) if store.is_file() else []
-    except AutoIFError:
-        return []
+    return run_blocking(read()) if store.is_file() else []
 
 
 def shown(call: StoredCall, of: str = "") -> Row:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from autoif.base.errors import UsageError
+from autoif.base.files import replacing
 from autoif.base.printable import log
 from autoif.report import html_page
 from autoif.report.evaluation_pages import EvaluationPages
@@ -77,6 +78,33 @@ def page(pages: Pages, table: str, query: TableQuery) -> Row:
 
 
 def write_report(
+    *dirs: str | Path,
+    out: str | Path,
+    samples: int = 1000,
+    on_notice: Callable[[str], None] = log,
+) -> Path:
+    """One HTML file that shows runs, evaluations and trainings, as `autoif report` writes it.
+
+    dirs: directories of `autoif synth`, `autoif eval` or `autoif train`. samples: rows of each
+    table that the file holds at most, drawn by chance; every count is of the whole. on_notice:
+    hears what is missing in them. Returns `out`, which takes the place of an earlier file when it
+    is whole. Raises UsageError for a directory that is none of AutoIF's, and where the file cannot
+    be written.
+    """
+    if not dirs:
+        raise UsageError("give one directory at least")
+    if samples < 1:
+        raise UsageError("samples is at least 1")
+    html = report_html([Path(path) for path in dirs], samples, on_notice)
+    try:
+        with replacing(Path(out)) as file:
+            file.write(html.encode())
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+    return Path(out)
+
+
+def report_html(
     paths: Sequence[Path], most: int = 1000, on_notice: Callable[[str], None] = log
 ) -> str:
     """The page of these directories with their data in it: of each table at most `most` rows, drawn

@@ -98,23 +98,30 @@ def append(folder: Path, mark: Mark) -> None:
     path = folder / "review.jsonl"
     try:
         with appending(path) as file:
-            file.write(dump_line(mark.to_json()))
+            whole = not file.tell() or _last_byte(path) == b"\n"
+            file.write((b"" if whole else b"\n") + dump_line(mark.to_json()))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise SetupError(f"{path}: cannot be written: {error.strerror}") from None
 
 
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read()
+
+
 def read(folder: Path) -> dict[str, dict[str, Mark]]:
-    """By reviewer and sample. A last line that was cut short is passed over; raises UsageError for
-    any other that is no mark."""
+    """By reviewer and sample. Lines that were cut short, by a full disk or a kill, are passed over;
+    raises UsageError for any other that is no mark."""
     path = folder / "review.jsonl"
     marks: dict[str, dict[str, Mark]] = {}
     if not path.is_file():
         return marks
     for place, line in jsonl.lines(path):
-        if not line.endswith(b"\n"):
-            break
+        if not line.rstrip().endswith(b"}"):
+            continue
         try:
             mark = Mark.of(jsonl.parse(line, place))
         except UsageError as error:

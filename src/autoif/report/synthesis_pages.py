@@ -34,6 +34,7 @@ class SynthesisPages:
         self._records = SynthesisRecords(self.run, self.store)
         self._seen: tuple[Row, int] = ({}, 0)
         self._tokens: tuple[float, list[Row]] = (0.0, [])
+        self._unreadable: dict[str, str] = {}  # files of the run, and why
 
     @property
     def tables(self) -> dict[str, Table]:
@@ -61,18 +62,19 @@ class SynthesisPages:
 
     def summary(self) -> Row:
         report = self.run.report()
+        recipe, tokens, reviewed = self._recipe(), self._stage_tokens(report), self._reviewed()
         return {
             "kind": self.kind,
             "name": self.path.resolve().name,
             "path": str(self.path),
             "report": report,
-            "recipe": self._recipe(),
+            "recipe": recipe,
             "missing": self._missing(),
             "totals": {name: len(table) for name, table in self.tables.items()},
             "facets": self._facets(),
             "plots": self._plots(),
-            "tokens": self._stage_tokens(report),
-            "review": self._reviewed(),
+            "tokens": tokens,
+            "review": reviewed,
             "instructions": {i: row["text"][:TEXTS] for i, row in self._named()},
         }
 
@@ -85,8 +87,11 @@ class SynthesisPages:
         try:
             recipe = RunDir(self.path).recipe()
             text = read_small(self.path / "recipe.toml").decode("utf-8", "replace")
-        except (AutoIFError, OSError):
+        except (AutoIFError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self._unreadable["recipe.toml"] = f"recipe.toml: {why}"
             return {}
+        self._unreadable.pop("recipe.toml", None)
         if recipe is None:
             return {}
         models = {role: recipe.models.role(role) for role in ROLES}
@@ -105,6 +110,7 @@ class SynthesisPages:
                 missing += table.damaged[:3]
         if not self.store.is_file():
             missing.append(f"{self.store.name}: not there, so no call is shown")
+        missing += self._unreadable.values()
         return missing
 
     def _facets(self) -> Row:
@@ -136,8 +142,10 @@ class SynthesisPages:
 
     def _reviewed(self) -> Row | None:
         try:
+            self._unreadable.pop("review.jsonl", None)
             return self.review()
-        except UsageError:
+        except UsageError as error:
+            self._unreadable["review.jsonl"] = f"{error}; no mark is shown"
             return None
 
     def _stage_tokens(self, report: Row) -> list[Row]:
@@ -145,7 +153,11 @@ class SynthesisPages:
         at, counted = self._tokens
         if time.monotonic() >= at:
             started = time.monotonic()
-            counted = calls_behind.tokens(self.store)
+            try:
+                counted = calls_behind.tokens(self.store)
+                self._unreadable.pop(self.store.name, None)
+            except AutoIFError as error:
+                self._unreadable[self.store.name] = f"{error}; no call is shown"
             took = time.monotonic() - started
             again = 2 + 20 * took if report["state"] == "running" else 1e9
             self._tokens = (time.monotonic() + again, counted)

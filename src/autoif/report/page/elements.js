@@ -47,6 +47,11 @@ function appendText(parent, text) {
   if (rest) parent.append(rest);
 }
 
+// What an object itself holds under a name that a file gives: "constructor" is no reason for a drop.
+function own(object, name) {
+  return Object.hasOwn(object, name) ? object[name] : undefined;
+}
+
 // Part of an address. Half of a character, as a text that was cut may end in, is let through.
 function encoded(value) {
   return new URLSearchParams([["", value]]).toString().slice(1).replaceAll("+", "%20");

@@ -27,16 +27,18 @@ class List {
   filters() {
     const { facets } = this.app.runs[this.run];
     const params = this.app.place.params;
+    const sought = () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.app.change({ q: search.value }), 250);
+    };
     const search = element("input", {
       type: "search",
       name: "q",
       value: params.get("q") ?? "",
       placeholder: "Search texts ( / )",
       "aria-label": "Search texts",
-      oninput: () => {
-        clearTimeout(this.typing);
-        this.typing = setTimeout(() => this.app.change({ q: search.value }), 250);
-      },
+      oninput: (event) => event.isComposing || sought(),
+      oncompositionend: () => sought(), // Chinese is typed in letters first
     });
     const choices = this.of.filters.map(([column, label, name]) => {
       const values = Object.entries(facets[this.of.name]?.[column] ?? {}).filter(([value]) => value);
@@ -165,8 +167,7 @@ class List {
       else link.removeAttribute("aria-current");
       if (own && moved) item.scrollIntoView({ block: "nearest" });
     }
-    if (moved) history.replaceState(null, "", this.app.address({ id: chosen }));
-    if (moved) this.app.place = placeOf(location.hash);
+    if (moved) this.app.put(this.app.address({ id: chosen }), this.app.place.params.has("id"));
     if (chosen === null || chosen === undefined) return replace(this.detail, element("p", { class: "dim" }, "Choose one in the list."));
     let shown;
     try {
@@ -212,6 +213,6 @@ function instructionName(app, run, ids) {
   const names = app.runs[run].instructions ?? {};
   return ids
     .split(",")
-    .map((id) => names[id] ?? id)
+    .map((id) => own(names, id) ?? id)
     .join(" + ");
 }

@@ -83,8 +83,14 @@ const app = {
     return `#/${this.place.run}/${this.place.page}${search ? `?${search}` : ""}`;
   },
 
+  // The back button leads out of a record to its list, not through each record and letter.
+  put(address, same) {
+    history[same ? "replaceState" : "pushState"](null, "", address);
+    this.place = placeOf(location.hash);
+  },
+
   change(changes) {
-    history.pushState(null, "", this.address({ ...changes, id: "" }));
+    this.put(this.address({ ...changes, id: "" }), "q" in changes && this.place.params.has("q"));
     this.show().catch((error) => this.fail(error));
   },
 
@@ -96,13 +102,13 @@ const app = {
     const shown = page === "compare" ? this.place.sides : [run];
     if (shown.some((n) => !this.runs[n])) return replace(main, element("p", { class: "error" }, "There is no such run."));
     this.header();
-    document.title = `${page === "compare" ? "A and B" : `${TITLES[page] ?? page} · ${this.runs[run].name}`} · AutoIF`;
+    document.title = `${page === "compare" ? "A and B" : `${own(TITLES, page) ?? TITLES.overview} · ${this.runs[run].name}`} · AutoIF`;
     const asked = location.hash;
     if (page === "compare") {
       this.shown = null;
       const made = await comparisonPage(this, ...this.place.sides);
       if (location.hash === asked) replace(main, made);
-    } else if (LISTS[page]) {
+    } else if (own(LISTS, page)) {
       const list = new List(this, run, LISTS[page]);
       const cursor = document.activeElement?.name === "q" ? document.activeElement.selectionStart : null;
       this.shown = list;
@@ -153,7 +159,7 @@ const app = {
   help() {
     const dialog = document.getElementById("help");
     const keys = [
-      ["j, k", "the next one, the last one"],
+      ["j, k", "the next one, the one before"],
       ["/", "search"],
       ["?", "this table"],
       ["Esc", "out of the search, out of this"],

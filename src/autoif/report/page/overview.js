@@ -9,7 +9,7 @@ const GROUPS = [
 async function overview(app, run) {
   const summary = app.runs[run];
   const report = summary.report;
-  const instructions = await app.source.rows(run, "instructions", { eq: {}, min: {}, max: {}, sort: "pass_rate", limit: 200 });
+  const instructions = await worstInstructions(app, run);
   return element(
     "div",
     { class: "page" },
@@ -19,7 +19,7 @@ async function overview(app, run) {
     report.state === "running" && liveOf(app, run, report),
     element("section", { class: "tiles" }, tilesOf(summary)),
     element("section", {}, element("h2", {}, "Where candidates were lost"), funnelOf(run, report)),
-    element("section", {}, element("h2", {}, "Which instructions are good, and which are not"), instructionsOf(run, instructions)),
+    element("section", {}, element("h2", {}, "Which instructions are good, and which are not"), instructionsOf(run, instructions, summary.totals.instructions)),
     element(
       "section",
       {},
@@ -31,14 +31,25 @@ async function overview(app, run) {
         histogram("judge's score, of 10", summary.plots.score, (from) => String(Math.min(from, 10))),
         histogram("words in a response", summary.plots.words, (from) => String(from)),
         histogram("pass rate of an instruction", summary.plots.pass_rate, (from) => percent(from)),
-        valuesOf(run, summary, "family", "samples by family"),
-        valuesOf(run, summary, "level", "samples by number of constraints"),
+        valuesOf(run, summary, "family", "checked responses by family"),
+        valuesOf(run, summary, "level", "checked responses by number of constraints"),
       ),
     ),
     reviewedOf(summary),
     tokensOf(summary),
     recipeOf(summary),
   );
+}
+
+// Those without a verifier first, then those whose responses pass least often: asked for apart, for a
+// large run has more of either than one answer holds.
+const SHOWN = 40;
+async function worstInstructions(app, run) {
+  const of = (fate, sort) => app.source.rows(run, "instructions", { eq: { fate }, min: {}, max: {}, sort, limit: SHOWN });
+  const fates = Object.keys(app.runs[run].facets.instructions.fate);
+  const bad = await Promise.all(fates.filter((fate) => fate !== "verified").map((fate) => of(fate, "")));
+  const good = await of("verified", "pass_rate");
+  return [...bad, good].flatMap(({ rows }) => rows).slice(0, SHOWN);
 }
 
 function headOf(summary) {
@@ -124,7 +135,7 @@ function stageOf(run, stage) {
   return element(
     "div",
     { class: "stage" },
-    element("div", { class: "stage-name" }, element("b", {}, stage.name), element("span", { class: "dim" }, app.reasons.stages[stage.name] ?? "")),
+    element("div", { class: "stage-name" }, element("b", {}, stage.name), element("span", { class: "dim" }, own(app.reasons.stages, stage.name) ?? "")),
     element(
       "div",
       { class: "stage-bar" },
@@ -150,10 +161,7 @@ function stageOf(run, stage) {
   );
 }
 
-function instructionsOf(run, { total, rows }) {
-  const bad = rows.filter((row) => row.fate !== "verified");
-  const good = rows.filter((row) => row.fate === "verified");
-  const shown = [...bad, ...good].slice(0, 40);
+function instructionsOf(run, shown, total) {
   return [
     table(
       ["instruction", "what became of it", "accepted responses", "kept", "judge"],

@@ -2,15 +2,9 @@
 
 // The sentence of docs/reading-a-run.md about a reason, or nothing.
 function meaning(stage, reason) {
-  const said = app.reasons.reasons;
-  return (
-    said[stage]?.[reason] ??
-    said.any[reason] ??
-    Object.values(said)
-      .map((of) => of[reason])
-      .find(Boolean) ??
-    ""
-  );
+  const { reasons } = app.reasons;
+  const places = [own(reasons, stage), reasons.any, ...Object.values(reasons)];
+  return places.map((of) => of && own(of, reason)).find(Boolean) ?? "";
 }
 
 function link(run, page, id, ...children) {
@@ -191,7 +185,7 @@ const DROPS = {
   ],
   head: (app, run, params) => {
     const [stage, reason] = [params.get("eq.stage"), params.get("eq.reason")];
-    const said = reason ? meaning(stage, reason) : stage ? app.reasons.stages[stage] : "";
+    const said = reason ? meaning(stage, reason) : stage ? own(app.reasons.stages, stage) : "";
     return said && element("p", { class: "said" }, reason && element("b", {}, `${reason}: `), said);
   },
   item: (row, app, run) => [

@@ -31,7 +31,8 @@ class Review {
   }
 
   settings() {
-    const field = (name, label, value, type) => element("label", {}, `${label} `, element("input", { name, value, type, required: true, min: type === "number" ? 1 : null }));
+    const field = (name, label, value, type, more) => element("label", {}, `${label} `, element("input", { name, value, type, required: true, min: type === "number" ? 1 : null, ...more }));
+    const names = Object.keys(this.app.runs[this.run].review?.reviewers ?? {});
     return element(
       "form",
       {
@@ -47,7 +48,8 @@ class Review {
       },
       element("h1", {}, "Judge samples by hand"),
       element("p", {}, "Kept samples are drawn by chance. You see the prompt and the response, and say three things of each. What the judge gave is shown after your mark. Marks are appended to review.jsonl in the run's directory."),
-      element("p", { class: "choices" }, field("reviewer", "Your name", this.reviewer, "text"), field("n", "samples", this.n, "number"), field("seed", "seed", this.seed, "number")),
+      element("p", { class: "choices" }, field("reviewer", "Your name", this.reviewer, "text", { list: "reviewers" }), field("n", "samples", this.n, "number"), field("seed", "seed", this.seed, "number")),
+      element("datalist", { id: "reviewers" }, names.map((name) => element("option", { value: name }))), // to go on as the same
       element("button", { type: "submit", class: "primary" }, "Begin"),
     );
   }
@@ -98,9 +100,9 @@ class Review {
       element(
         "p",
         {},
-        element("button", { type: "button", class: "primary", onclick: () => this.save() }, marked ? "Change the mark" : "Save ( Enter )"),
+        element("button", { type: "button", class: "primary", onclick: () => this.save().catch((error) => this.app.fail(error)) }, marked ? "Change the mark" : "Save ( Enter )"),
         " ",
-        element("span", { class: "dim" }, "f, a, s: yes, again: no. y: yes to all. j, k: next and last."),
+        element("span", { class: "dim" }, marked ? "Enter, j: the next one. k: the one before." : "f, a, s: yes, again: no. y: yes to all. j, k: the next one, the one before."),
       ),
     );
   }
@@ -110,6 +112,13 @@ class Review {
     const [yes, no] = this.buttons[name];
     yes.setAttribute("aria-pressed", String(value === true));
     no.setAttribute("aria-pressed", String(value === false));
+  }
+
+  // Enter on a mark that stands goes on to the next sample.
+  async enter() {
+    const mark = this.marks[this.drawn[this.at]];
+    const changed = !mark || (mark.note ?? "") !== this.note.value || ASKED.some(([name]) => mark[name] !== this.answers[name]);
+    await (changed ? this.save() : this.step(1));
   }
 
   async save() {
@@ -132,7 +141,7 @@ class Review {
     if (asked) this.answer(asked[0], this.answers[asked[0]] !== true);
     else if (event.key === "y") for (const [name] of ASKED) this.answer(name, true);
     else if (event.key === "n") this.note.focus();
-    else if (event.key === "Enter" && event.target.tagName !== "BUTTON") this.save().catch((error) => this.app.fail(error));
+    else if (event.key === "Enter" && event.target.tagName !== "BUTTON") this.enter().catch((error) => this.app.fail(error));
     else return false;
     return true;
   }

@@ -100,6 +100,8 @@ class ServerSource {
       method: body ? "POST" : "GET",
       headers: { Authorization: `Bearer ${this.token}` },
       body: body ? JSON.stringify(body) : undefined,
+    }).catch(() => {
+      throw new Error("`autoif view` does not answer. Start it again, and open the address that it prints.");
     });
     const value = await answer.json();
     if (!answer.ok) throw new Error(value.error ?? `status ${answer.status}`);
