@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import orjson
 from results_file import record
 from sandbox import CHEAP, FUNCTIONS, SENTENCES
 
@@ -40,6 +42,7 @@ HOSTILE = (
     "import re\ndef evaluate(response):\n    return bool(re.match(r'(a+)+$', 'a' * 40 + 'b'))",
 )
 GROWTH = 8.0  # MB
+CLIENTS = 100
 
 
 def row(n: int) -> list[dict[str, Any]]:
@@ -105,6 +108,9 @@ def one_by_one(data: dict[str, list[Any]], url: str) -> tuple[float, list[float 
         return time.perf_counter() - start, rewards
 
 
+WAYS = {"one call": in_one_call, "one by one": one_by_one}
+
+
 def exec_in_threads(data: dict[str, list[Any]]) -> float:
     """Seconds. Every function is compiled and called in this process."""
 
@@ -130,11 +136,10 @@ def exec_in_threads(data: dict[str, list[Any]]) -> float:
 def speed(rounds: int) -> dict[str, Any]:
     data = columns()
     verdicts = 2 * len(data["completions"])
-    ways = {"one call": in_one_call, "one by one": one_by_one}
     seconds: dict[str, list[float]] = {}
     with server() as (url, _):
         for n in range(rounds + 1):
-            for name, way in ways.items():
+            for name, way in WAYS.items():
                 here, expected = way(data, "")
                 there, rewards = way(data, url)
                 assert rewards == expected
@@ -200,22 +205,34 @@ def under_attack(batches: int) -> dict[str, Any]:
 
 
 def memory(requests: int) -> dict[str, Any]:
-    """The server's resident memory after a tenth of the requests and after all of them."""
-    samples = [[(f"text {n} {SENTENCES[0]}", parse_row(row(n % 512), "row"))] for n in range(2048)]
+    """The server's resident memory after each tenth of so many requests of one completion."""
+    bodies = [
+        orjson.dumps({"completions": [f"text {n} {SENTENCES[0]}"], "verifiers": [row(n % 64)[:1]]})
+        for n in range(2048)
+    ]
+
+    async def send(url: str, pid: int) -> list[float]:
+        async with aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session:
+
+            async def one_after_another(n: int, count: int) -> None:
+                for k in range(count):
+                    data = bodies[(n + 61 * k) % len(bodies)]
+                    async with session.post(f"{url}/v1/rewards", data=data) as response:
+                        assert (await response.json())["rewards"] != [None]
+
+            sizes = []
+            for _ in range(10):
+                each = max(1, requests // 10 // CLIENTS)
+                await asyncio.gather(*(one_after_another(n, each) for n in range(CLIENTS)))
+                sizes.append(resident(pid))
+            return sizes
+
+    start = time.perf_counter()
     with server() as (url, pid):
-        client = RewardClient(url, "")
-
-        def ask(n: int) -> None:
-            waiting = [client.ask(samples[k % len(samples)]) for k in range(n)]
-            for future in waiting:
-                future.result()
-
-        sizes = []
-        for _ in range(10):
-            for _ in range(max(1, requests // 10_000)):
-                ask(min(1000, requests // 10))
-            sizes.append(resident(pid))
-    return {"requests": requests, "MB": sizes, "growth": round(sizes[-1] - sizes[0], 1)}
+        sizes = asyncio.run(send(url, pid))
+    seconds = round(time.perf_counter() - start)
+    growth = round(sizes[-1] - sizes[0], 1)
+    return {"requests": requests, "seconds": seconds, "MB": sizes, "growth": growth}
 
 
 def resident(pid: int) -> float:
@@ -244,7 +261,11 @@ def main() -> int:
         return 0
     attack = found["under attack"]
     held = {
-        "server >= 0.8 of in process": found["speed"]["server / in process, one call"] >= 0.8,
+        **{
+            f"server >= 0.8 of in process, {way}": found["speed"][f"server / in process, {way}"]
+            >= 0.8
+            for way in ("one call", "one by one")
+        },
         "p99 under the deadline": attack["p99"] < attack["deadline"],
         "no honest completion unscored": attack["honest completions unscored"] == 0,
         f"memory grows by less than {GROWTH} MB": found["memory"]["growth"] < GROWTH,

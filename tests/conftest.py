@@ -22,6 +22,7 @@ from autoif.synthesis.context import Context
 from autoif.synthesis.prompts.templates import PromptTemplates
 from runs import Done, artefacts
 
+UNJUDGED = {"judge.floor": False, "judge.controls": "off"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = item.nodeid if item.path.name == "test_docs.py" else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    """What the test modules have imported, torch among it, stays for good: nobody looks through its
+    millions of objects again when garbage is collected, as `here` does twice a command."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -69,8 +77,8 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 async def context(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Callable[..., Context]]:
     """What a stage is handed, around a model that answers by a function and remembers nothing; its
-    answers of a word or two are no filler. Settings by section or key: `context(answer,
-    judge={"votes": 2})`."""
+    answers of a word or two are no filler, its judgements not controlled. Settings by section or
+    key: `context(answer, judge={"votes": 2})`."""
     async with open_store(tmp_path / "calls.sqlite") as store:
 
         def of(
@@ -79,7 +87,7 @@ async def context(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Callable[..
             queries: tuple[str, ...] = (),
             **settings: object,
         ) -> Context:
-            recipe = Recipe.load(preset, None, {"judge.floor": False} | settings)
+            recipe = Recipe.load(preset, None, UNJUDGED | settings)
             chats = dict.fromkeys(ROLES, ScriptedBackend(answer))
             asked = {"en": [Query(text) for text in queries]}
             return Context(recipe, PromptTemplates(), chats, sandbox, store, None, asked)

@@ -18,6 +18,8 @@ from autoif.run.directory import ARTEFACTS, RunDir
 
 SMOKE = Path(str(files("autoif") / "data" / "smoke" / "script.jsonl"))
 Row = dict[str, Any]
+# For a run of which only that it is made matters: a seventh of `smoke`.
+FEW = ("--set", "instructions.limit=2", "--set", "instructions.rounds=0")
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,10 @@ def test_a_model_of_ones_own_answers(tmp_path: Path) -> None:
 
 
 def test_a_budget_ends_the_run(tmp_path: Path) -> None:
+    few = {"limit": 2, "rounds": 0}
     with pytest.raises(RunFailed, match="the budget is spent"):
-        autoif.synth("smoke", out=tmp_path / "run", budget="1ktok")
-    again = autoif.synth("smoke", out=tmp_path / "run")
+        autoif.synth("smoke", out=tmp_path / "run", budget="1ktok", instructions=few)
+    again = autoif.synth("smoke", out=tmp_path / "run", instructions=few)
     assert again.report["calls"]["replayed"] > 0
 
 

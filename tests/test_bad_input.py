@@ -16,7 +16,7 @@ import pytest
 
 from autoif.base.inputs import BUILTIN
 from autoif.cli import main
-from runs import SMOKE, Done, artefacts, balanced, report, rows, stages, write_rows
+from runs import FEW, SMOKE, Done, artefacts, balanced, report, rows, stages, write_rows
 from server import Server
 
 Capture = pytest.CaptureFixture[str]
@@ -258,7 +258,7 @@ def test_a_broken_recipe(content: bytes, wanted: str, tmp_path: Path, capsys: Ca
 
 
 def test_target_0_means_all(tmp_path: Path, capsys: Capture) -> None:
-    assert main([str(a) for a in synth(tmp_path / "run", "--target", "0")]) == 0
+    assert main([str(a) for a in synth(tmp_path / "run", "--target", "0", *FEW)]) == 0
 
 
 # ---- directories and disks ---------------------------------------------------------------------

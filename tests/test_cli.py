@@ -18,7 +18,9 @@ from autoif.base.toml import parse_settings
 from autoif.cli import main
 from autoif.cli.doctor import examine
 from autoif.run.recipe import PRESETS, Recipe, describe
-from runs import SMOKE, Row, artefacts, balanced, command, rows, stages, write_rows
+from autoif.synthesis.instructions import propose
+from autoif.synthesis.responses.queries import load as load_queries
+from runs import FEW, SMOKE, Row, artefacts, balanced, command, rows, stages, write_rows
 
 Capture = pytest.CaptureFixture[str]
 
@@ -71,7 +73,7 @@ def test_a_directory_in_which_nothing_was_made_refuses_nothing(
 ) -> None:
     out = tmp_path / "run"
     assert synth("--out", out, "--queries", tmp_path / "absent.txt") == 2
-    assert synth("--out", out) == 0
+    assert synth("--out", out, *FEW) == 0
 
 
 def test_two_runs_share_one_store(
@@ -163,21 +165,21 @@ def test_seeds_and_queries_in_every_format(smoke: Path, tmp_path: Path) -> None:
     pl.DataFrame({"prompt": seeds}).write_parquet(tmp_path / "s.parquet")
     turns = [[{"from": "human", "value": q}, {"from": "gpt", "value": "yes"}] for q in queries]
     pl.DataFrame({"conversations": turns}).write_parquet(tmp_path / "q.parquet")
-    store = tmp_path / "calls.sqlite"
-    made = []
-    for n, (s, q) in enumerate(
-        [("s.txt", "q.jsonl"), ("s.jsonl", "q.tsv"), ("s.csv", "q.parquet"), ("s.parquet", "q.txt")]
-    ):
-        out = tmp_path / str(n)
-        files = ("--seeds", tmp_path / s, "--queries", tmp_path / q)
-        assert synth("--out", out, *files, "--calls", store) == 0
-        made.append(artefacts(out))
-    assert made[0] == made[1] == made[2] == made[3]
+    read = []
+    for s, q in (
+        ("s.txt", "q.jsonl"), ("s.jsonl", "q.tsv"), ("s.csv", "q.parquet"), ("s.parquet", "q.txt")
+    ):  # fmt: skip
+        files = {"instructions.seeds": str(tmp_path / s), "queries.source": str(tmp_path / q)}
+        recipe = Recipe.load("smoke", None, files)
+        read.append((propose.load(recipe), load_queries(recipe)))
+    assert read[0] == read[1] == read[2] == read[3]
+    own = ("--seeds", tmp_path / "s.csv", "--queries", tmp_path / "q.parquet")
+    assert synth("--out", tmp_path / "run", *own) == 0
     numbered = {r["id"] for r in rows(smoke / "01-instructions.jsonl") if r["template"]}
     single = [
         [r["id"] for r in rows(run / "data/sft.jsonl")
          if not r["composition"] and not numbered & set(r["instruction_ids"])]
-        for run in (smoke, tmp_path / "0")
+        for run in (smoke, tmp_path / "run")
     ]  # fmt: skip
     assert len(single[0]) == len(single[1]) > 0
 
@@ -189,12 +191,13 @@ def test_a_dataset_of_the_hub_or_a_folder(tmp_path: Path) -> None:
     folder.mkdir()
     pl.DataFrame({"asked": queries}).write_parquet(folder / "train.parquet")
     assert datasets
-    assert synth("--out", tmp_path / "run", "--queries", f"hf:{folder}:train:asked") == 0
+    assert synth("--out", tmp_path / "run", "--queries", f"hf:{folder}:train:asked", *FEW) == 0
 
 
 def test_a_recipe_file_and_settings_lie_over_one_another(tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "recipe.toml"
-    file.write_text('preset = "smoke"\nseed = 5\n[judge]\nthreshold = 7.0\n')
+    few = "[instructions]\nlimit = 2\nrounds = 0\n"
+    file.write_text(f'preset = "smoke"\nseed = 5\n{few}[judge]\nthreshold = 7.0\n')
     out = tmp_path / "run"
     args = ["synth", str(file), "--set", "judge.threshold=6", "--out", str(out), "--quiet"]
     assert main(args) == 0
@@ -332,7 +335,7 @@ def test_status_is_a_table_or_json(smoke: Path, tmp_path: Path, capsys: Capture)
 
 def test_a_directory_may_be_called_anything(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "[bold] ü 100%"
-    assert main(["synth", "--preset", "smoke", "--out", str(out)]) == 0
+    assert main(["synth", "--preset", "smoke", "--out", str(out), *FEW]) == 0
     assert "[bold] ü 100%" in capsys.readouterr().out.replace("\n", "")
     assert main(["status", str(out)]) == 0
 

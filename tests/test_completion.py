@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 import students
 from autoif.base.errors import UsageError
+from autoif.evals.evaluation import answers_alone
+from autoif.evals.task import JoinedAnswers
 from autoif.verifier.completion import after_prompt, answer
 from autoif.verifier.reward import score
-from autoif.verifier.verify import verify_rows
+from autoif.verifier.verify import verify_files, verify_rows
+from runs import write_rows
 
 CHATML = "<|im_start|>user\nName a river.<|im_end|>\n<|im_start|>assistant\n"
 QWEN3 = f"{CHATML}<think>\n"  # as its template ends where thinking is on
@@ -131,3 +134,41 @@ def test_verify_reads_a_response_as_the_reward_does(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
     counts = verify_rows(file)
     assert (counts.rows, counts.agreed, counts.disagreed) == (3, 4, 0)
+
+
+SAID = {  # as models write it: is "The Rhine." what is judged?
+    "Qwen3, DeepSeek": ("<think>\nA lake? No.\n</think>\n\nThe Rhine.", True),
+    "their template has opened it": ("A lake? No.\n</think>\n\nThe Rhine.", True),
+    "gpt-oss": ("<|channel|>analysis<|message|>A lake? No.<|end|><|start|>assistant<|channel|>final"
+                "<|message|>The Rhine.<|return|>", True),
+    "Magistral": ("[THINK]A lake? No.[/THINK]The Rhine.", True),
+    "none": ("The Rhine.", True),
+    "never closed": ("<think>\nA lake? The Rhine.", None),
+    "a channel without end": ("<|channel|>analysis<|message|>A lake? The Rhine.", None),
+}  # fmt: skip
+RHINE = "def evaluate(response):\n    return response == 'The Rhine.'"
+
+
+@pytest.mark.parametrize("model", SAID)
+def test_verify_says_of_a_response_what_the_reward_says(model: str, tmp_path: Path) -> None:
+    said, judged = SAID[model]
+    write_rows(tmp_path / "v.jsonl", [{"id": "a", "checks": [RHINE]}])
+    write_rows(tmp_path / "r.jsonl", [{"id": "a", "responses": ["No.", said]}])
+    out: list[bytes] = []
+    verify_files(tmp_path / "v.jsonl", tmp_path / "r.jsonl", out.append)
+    no, verdict = json.loads(out[0])["verdicts"]
+    assert no["fraction"] == 0.0
+    assert verdict["fraction"] == (None if judged is None else 1.0)
+    assert score(said, students.verifiers(RHINE)) == verdict["fraction"]
+    if judged is None:
+        assert verdict["reasons"] == ["ERROR: reasoning that was never closed"]
+
+
+def test_benchmarks_score_the_answer_alone() -> None:
+    given: dict[str, list[str | None]] = {model: [said] for model, (said, _) in SAID.items()}
+    alone = answers_alone(JoinedAnswers(given, []))
+    assert alone.answers == {m: ["The Rhine." if j else None] for m, (_, j) in SAID.items()}
+    assert alone.notes == [
+        "6 responses held reasoning or control tokens, which were cut before scoring",
+        "2 of them end in mid-thought and count as null responses",
+    ]

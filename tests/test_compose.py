@@ -133,19 +133,22 @@ def test_compositions_come_on_top_of_a_target(tmp_path: Path) -> None:
     assert artefacts(found.path) == again
 
 
-def test_compositions_go_by_batches_too(smoke: Path, tmp_path: Path) -> None:
-    out, file = tmp_path / "run", tmp_path / "batch.jsonl"
+def test_compositions_go_by_batches_too(tmp_path: Path) -> None:
+    out, whole, file = tmp_path / "run", tmp_path / "whole", tmp_path / "batch.jsonl"
+    few = ("--set", "instructions.limit=2", "--set", "compose.per_level=2", "--quiet")
+    assert main(["synth", "--preset", "smoke", *few, "--out", str(whole)]) == 0
+    assert rows(whole / "04-compositions.jsonl")
     with Server(SMOKE) as server:
         model = ("--model", "openai:scripted", "--base-url", server.url)
         for _ in range(20):
             file.unlink(missing_ok=True)
-            args = ("synth", "--preset", "smoke", *model, "--out", out, "--batch", file)
-            assert main([*map(str, args), "--quiet"]) == 0
+            args = ("synth", "--preset", "smoke", *few, *model, "--out", out, "--batch", file)
+            assert main([*map(str, args)]) == 0
             if not file.exists():
                 break
             asyncio.run(run_batches(out / "calls.sqlite", server.url, None, poll=0.01))
     assert report(out)["calls"]["asked"] == 0
-    assert artefacts(out, card=False) == artefacts(smoke, card=False)
+    assert artefacts(out, card=False) == artefacts(whole, card=False)
 
 
 def test_without_the_section_nothing_is_composed(tmp_path: Path) -> None:

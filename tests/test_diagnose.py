@@ -65,7 +65,6 @@ BAD = [
     ("slow", "Use no word twice.", "seen = []\nfor word in response.split():\n"
      "    if any(word == other for other in seen * 300):\n        return False\n"
      "    seen.append(word)\nreturn bool(seen)"),
-    ("slow", RIVER, "time.sleep(0.1)\nreturn response.count('river') > 1"),
     ("hackable", "Begin every line with a hyphen.",
      "all(line.startswith('-') for line in response.splitlines())"),
     ("hackable", "Write at least three paragraphs.", "'\\n' in response or len(response) > 3"),
@@ -108,6 +107,11 @@ BAD = [
 def test_a_flag_is_raised(sandbox: Sandbox, flag: str, instruction: str, body: str) -> None:
     cases = CASES if instruction == RIVER else None
     assert flag in flags(sandbox, instruction, body, cases=cases)
+
+
+def test_a_function_that_sleeps_is_slow() -> None:
+    with Sandbox(1, Limits(total_seconds=1.0)) as sandbox:
+        assert "slow" in flags(sandbox, RIVER, "time.sleep(0.1)\nreturn True", cases=CASES)
 
 
 GOOD = [
@@ -373,11 +377,13 @@ def test_it_says_the_same_again(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_planted_verifiers(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_planted_verifiers(tmp_path: Path) -> None:
     """At least 95% of the planted bad ones are caught, at most 3% of the good ones flagged."""
     given = rows(PLANTED)
     found: list[bytes] = []
-    diagnose_file(PLANTED, found.append, sandbox=sandbox)
+    # Some of them go on for as long as they are let.
+    with Sandbox(limits=Limits(cpu_seconds=0.5, total_seconds=10.0)) as sandbox:
+        diagnose_file(PLANTED, found.append, sandbox=sandbox)
     flagged = {row["id"]: bool(row["flags"]) for row in map(json.loads, found)}
     bad = [flagged[r["id"]] for r in given if r["label"] == "bad"]
     good = [flagged[r["id"]] for r in given if r["label"] == "good"]

@@ -44,8 +44,9 @@ def small(folder: Path, preset: str = "strict", **more: Any) -> Recipe:
     seeds.write_text("\n".join(SEEDS))
     queries.write_text("\n".join(QUERIES))
     values = {**SMALL, "instructions.seeds": str(seeds), "queries.source": str(queries)}
-    # the prepared answers are a word or two
-    return Recipe.load(preset, None, {"judge.floor": False, **values, **more})
+    # the prepared answers are a word or two, and the prepared judge likes all of them
+    unjudged = {"judge.floor": False, "judge.controls": "off"}
+    return Recipe.load(preset, None, {**unjudged, **values, **more})
 
 
 def execute(recipe: Recipe, out: Path, backend: ScriptedBackend) -> Row:
@@ -139,7 +140,7 @@ def sensible(request: Request) -> str:
             return f"{BAD[which] if index == 1 else GOOD[which]} {content_id(said)}".replace(
                 "AMEN ", ""
             ) + (" AMEN" if which == 0 and index != 1 else "")
-        case "judge":
+        case "judge" | "controls":
             return "9"
     return ""
 
@@ -273,6 +274,20 @@ def test_a_damaged_shard_is_not_believed(damage: str, tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_the_card_says_how_the_judge_fared(tmp_path: Path) -> None:
+    recipe = by_shards(tmp_path, **{"judge.controls": "report"})
+    report = execute(recipe, tmp_path / "run", ScriptedBackend(sensible, namespace="test"))
+    row = stages(report)["controls"]
+    assert row["dropped"] == {"accepted": row["in"]}
+    assert row["in"]
+    out = RunDir(tmp_path / "run")
+    assert (
+        sum(d["stage"] == "controls" for d in rows(out.artefact("03-samples.dropped"))) == row["in"]
+    )
+    card = (out.path / "data/README.md").read_text()
+    assert f"It refused 0 of {row['in']} texts that answer nothing" in card
+
+
 def by_shards(folder: Path, **more: Any) -> Recipe:
     """A shard for each instruction; functions are not diagnosed, which takes the most time."""
     return small(folder, engine={"shard_size": 1}, diagnose={"drop": ()}, **more)
@@ -351,6 +366,9 @@ async def test_calls_in_flight_count_at_the_most_they_can_cost(
 def test_a_budget_is_paid_once_however_often_it_is_started(tmp_path: Path) -> None:
     recipe, out, asked = by_shards(tmp_path), RunDir(tmp_path / "run"), list[Request]()
 
+    def tokens(report: Row) -> int:
+        return int(report["tokens"]["prompt"] + report["tokens"]["completion"])
+
     def answer(request: Request) -> str:
         asked.append(request)
         return sensible(request)
@@ -369,14 +387,15 @@ def test_a_budget_is_paid_once_however_often_it_is_started(tmp_path: Path) -> No
         before = len(asked)
         with pytest.raises(Stopped, match="budget"):
             start(budget)
-        usage = out.report()["tokens"]
-        assert sum(usage[key] for key in ("prompt", "completion")) <= budget
+        assert tokens(out.report()) <= budget
         return len(asked) - before
 
+    backend = ScriptedBackend(sensible, namespace="test")
+    half = tokens(execute(recipe, tmp_path / "whole", backend)) / 2
     out.claim(recipe)
-    paid = [cut_short(6000) for _ in range(4)]
-    assert paid[0] > 0
-    assert paid[-1] == 0  # what is left is less than the next call may cost
+    assert cut_short(half) > 0
+    while cut_short(half):  # each pays for less, up to what a call may cost
+        pass
     assert start(1e6) > 0
-    execute(recipe, tmp_path / "whole", ScriptedBackend(sensible, namespace="test"))
+    assert len({(r.messages, r.index, r.stage) for r in asked}) == len(asked)
     assert artefacts(out.path) == artefacts(tmp_path / "whole")

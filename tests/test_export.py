@@ -67,10 +67,10 @@ BESIDE = {
     "axolotl": {"sft.yaml", "dpo.yaml", "grpo.yaml"},
 }
 COLUMNS = {  # of each data file, in order
-    ("trl", "sft"): "id level lang messages",
-    ("trl", "dpo"): "id level lang prompt chosen rejected verifiers",
-    ("trl", "kto"): "id level lang prompt completion label",
-    ("trl", "rlvr"): "id level lang prompt verifiers pass_rate",
+    ("trl", "sft"): "id level source lang messages",
+    ("trl", "dpo"): "id level source lang prompt chosen rejected verifiers",
+    ("trl", "kto"): "id level source lang prompt completion label",
+    ("trl", "rlvr"): "id level source lang prompt verifiers pass_rate",
     ("verl", "rl"): "data_source prompt ability reward_model extra_info",
     ("verl", "sft"): "messages",
     ("openrlhf", "sft"): "messages",
@@ -294,15 +294,23 @@ def test_the_glue_of_openrlhf_judges_the_response_alone(exported: Path) -> None:
         "extra_logs": {"unscored": 0.0},
     }
     assert of(f"{prompt}no", "not json")["extra_logs"] == {"unscored": 1.0}
+    prompt += "<think>\n"  # by its template
+    assert of(f"{prompt}x, so", json.dumps(HALF))["extra_logs"] == {"unscored": 1.0}
+    assert of(f"{prompt}so</think>\nx", json.dumps(HALF))["rewards"] == 1.0
 
 
 def test_the_glue_of_slime_takes_one_and_many(exported: Path) -> None:
     from types import SimpleNamespace
 
     glue = module(exported / "slime/autoif_slime.py")
-    samples = [SimpleNamespace(response="no", label=json.dumps(row)) for row in (HALF, RAISES)]
+    samples = [
+        SimpleNamespace(prompt="?", response="no", label=json.dumps(row)) for row in (HALF, RAISES)
+    ]
     assert asyncio.run(glue.reward(None, samples)) == [0.5, 0.0]
     assert asyncio.run(glue.reward(None, samples[0])) == 0.5
+    # Its template has opened the reasoning, which was then cut off.
+    thinks = SimpleNamespace(prompt="?<think>\n", response="x, so", label=json.dumps(HALF))
+    assert asyncio.run(glue.reward(None, thinks)) == 0.0
 
 
 # ---- splits ------------------------------------------------------------------------------------
@@ -637,3 +645,38 @@ def test_the_page_has_each_format_and_its_library(name: str) -> None:
     assert form.name == name
     page = (Path(__file__).parents[1] / "docs/export.md").read_text("utf-8")
     assert f"| `{name}` | {form.made_for} |" in page
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_licences_of_the_queries_come_along(exported: Path, name: str) -> None:
+    readme = (exported / name / "README.md").read_text("utf-8")
+    sources = json.loads((exported / name / "export.json").read_text())["sources"]
+    assert sources["autoif, Apache-2.0"] > 0
+    assert f"autoif, Apache-2.0 ({sources['autoif, Apache-2.0']} rows)" in readme
+    carried = {"trl", "verl", "slime", "skyrl", "nemo-gym"}
+    (path, *_) = DATA[name].get("rlvr") or DATA[name]["sft"]
+    texts = {text for row in read(exported / name / path) for text in texts_of(row)}
+    assert ("autoif, Apache-2.0" in texts) == (name in carried)
+
+
+def test_many_sources_and_hostile_ones_take_no_more_than_a_line(tmp_path: Path) -> None:
+    hostile = "x | [y](z) <script>\n# Title"
+    made = [rlvr_row(f"q {n}", ["a"], source=f"site {n}, MIT") for n in range(1200)]
+    made += [rlvr_row(f"r {n}", ["a"], source=hostile) for n in range(3)]
+    write_rows(tmp_path / "rlvr.jsonl", [*made[-3:], *made[:-3], rlvr_row("s", ["a"])])
+    done = export(tmp_path, "trl")
+    readme = (done.path / "README.md").read_text("utf-8")
+    assert "\n# Title" not in readme
+    assert "<script>" not in readme
+    (line,) = [line for line in readme.splitlines() if "Sources and licences" in line]
+    assert "3 rows" in line
+    assert "export.json" in line
+    sources = json.loads((done.path / "export.json").read_text())["sources"]
+    assert sum(sources.values()) == 1204
+    assert len(sources) <= 1001
+    assert sources[hostile] == 3
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if "rlvr" in DATA[name]])
+def test_a_readme_says_how_rewards_are_computed_elsewhere(exported: Path, name: str) -> None:
+    assert "`AUTOIF_REWARD_URL`" in (exported / name / "README.md").read_text("utf-8")

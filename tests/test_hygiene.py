@@ -269,7 +269,10 @@ def test_the_card_shows_measured_fidelity(tmp_path: Path) -> None:
     }
     (tmp_path / "f.json").write_text(json.dumps(told))
     made = autoif.synth(
-        "smoke", out=tmp_path / "run", hygiene={"fidelity": str(tmp_path / "f.json")}
+        "smoke",
+        out=tmp_path / "run",
+        hygiene={"fidelity": str(tmp_path / "f.json")},
+        instructions={"limit": 2, "rounds": 0},
     )
     card = (made.path / "data/README.md").read_text("utf-8")
     assert "| strict | 31 | 0.962 | - | 0.4 |" in card

@@ -146,9 +146,11 @@ def interrupted(process: subprocess.Popen[str], out: Path, instructions: int = 1
     process.send_signal(signal.SIGINT)
 
 
-def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(tmp_path: Path) -> None:
-    script = slowly(tmp_path / "script.jsonl", 60)
-    out, whole = tmp_path / "run", tmp_path / "whole"
+def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(
+    smoke: Path, tmp_path: Path
+) -> None:
+    script = slowly(tmp_path / "script.jsonl", 20)
+    out = tmp_path / "run"
     more = ("--model", f"scripted:{script}", "--set", "engine.shard_size=1",
             "--set", "engine.in_flight=2")  # fmt: skip
     process = command(*synth(out, *more))
@@ -167,10 +169,9 @@ def test_ctrl_c_once_writes_what_there_is_and_says_how_to_go_on(tmp_path: Path) 
     asked = found["calls"]["asked"]
 
     assert autoif(*synth(out, *more)).code == 0
-    assert autoif(*synth(whole, *more)).code == 0
-    assert artefacts(out) == artefacts(whole)
+    assert artefacts(out, card=False) == artefacts(smoke, card=False)
     assert report(out)["state"] == "done"
-    assert report(out)["calls"]["asked"] + asked == report(whole)["calls"]["asked"]
+    assert report(out)["calls"]["asked"] + asked == report(smoke)["calls"]["asked"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -628,6 +628,16 @@ def test_a_sample_that_a_verifier_says_nothing_of_is_left_out() -> None:
     assert asyncio.run(judged(row, ["yes"], shared_sandbox())) == []
 
 
+def test_self_play_keeps_no_empty_answer() -> None:
+    from autoif.train.selfplay import judged
+    from autoif.verifier.verify import shared_sandbox
+
+    row = data._shape("grpo", students.rlvr_rows(1, NO_COMMA)[0], "")
+    assert isinstance(row, dict)
+    samples = asyncio.run(judged(row, ["yes", "", " \n"], shared_sandbox()))
+    assert [s.kept for s in samples] == [True, False, False]
+
+
 def test_every_key_is_documented() -> None:
     page = (Path(__file__).parent.parent / "docs" / "train.md").read_text("utf-8")
     for name, info in TrainConfig.model_fields.items():

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from autoif.serve.openapi import document
 from autoif.serve.row_index import RowIndex
 from autoif.verifier import reward
 from autoif.verifier.completion import answer
-from autoif.verifier.reward_client import RewardClient
+from autoif.verifier.reward_client import LINES, RewardClient
 from honest import FUNCTIONS
 from runs import Done, autoif, command, rows
 
@@ -326,6 +327,36 @@ def test_a_deadline_takes_the_slow_and_leaves_the_rest(server: Asked) -> None:
     said = server("/v1/rewards?deadline=1.5", body)
     assert time.monotonic() - start < 10
     assert said.body["rewards"] == [None] * 6 + [1.0] * 6
+
+
+def test_each_completion_is_answered_when_it_is_judged(server: Asked) -> None:
+    """The first loops; the second is judged by the same function, the third by another."""
+    sometimes = (
+        "def evaluate(response):\n    while 'loop' in response:\n        pass\n    return True"
+    )
+    rows = [students.verifiers(source) for source in (sometimes, sometimes, SHORT)]
+    body = {"answers": ["loop", "fine", "it is too long"], "verifiers": rows}
+    said = server("/v1/rewards", body, Accept=LINES)
+    assert said.status == 200
+    assert said.headers["Content-Type"] == LINES
+    lines = [json.loads(line) for line in said.body.splitlines()]
+    assert lines[-1] == {"n": 0, "reward": None, "holds": [None]}
+    assert sorted(lines[:-1], key=itemgetter("n")) == [
+        {"n": 1, "reward": 1.0, "holds": [True]},
+        {"n": 2, "reward": 0.0, "holds": [False]},
+    ]
+    assert server("/v1/rewards", body | {"answers": []}, Accept=LINES).status == 422
+    none: dict[str, list[str]] = {"answers": [], "verifiers": []}
+    assert server("/v1/rewards", none, Accept=LINES).body == b""
+
+
+def test_callers_that_share_a_request_are_answered_each_on_their_own(small: Asked) -> None:
+    """More than a process of this server takes at once; one of them loops."""
+    client = RewardClient(small.url, TOKEN)
+    slow = client.ask(samples_of(ENDLESS, ("slow",)))
+    honest = [client.ask(samples_of(TRUE, (f"text {n}",))) for n in range(20)]
+    assert [future.result(60) for future in honest] == [[[True]]] * 20
+    assert slow.result(60) == [[None]]
 
 
 def test_a_token_is_asked_of_everybody(small: Asked) -> None:

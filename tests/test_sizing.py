@@ -60,7 +60,8 @@ class Machine:
 
 
 def smoke(minutes: float = 20) -> Recipe:
-    return Recipe.load("smoke", None, {"models.default": MODEL, "engine.minutes": minutes})
+    few = {"instructions.limit": 5, "instructions.rounds": 0}
+    return Recipe.load("smoke", None, {"models.default": MODEL, "engine.minutes": minutes} | few)
 
 
 def demo(minutes: float = 20) -> Recipe:

@@ -13,7 +13,7 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,9 @@ TRIED, TRIED_MOST, QUERIES, DRAWN = 10, 6, 4, 2
 YIELD = {"proposals": 0.6, "verifiers": 0.5, "passes": 0.4, "good": 0.8}
 # Tokens of a typical answer, where the recipe allows as many.
 LENGTH = {"instructions": 500, "functions": 140, "programs": 110, "cases": 150}
-LENGTH |= {"backtranslate": 20, "responses": 250, "judge": 120, "compositions": 2}
+LENGTH |= {"backtranslate": 20, "responses": 250, "judge": 120, "controls": 120, "compositions": 2}
+# Of the embedded model, which writes one-liners (241 calls of `demo`).
+EMBEDDED = LENGTH | {"functions": 30, "programs": 30, "backtranslate": 8}
 WORD = "marker"  # instruction n of the trial demands the word `marker` and n
 WORD_TOKENS = 1.4  # of English
 KEYS = ("calls", "prompt_tokens", "completion_tokens", "uncached_tokens")
@@ -62,6 +64,7 @@ class Tally:
     """Calls of a trial, by row and record: what `KEYS` names."""
 
     most: bool
+    lengths: Mapping[str, int]  # tokens of a likely answer, by stage
     max_words: int = 0  # what responses are asked to keep to
     blocks: set[int] = field(default_factory=set)  # of the prompts so far; each with what precedes
     calls: defaultdict[Counted, defaultdict[str, list[float]]] = field(
@@ -73,7 +76,7 @@ class Tally:
         longest = request.max_tokens
         if self.most:
             return longest
-        likely = LENGTH[request.stage]
+        likely = self.lengths[request.stage]
         if self.max_words and request.temperature and request.stage in ("responses", "cases"):
             likely = min(likely, round(WORD_TOKENS * self.max_words))
         return min(longest, likely)
@@ -138,7 +141,8 @@ class StandIn:
             return self._response(request, words)
         if request.stage == "compositions":  # both orders are asked about for `most`
             return "no" if self._tally.most and self._first(request) else "yes"
-        return self._judgement(request, prompt) if request.stage == "judge" else "entailment"
+        judges = request.stage in ("judge", "controls")
+        return self._judgement(request, prompt) if judges else "entailment"
 
     def _code(self, request: Request, word: str) -> str:
         if request.stage == "backtranslate":
@@ -176,7 +180,10 @@ class StandIn:
         where a yes is asked for but once, nothing is good until then."""
         if not self._tally.most:
             good = _chance(request) < YIELD["good"]
+            good = good and request.stage != "controls"
             return ("yes" if good else "no") if request.first_token else f"Score: {10 * good}"
+        if request.stage == "controls":
+            return "no" if request.first_token else "I cannot say."
         waves = self._recipe.responses.waves
         sample = int((_SAMPLE.findall(prompt) or ["0"])[-1])
         last = sample >= sum(waves[:-1])
@@ -257,6 +264,7 @@ _ORDER: list[Row] = [
     ("backtranslate", "code"),
     ("backtranslate", "judge"),
     ("compositions", "judge"),
+    ("controls", "judge"),
     ("responses", "respond"),
     ("judge", "judge"),
 ]
@@ -270,7 +278,9 @@ class DryRun:
 
 def _trial(recipe: Recipe, most: bool) -> DryRun:
     """Runs the recipe on instructions of ours in a directory that is thrown away."""
-    tally = Tally(most, recipe.responses.max_words)
+    embedded = recipe.models.role("code").startswith("local:")
+    lengths = EMBEDDED if embedded else LENGTH
+    tally = Tally(most, lengths, recipe.responses.max_words)
     with tempfile.TemporaryDirectory() as folder:
         trial = _of_ours(recipe, Path(folder), TRIED_MOST if most else TRIED)
         out = RunDir(Path(folder) / "run")

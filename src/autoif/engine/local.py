@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,12 @@ from autoif.synthesis.compositions import draw
 from autoif.synthesis.context import Context
 from autoif.synthesis.instructions import propose, user_files
 from autoif.synthesis.product import Product
+from autoif.synthesis.responses import controls
 from autoif.synthesis.verifiers import evidence
 from autoif.verifier.verify import accepts
 
 GRACE = 5.0  # seconds that calls in flight have left once a run is stopped
+REMEMBERED = 4096  # replies with a verifier: a small run draws the same ones again and again
 AHEAD = 4  # products begun or waiting to be committed, per one in flight
 
 
@@ -187,8 +190,13 @@ class Run:
             self.out.write_lines(f"{name}.dropped", head.drops_in(name))
         # Plain replies of several languages come side by side.
         shared = sorted(head.drops_in("02-verifiers"), key=lambda d: d.record_id)
+        accepted = head.drops_in("03-samples")
         undrawn = head.drops_in("04-compositions")
-        heads = {"02-verifiers.dropped": shared, "04-compositions.dropped": undrawn}
+        heads = {
+            "02-verifiers.dropped": shared,
+            "03-samples.dropped": accepted,
+            "04-compositions.dropped": undrawn,
+        }
         self.out.merge(shards, heads)
         progress.funnel.add(
             await asyncio.to_thread(refine, shards, self.out, self.recipe, benchmarks)
@@ -196,10 +204,13 @@ class Run:
         return await self._finish(context, fidelity)
 
     async def _book_shared(self, context: Context, head: Funnel) -> None:
-        """Plain replies serve all instructions; those that failed are booked once."""
+        """Plain replies serve all instructions; those that failed are booked once. So are the
+        judge's controls."""
         for lang in self.recipe.langs:
             if replies := context.shared.get(evidence.plain(lang)):
                 head.book(Filtered(evidence.CASES, [], (await replies).dropped))
+            if judged := context.shared.get(controls.controls(lang)):
+                head.book(await judged)
 
     async def _used(self, store: Store) -> dict[str, Usage]:
         """Tokens by model, of all starts of this run up to its last mark."""
@@ -254,10 +265,14 @@ class Run:
             self.guard.reopen()
         pool = await asyncio.to_thread(draw.Pool, shards)
 
-        async def follows(name: str, text: str) -> bool:
+        async def judged(name: str, text: str) -> bool:
             checks = pool.verifier(name).checks
             verdicts = await context.verdicts(checks, [text])
             return accepts(verdicts, [self.recipe.responses.accuracy.share(len(checks))])
+
+        @lru_cache(maxsize=REMEMBERED)
+        def follows(name: str, text: str) -> asyncio.Task[bool]:
+            return asyncio.create_task(judged(name, text))
 
         possible = draw.possible(self.recipe, pool)
         head.book(Filtered(draw.STAGE, [], possible.dropped))

@@ -33,7 +33,7 @@ from autoif.evals.scores import Comparison, Scores, compare_rows, summarise
 from autoif.evals.task import Benchmark, EvalContext, Item, JoinedAnswers, Row
 from autoif.models import Chat
 from autoif.models.open import open_chats
-from autoif.models.reasoning import strip_thinking
+from autoif.models.reasoning import answer_alone
 from autoif.sandbox import Sandbox
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -174,17 +174,22 @@ async def generate(
 
 
 def answers_alone(collected: JoinedAnswers) -> JoinedAnswers:
-    """Without reasoning and control tokens, which no benchmark counts to an answer; a note says how
-    many had some."""
-    cut = 0
+    """Without reasoning and control tokens, which no benchmark counts to an answer; null where the
+    reasoning was never closed. Notes say how many those are."""
+    cut = unclosed = 0
     answers: dict[str, list[str | None]] = {}
     for key, given in collected.answers.items():
-        answers[key] = [None if text is None else strip_thinking(text) for text in given]
-        cut += sum(a != b for a, b in zip(given, answers[key], strict=True))
-    if not cut:
-        return collected
-    note = f"{cut} responses held reasoning or control tokens, which were cut before scoring"
-    return JoinedAnswers(answers, [*collected.notes, note])
+        answers[key] = [None if text is None else answer_alone(text) for text in given]
+        for before, after in zip(given, answers[key], strict=True):
+            cut += before != after
+            unclosed += before is not None and after is None
+    notes = [*collected.notes]
+    if cut:
+        what = "reasoning or control tokens, which were cut before scoring"
+        notes.append(f"{cut} responses held {what}")
+    if unclosed:
+        notes.append(f"{unclosed} of them end in mid-thought and count as null responses")
+    return JoinedAnswers(answers, notes)
 
 
 def compare(a: Path, b: Path) -> Comparison:

@@ -18,12 +18,18 @@ import polars as pl
 
 from autoif.base.errors import UsageError
 from autoif.base.files import make_folder, new_file, remove, write_whole
-from autoif.base.printable import printable_json
+from autoif.base.printable import markdown, printable_json
 from autoif.base.version import __version__
 from autoif.export.selection import Example, Kind, Row, Selection
 from autoif.export.splits import TRAIN, Splits
 
 MANIFEST = "export.json"
+NOT_STATED, OTHERS = "not stated", "others"
+SOURCES, SHOWN = 1000, 5  # different ones that are counted, and that a README shows
+OVER_HTTP = """\
+To compute rewards elsewhere, start `autoif serve` there and set `AUTOIF_REWARD_URL` to the URL that
+it prints, in the environment of the training's processes. Beyond one machine both sides want the
+same `AUTOIF_REWARD_TOKEN`."""
 BETWEEN = "shares a constraint or a query with another split"
 _HOLE = re.compile(r"\{\{(\w+)\}\}")
 
@@ -93,6 +99,7 @@ class Layout:
     folder: Path
     form: Format
     written: list[WrittenFile] = field(default_factory=list)
+    sources: Counter[str] = field(default_factory=Counter)  # rows, by where the query comes from
 
     def write_rows(self, selection: Selection, splits: Splits, left_out: Counter[str]) -> None:
         """Every data file. Raises UsageError where a split has no row at all."""
@@ -110,6 +117,7 @@ class Layout:
                     if split is None:
                         left_out[BETWEEN] += 1
                     else:
+                        self._count(example.source)
                         for file in ours:
                             if (file.name, split) in lines:
                                 lines[file.name, split].write(example)
@@ -127,6 +135,8 @@ class Layout:
         holes = {
             "rows": self._table(),
             "left_out": _left_out(left_out),
+            "sources": self._sources(),
+            "over_http": OVER_HTTP,
             **self.form.fill(self.written),
         }
         for path, text in _templates(self.form.name):
@@ -138,6 +148,7 @@ class Layout:
             "autoif": __version__,
             "rows": {one.path: one.rows for one in self.written},
             "left_out": dict(sorted(left_out.items())),
+            "sources": dict(sorted(self.sources.items())),
             "files": hashes(self.folder),
         }
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -146,6 +157,20 @@ class Layout:
     def _write(self, path: str, text: str) -> None:
         make_folder((self.folder / path).parent)
         write_whole(self.folder / path, text.encode())
+
+    def _count(self, source: str) -> None:
+        name = source or NOT_STATED
+        self.sources[name if name in self.sources or len(self.sources) < SOURCES else OTHERS] += 1
+
+    def _sources(self) -> str:
+        shown, others = self.sources.most_common(SHOWN), self.sources.total()
+        lines = []
+        for source, n in shown:
+            others -= n
+            lines.append(f"{markdown(source)} ({n:,} rows)")
+        if others:
+            lines.append(f"others ({others:,} rows; `{MANIFEST}` has them)")
+        return f"Sources and licences of the queries: {'; '.join(lines)}."
 
     def _table(self) -> str:
         lines = ["| file | rows | holds |", "|---|---|---|"]

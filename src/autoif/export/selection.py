@@ -23,8 +23,9 @@ KINDS: tuple[Kind, ...] = ("sft", "dpo", "rlvr")
 @dataclass(frozen=True, slots=True)
 class Example:
     """A row of data/KIND.jsonl. prompt: the messages up to the user's last. answer: the response
-    (sft), or the chosen one (dpo). keys: names of the constraints that the prompt states and of the
-    query, by which splits are kept apart."""
+    (sft), or the chosen one (dpo). source: where the query comes from, with its licence. keys:
+    names of the constraints that the prompt states and of the query, by which splits are kept
+    apart."""
 
     kind: Kind
     id: str
@@ -34,6 +35,7 @@ class Example:
     verifiers: list[Row]
     level: int
     lang: str
+    source: str
     pass_rate: float | None
     keys: frozenset[str]
 
@@ -41,6 +43,11 @@ class Example:
     def messages(self) -> list[Message]:
         """The prompt and its answer."""
         return [*self.prompt, {"role": "assistant", "content": self.answer}]
+
+    @property
+    def about(self) -> Row:
+        """What a format carries along that has a place for it."""
+        return {"id": self.id, "level": self.level, "source": self.source}
 
 
 def find_data(directory: Path) -> Path:
@@ -126,6 +133,7 @@ def parse_example(kind: Kind, row: Mapping[str, Any], where: object) -> Example:
         verifiers,
         level if type(level) is int else len(verifiers),
         str(row.get("lang") or ""),
+        str(row.get("source") or ""),
         float(rate) if is_number(rate) and rate is not None else None,
         _keys(row, prompt, verifiers),
     )
@@ -179,7 +187,8 @@ def _plain(text: object) -> str:
 
 
 def _is_text(example: Example) -> bool:
-    texts = [example.answer, example.rejected, *(m["content"] for m in example.prompt)]
+    texts = [example.id, example.lang, example.source, example.answer, example.rejected]
+    texts += [m["content"] for m in example.prompt]
     texts += [m["role"] for m in example.prompt]
     for verifier in example.verifiers:
         texts += [verifier["instruction"], *verifier["checks"]]

@@ -136,7 +136,7 @@ Each row carries the source of its verifiers: `autoif verify --rows sft.jsonl` r
 
 - The verifiers are programs that a model wrote. They are untrusted code: run them in a sandbox.
 - They decide the form of a reply. Whether it is true nobody has checked; that it answers the query
-  is a model's word.
+  is a model's word. {_controlled(report)}
 - Instructions whose functions did not agree are missing: hard constraints are rarer than easy ones.
 - {_clear(against)}
 - Rows that state a constraint of IFEval, IFBench or FollowBench say so in `benchmark_type`:
@@ -176,6 +176,14 @@ def rewrite(run: RunDir) -> Path | None:
     text = render(recipe, run.report(), card.parent, fidelity(recipe))
     write_whole(card, text.encode())
     return card
+
+
+def _controlled(report: Row) -> str:
+    """How the judge fared on texts that answer nothing."""
+    for stage in report["stages"]:
+        if stage["name"] == "controls" and stage["in"]:
+            return f"It refused {stage['kept']} of {stage['in']} texts that answer nothing."
+    return "It was shown no text that answers nothing (`judge.controls`)."
 
 
 def _composed(recipe: Recipe) -> str:

@@ -23,7 +23,7 @@ from autoif.base.files import new_file
 from autoif.base.language import clean_text
 
 Row = dict[str, Any]
-CHUNK = 50_000  # rows that are made columns of at a time
+CHUNK = 20_000  # rows that are made columns of at a time
 PAGE = 200  # rows of a page at most
 NAMED = 20  # damaged lines that are named
 REMEMBERED = 8  # searches whose matches are kept, for the next page of them

@@ -24,6 +24,7 @@ STAGES: Mapping[str, str] = {
     "backtranslate": "functions back-translated",
     "verifiers": "instructions with a verifier",
     "compositions": "compositions of constraints",
+    "controls": "texts that the judge has to refuse",
     "prompts": "query and instruction",
     "responses": "sampled responses",
     "judge": "responses that passed",
@@ -34,7 +35,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "00-inputs": ("queries", "benchmarks"),
     "01-instructions": ("instructions",),
     "02-verifiers": ("functions", "programs", "cases", "crossval", "backtranslate", "verifiers"),
-    "03-samples": ("prompts", "responses", "judge", "samples"),
+    "03-samples": ("controls", "prompts", "responses", "judge", "samples"),
     "04-compositions": ("compositions",),
     "05-data": ("data",),
 }

@@ -315,6 +315,11 @@ class Judge(Section):
         description="an instruction under which the replies to its queries, three at least, have "
         "a lower mean score makes no sense, and none of them is kept",
     )
+    controls: Literal["off", "report", "refuse"] = Field(
+        "off",
+        description="texts that answer nothing are put to the judge as well; report: how many it "
+        "lets pass; refuse: no response is sampled for a judge that lets a third of them pass",
+    )
     per_prompt: int = Field(0, ge=0, description="passed responses judged per prompt; 0 = all")
     votes: int = Field(1, ge=1, description="scores asked for per response; the mean counts")
     max_tokens: int = Field(512, ge=4, description="longest judgement")
@@ -570,7 +575,7 @@ STRICT: dict[str, Any] = {
         "hopeless": 24,
         "accuracy": 1.0,
     },
-    "judge": {"floor": True, "mean": 5.0},
+    "judge": {"floor": True, "mean": 5.0, "controls": "refuse"},
 }
 
 # What each preset changes in the one it stands on.
@@ -652,7 +657,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "verifiers": {"k": 3, "comply": 2, "plain": 6, "instructed": 0},
             "queries": {"source": "builtin:smoke", "per_instruction": 3},
             "responses": {"waves": (2, 2), "enough": 1, "hopeless": 6},
-            "judge": {"style": "number"},
+            "judge": {"style": "number", "controls": "off"},  # a script judges nothing
         },
     ),
 }

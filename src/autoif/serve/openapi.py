@@ -6,6 +6,7 @@ from typing import Any
 
 from autoif.base.version import __version__
 from autoif.serve.protocols import PROTOCOLS, RewardsRequest, RewardsResponse
+from autoif.verifier.reward_client import LINES
 
 PARAMETERS = [
     {
@@ -40,21 +41,38 @@ _REFUSALS = {
 }
 
 
+_LINES: dict[str, Any] = {
+    LINES: {
+        "schema": {
+            "type": "string",
+            "description": "A line of JSON for each completion when it is judged: its number in "
+            '"n", from 0, its "reward" and what it "holds"',
+        }
+    }
+}
+
+
 def document() -> dict[str, Any]:
     """A JSON value."""
     error = _of({"$ref": "#/components/schemas/Error"})
     refusals = {s: {"description": text, "content": error} for s, text in _REFUSALS.items()}
     paths: dict[str, Any] = {}
     for protocol in PROTOCOLS:
-        own = protocol.path == "/v1/rewards"
+        own = protocol.lines
         asked = {"$ref": "#/components/schemas/RewardsRequest"} if own else {"type": "object"}
-        said: dict[str, Any] = {"$ref": "#/components/schemas/RewardsResponse"} if own else {}
+        said = _of({"$ref": "#/components/schemas/RewardsResponse"}) | _LINES if own else _of({})
         paths[protocol.path] = {
             "post": {
                 "summary": protocol.summary,
                 "parameters": PARAMETERS,
                 "requestBody": {"required": True, "content": _of(asked)},
-                "responses": {"200": {"description": "judged", "content": _of(said)}, **refusals},
+                "responses": {
+                    "200": {
+                        "description": "judged",
+                        "content": _of(said) | (_LINES if own else {}),
+                    },
+                    **refusals,
+                },
             }
         }
     for path, summary in (

@@ -1,6 +1,7 @@
 """What trainers ask and how they are answered: one `Protocol` each.
 
-    /v1/rewards  ours: columns of completions and verifiers -> rewards, null where there is none
+    /v1/rewards  ours: columns of completions and verifiers -> rewards, null where there is none;
+                 where lines are asked for, each completion's when it is judged
     /openrlhf    `--reward.remote_url`: query, prompts, labels -> rewards, scores, extra_logs
     /slime       `--rm-type remote_rm`: prompt, response, label -> a number
     /verify      NeMo-Gym: a Responses object -> the same, with reward and mask_sample
@@ -52,13 +53,14 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """read: raises UsageError for a body of another shape. forgiving: a sample that cannot be read
-    is unscored; else the request is refused."""
+    is unscored; else the request is refused. lines: can be answered with a line for each sample."""
 
     path: str
     summary: str
     read: Callable[[Any], list[Question]]
     write: Callable[[Any, Rewards, Sequence[Held]], Any]
     forgiving: bool = True
+    lines: bool = False
 
 
 # ---- ours --------------------------------------------------------------------------------------
@@ -191,7 +193,11 @@ def _listed(value: Any) -> list[Any]:
 
 
 PROTOCOLS = (
-    Protocol("/v1/rewards", "Rewards of a batch", _read_rewards, _write_rewards, forgiving=False),
+    Protocol(
+        *("/v1/rewards", "Rewards of a batch", _read_rewards, _write_rewards),
+        forgiving=False,
+        lines=True,
+    ),
     Protocol("/openrlhf", "OpenRLHF's remote reward", _read_openrlhf, _write_openrlhf),
     Protocol("/slime", "slime's and miles' remote_rm", _read_slime, _write_slime),
     Protocol("/verify", "NeMo-Gym's resources server", _read_nemo_gym, _write_nemo_gym),

@@ -15,7 +15,8 @@ import hmac
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -31,7 +32,8 @@ from autoif.serve.counters import CONTENT_TYPE, Counters
 from autoif.serve.openapi import document
 from autoif.serve.protocols import PROTOCOLS, Protocol
 from autoif.serve.row_index import RowIndex
-from autoif.verifier.reward import RewardSettings, judge, reward_of
+from autoif.verifier.reward import Held, RewardSettings, judge_each, reward_of
+from autoif.verifier.reward_client import LINES
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 BYTES = 4 * jsonl.LONGEST  # of bodies at once
@@ -127,6 +129,7 @@ class RewardServer:
             if self.pending + n > self.settings.queue:
                 raise _full()
             self._pending(n)
+            lines = None
             try:
                 samples, unread = [], 0
                 for number, question in enumerate(questions, 1):
@@ -140,14 +143,27 @@ class RewardServer:
                         sample, unread = (None, []), unread + 1
                     samples.append(sample)
                 left = deadline - min(MARGIN, deadline / 10) - (time.monotonic() - start)
-                held = await judge(samples, settings, left)
+                if protocol.lines and LINES in request.headers.get("Accept", ""):
+                    lines = _Lines(request, settings)
+                by_number: dict[int, Held] = {}
+                async for some in judge_each(samples, settings, left):
+                    by_number |= some
+                    if lines is not None:
+                        await lines.write(some)
+            except AutoIFError:
+                if request.transport is not None and lines is not None and lines.response.prepared:
+                    request.transport.close()  # an answer that has begun cannot be taken back
+                raise
             finally:
                 self._pending(-n)
+            held = [by_number[number] for number in range(n)]
             rewards = [reward_of(row, settings.partial) for row in held]
             unscored = rewards.count(None)
             self.counters.add("autoif_completions_total", n)
             self.counters.add("autoif_unscored_total", unscored)
             self.counters.add("autoif_unread_total", unread)
+            if lines is not None:
+                return lines.response
             answer = protocol.write(body, rewards, held)
             return _json(answer, headers={"X-AutoIF-Unscored": str(unscored)} if unscored else {})
 
@@ -219,6 +235,24 @@ class RewardServer:
 
     async def _openapi(self, request: web.Request) -> web.StreamResponse:
         return _json(document())
+
+
+class _Lines:
+    """An answer that is sent while completions are judged: a line for each, when it is."""
+
+    def __init__(self, request: web.Request, settings: RewardSettings) -> None:
+        self.request, self.settings = request, settings
+        self.response = web.StreamResponse(headers={"Content-Type": LINES})
+
+    async def write(self, some: Mapping[int, Held]) -> None:
+        if not self.response.prepared:
+            await self.response.prepare(self.request)
+        rows = (
+            {"n": n, "reward": reward_of(held, self.settings.partial), "holds": held}
+            for n, held in some.items()
+        )
+        with suppress(ConnectionError):  # who asked has gone, and this handler is cancelled
+            await self.response.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
 
 def is_loopback(host: str) -> bool:

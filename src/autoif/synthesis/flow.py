@@ -12,9 +12,9 @@ from autoif.base.errors import CallFailed
 from autoif.base.records import Drop, Filtered, Instruction, Pair, Query, Verdict, Verifier
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
-from autoif.synthesis.responses import judge, queries, rows
+from autoif.synthesis.responses import controls, judge, queries, rows
 from autoif.synthesis.responses.sample import Prompt, Task, instructed, sample, user_message
-from autoif.synthesis.verifiers import benchmark
+from autoif.synthesis.verifiers import benchmark, evidence
 from autoif.synthesis.verifiers.build import VERIFIERS, build
 from autoif.verifier.pairs import text_pairs
 
@@ -36,6 +36,9 @@ async def process(context: Context, product: Product) -> None:
     product.verifier = verifier
     if verifier is None:
         return
+    if controls.wanted(context.recipe):
+        replies = await evidence.shared_replies(context, instruction.lang)
+        await controls.refuse_untrusted(context, instruction.lang, replies.kept)
     task = Task.single(verifier, context.recipe.responses.accuracy)
     prompts = [
         Prompt(query, (user_message(query.text, task.verifiers),), instruction.text)

@@ -25,9 +25,11 @@ from typing import Any
 
 from autoif.base.errors import CallFailed, RunFailed, SetupError, UsageError
 from autoif.base.files import appending, make_folder, replacing, write_whole
+from autoif.base.language import is_blank
 from autoif.base.loop import asyncio_run
 from autoif.base.records import Check, Message, Request, Sample, dump_line, seed_from, to_json
 from autoif.models import Chat
+from autoif.models.finish import LENGTH
 from autoif.sandbox import Sandbox
 from autoif.store import open_store
 from autoif.store.base import Store
@@ -210,9 +212,12 @@ class _Rounds:
                 record=row["id"],
             )
             try:
-                return (await chat(request)).text
+                reply = await chat(request)
             except CallFailed:
                 return None
+            # What was cut off before its answer began is no answer, rather than an empty one.
+            thought = is_blank(reply.text) and reply.finish_reason == LENGTH
+            return None if thought else reply.text
 
         async def of_row(row: Row) -> list[Sample]:
             answers = await asyncio.gather(*(one(row, n) for n in range(k)))
@@ -230,8 +235,8 @@ class _Rounds:
 async def judged(
     row: Row, texts: Sequence[str], sandbox: Sandbox, store: Store | None = None
 ) -> list[Sample]:
-    """The texts as samples, kept where every verifier of the row accepts them; without those that
-    one of the verifiers says nothing about."""
+    """The texts as samples, kept where every verifier of the row accepts them, and never where they
+    are empty; without those that one of the verifiers says nothing about."""
     columns = [
         await averify([*map(Check, v["checks"])], texts, sandbox, store=store)
         for v in row["verifiers"]
@@ -243,7 +248,7 @@ async def judged(
         verdicts = tuple(column[index] for column in columns)
         if any(v.fraction is None for v in verdicts):
             continue
-        holds = accepts(verdicts, least)
+        holds = not is_blank(text) and accepts(verdicts, least)
         samples.append(
             Sample((row["id"],), messages[-1].content, messages, text, verdicts, kept=holds,
                    reason="" if holds else "verifier", index=index)

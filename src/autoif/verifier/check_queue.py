@@ -9,6 +9,11 @@ has 0.05 s of CPU: honest checks end there and wait little for one that loops. A
 off there goes on alone: the slow lane calls one text at a time, with the limits of a reward. So no
 text takes the verdict of another, whatever its check has done before.
 
+A check is trusted once it has ended, until the slow lane has to cut it off; after that it has to
+end there. One that is not trusted has one worker of a lane at most. Where both kinds wait, each has
+half of the workers; in the slow lane, where a job is long, checks that are not trusted never have
+more than half. So what an honest check waits for is other honest ones.
+
 The deadline of a caller counts from when a worker took a check that had failed to end, not while it
 waited.
 """
@@ -17,7 +22,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -32,16 +37,20 @@ FAST_LIMITS = Limits(cpu_seconds=0.05, wall_seconds=0.25, total_seconds=2.0, str
 TOTAL = OUTCOMES[frames.TOTAL].detail
 FEW = 8  # texts that the fast lane takes at once of a check that has not ended of late
 REMEMBERED = 4096  # such checks
+TRUSTED = 1 << 16  # checks of which it is remembered how they last ended
 
 Outcomes = dict[str, Outcome | None]  # by text; None: not judged by the deadline
+Ended = Callable[[str, str | None], object]  # source and text; None where the check cannot be run
 
 
 @dataclass(slots=True, eq=False)
 class Asked:
     """The texts that one caller wants judged by one check. Where he cancels the future, `outcomes`
-    has what was judged before that."""
+    has what was judged before that. ended: called of each text, in any thread."""
 
+    source: str
     missing: set[str]
+    ended: Ended | None = None
     outcomes: Outcomes = field(default_factory=dict)
     future: Future[Outcomes] = field(default_factory=Future)
     expires: float = inf  # on the monotonic clock; infinite until a worker had a slow check of it
@@ -56,24 +65,50 @@ class Asked:
         self.outcomes[text] = outcome
         if not self.missing and self.future.set_running_or_notify_cancel():
             self.future.set_result(self.outcomes)
+        if self.ended is not None:
+            self.ended(self.source, text)
 
     def fail(self, error: BaseException) -> None:
         if not self.future.done() and self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
+            if self.ended is not None:
+                self.ended(self.source, None)
 
 
 Waiting = dict[str, list[Asked]]  # by text: who waits for it
 
 
 class _Lane:
-    def __init__(self, lock: threading.Lock, limits: Limits, workers: int) -> None:
+    """most: workers at once for checks that are not trusted."""
+
+    def __init__(self, lock: threading.Lock, limits: Limits, workers: int, most: int) -> None:
         self.limits = limits
         self.workers = workers
-        self.waiting: dict[str, Waiting] = {}  # by source, in the order of arrival
+        self.most = most
+        # By source, in the order of arrival: of checks that are trusted, and of the others.
+        self.trusted: dict[str, Waiting] = {}
+        self.others: dict[str, Waiting] = {}
+        self.running_trusted = 0
+        self.running_others: set[str] = set()
+        self.trusted_last = False  # whether such a check had the last turn
         self.filled = threading.Condition(lock)
         self.threads = 0
         self._sandbox: Sandbox | None = None
         self._starting = threading.Lock()
+
+    def begin(self, source: str, trusted: bool) -> None:
+        self.trusted_last = trusted
+        if trusted:
+            self.running_trusted += 1
+        else:
+            self.running_others.add(source)
+
+    def end(self, source: str, trusted: bool) -> None:
+        if trusted:
+            self.running_trusted -= 1
+        else:
+            self.running_others.remove(source)
+        self.filled.notify()
 
     def sandbox(self) -> Sandbox:
         with self._starting:
@@ -93,15 +128,19 @@ class CheckQueue:
         self.deadline = deadline
         total = min(REWARD_LIMITS.total_seconds, deadline / 4)
         self._lock = threading.Lock()
-        self._fast = _Lane(self._lock, FAST_LIMITS, workers)
-        self._slow = _Lane(self._lock, replace(REWARD_LIMITS, total_seconds=total), workers)
+        self._fast = _Lane(self._lock, FAST_LIMITS, workers, workers)
+        slow, limits = max(2, workers), replace(REWARD_LIMITS, total_seconds=total)
+        self._slow = _Lane(self._lock, limits, slow, slow // 2)
         # By source, jobs without a verdict since its last. It comes the later for that.
         self._strikes: dict[str, int] = {}
+        self._trust: dict[int, bool] = {}  # by the hash of a source; not there: it never ended
 
-    def ask(self, texts: Mapping[str, Collection[str]]) -> dict[str, Asked]:
+    def ask(
+        self, texts: Mapping[str, Collection[str]], ended: Ended | None = None
+    ) -> dict[str, Asked]:
         """texts: by the source of a check. A future raises SandboxUnavailable where this machine
         cannot contain hostile code."""
-        requests = {source: Asked(set(asked)) for source, asked in texts.items()}
+        requests = {source: Asked(source, set(asked), ended) for source, asked in texts.items()}
         with self._lock:
             for source, request in requests.items():
                 self._add(self._fast, source, {text: [request] for text in texts[source]})
@@ -110,7 +149,8 @@ class CheckQueue:
     def _add(self, lane: _Lane, source: str, more: Waiting) -> None:
         if not more:
             return
-        waiting = lane.waiting.setdefault(source, {})
+        queue = lane.trusted if self._trust.get(hash(source)) else lane.others
+        waiting = queue.setdefault(source, {})
         for text, requests in more.items():
             waiting.setdefault(text, []).extend(requests)
         self._wake(lane)
@@ -126,60 +166,90 @@ class CheckQueue:
     def _work(self, lane: _Lane) -> None:
         while True:
             with self._lock:
-                while not lane.waiting:
+                while (turn := self._turn(lane)) is None:
                     lane.filled.wait()
-                source, waiting = self._take(lane)
-            if not waiting:
-                continue
+                source, trusted = turn
+                waiting = self._take(lane, source, trusted)
+                if not waiting:
+                    continue
+                lane.begin(source, trusted)
             texts = list(waiting)
             try:
                 outcomes = dict(zip(texts, lane.sandbox().evaluate(source, texts), strict=True))
             except BaseException as error:
                 with self._lock:
+                    lane.end(source, trusted)
                     for request in {r for requests in waiting.values() for r in requests}:
                         request.fail(error)
             else:
                 with self._lock:
+                    lane.end(source, trusted)
                     self._judged(lane, source, waiting, outcomes)
 
-    def _take(self, lane: _Lane) -> tuple[str, Waiting]:
-        """The next source, and those of its texts that are to be judged now: one in the slow lane,
-        in the fast lane all, or a few where the source has strikes."""
+    def _turn(self, lane: _Lane) -> tuple[str, bool] | None:
+        """The source that is judged next, and whether it is trusted; None where no worker may be
+        given to those that wait."""
+        trusted, others = lane.running_trusted, len(lane.running_others)
+        first = trusted < others or (trusted == others and not lane.trusted_last)
+        for kind in (True, False) if first else (False, True):
+            if kind:
+                source = self._fewest_strikes(lane.trusted)
+            elif others < lane.most:
+                source = self._fewest_strikes(lane.others, lane.running_others)
+            else:
+                continue
+            if source is not None:
+                return source, kind
+        return None
+
+    def _fewest_strikes(self, queue: Collection[str], without: Collection[str] = ()) -> str | None:
+        best, fewest = None, 0
+        for source in queue:
+            strikes = self._strikes.get(source, 0)
+            if source not in without and (best is None or strikes < fewest):
+                best, fewest = source, strikes
+                if not strikes:
+                    break
+        return best
+
+    def _take(self, lane: _Lane, source: str, trusted: bool) -> Waiting:
+        """Those of its texts that are to be judged now: one in the slow lane, in the fast lane all,
+        or a few where the source has strikes."""
         now, slow = time.monotonic(), lane is self._slow
-        if slow:
-            source = min(lane.waiting, key=lambda waits: self._strikes.get(waits, 0))
-        else:
-            source = next((s for s in lane.waiting if s not in self._strikes), "")
-            source = source or next(iter(lane.waiting))
         suspect = slow or source in self._strikes
         most = 1 if slow else FEW if suspect else inf
+        queue = lane.trusted if trusted else lane.others
         # What a worker of the slow lane might not be done with in time is not begun.
         latest = now + lane.limits.total_seconds if slow else now
-        for name in lane.waiting if slow else [source] * suspect:
-            for text, requests in lane.waiting[name].items():
+        looked = [*lane.trusted.values(), *lane.others.values()] if slow else [queue[source]]
+        for texts in looked if suspect else ():
+            for text, requests in texts.items():
                 for request in requests:
                     if request.expires < latest:
                         request.settle(text, None)
         taken: Waiting = {}
         later: Waiting = {}
-        for text, requests in lane.waiting.pop(source).items():
+        for text, requests in queue.pop(source).items():
             if living := [r for r in requests if r.waits(text)]:
                 (taken if len(taken) < most else later)[text] = living
             if suspect:
                 for request in living:
                     request.expires = min(request.expires, now + self.deadline)
         self._add(lane, source, later)
-        return source, taken
+        return taken
 
     def _judged(
         self, lane: _Lane, source: str, waiting: Waiting, outcomes: Mapping[str, Outcome]
     ) -> None:
         """What concluded is answered; what the fast lane cut off waits in the slow one."""
         late = [text for text, o in outcomes.items() if o.status is Status.TIMEOUT]
-        if len(late) < len(outcomes):
+        ended = len(late) < len(outcomes)
+        if ended:
             self._strikes.pop(source, None)
         else:
             self._strike(source)
+        if lane is self._slow or (ended and self._trust.get(hash(source), True)):
+            self._set_trust(source, ended)
         if lane is self._slow:
             late = []
         # Its turn had not come, or the time of the batch ran out just then.
@@ -197,3 +267,13 @@ class CheckQueue:
         self._strikes[source] = self._strikes.get(source, 0) + 1
         if len(self._strikes) > REMEMBERED:
             del self._strikes[next(iter(self._strikes))]
+
+    def _set_trust(self, source: str, trusted: bool) -> None:
+        key = hash(source)
+        before = self._trust.pop(key, False)
+        self._trust[key] = trusted
+        if len(self._trust) > TRUSTED:
+            del self._trust[next(iter(self._trust))]
+        for lane in (self._fast, self._slow) if trusted is not before else ():
+            queue = lane.others if trusted else lane.trusted
+            self._add(lane, source, queue.pop(source, {}))

@@ -22,8 +22,8 @@ import math
 import os
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -167,11 +167,54 @@ async def judge(
     What is not judged after so many seconds stays open."""
     if client := _reward_client():
         return await asyncio.wrap_future(client.ask(samples))
-    asked = _queue(settings.deadline).ask(_texts_by_check(samples))
-    futures = [asyncio.wrap_future(waiting.future) for waiting in asked.values()]
-    with suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.gather(*futures), seconds)
-    return [_held(text, row, asked) for text, row in samples]
+    held: dict[int, Held] = {}
+    async for some in judge_each(samples, settings, seconds):
+        held |= some
+    return [held[n] for n in range(len(samples))]
+
+
+async def judge_each(
+    samples: Sequence[Sample],
+    settings: RewardSettings = RewardSettings(),
+    seconds: float | None = None,
+) -> AsyncIterator[dict[int, Held]]:
+    """`judge` in this process, in parts: those that have ended, by the numbers of their samples."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+    ended: deque[tuple[str, str | None]] = deque()
+
+    def note(source: str, text: str | None) -> None:
+        ended.append((source, text))
+        if not changed.is_set():
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(changed.set)
+
+    open_checks, numbers = _open_checks(samples)
+    ready = [n for n, checks in enumerate(open_checks) if not checks]
+    left = len(samples)
+    until = math.inf if seconds is None else loop.time() + seconds
+    asked = _queue(settings.deadline).ask(_texts_by_check(samples), note)
+    try:
+        while left:
+            if ready:
+                yield {n: _held(*samples[n], asked) for n in ready}
+                left -= len(ready)
+            elif not await _set_by(changed, until):
+                break
+            ready = []
+            changed.clear()
+            while ended:
+                source, text = ended.popleft()
+                if text is None:
+                    asked[source].future.result()
+                for n in numbers[source, text or ""]:
+                    open_checks[n].discard(source)
+                    if not open_checks[n]:
+                        ready.append(n)
+    finally:
+        for waiting in asked.values():
+            waiting.future.cancel()
+    if left:
+        yield {n: _held(*samples[n], asked) for n, checks in enumerate(open_checks) if checks}
 
 
 def parse_row(verifiers: Any, where: object) -> Row:
@@ -229,6 +272,27 @@ def _texts_by_check(samples: Sequence[Sample]) -> dict[str, dict[str, None]]:
                 for check in verifier.checks:
                     texts[check.source][text] = None
     return texts
+
+
+def _open_checks(
+    samples: Sequence[Sample],
+) -> tuple[list[set[str]], dict[tuple[str, str], list[int]]]:
+    """For each sample the sources that have to end, and by source and text the samples' numbers."""
+    checks: list[set[str]] = []
+    numbers: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for n, (text, row) in enumerate(samples):
+        checks.append({check.source for v in row for check in v.checks} if text else set())
+        for source in checks[n]:
+            numbers[source, text or ""].append(n)
+    return checks, numbers
+
+
+async def _set_by(event: asyncio.Event, until: float) -> bool:
+    try:
+        async with asyncio.timeout_at(until if until < math.inf else None):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def _held(text: str | None, row: Row, asked: Mapping[str, Asked]) -> Held:

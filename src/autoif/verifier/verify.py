@@ -64,6 +64,7 @@ REASONS = 1000  # different ones that are counted: an exception may hold the tex
 
 # What a function reads there is another tomorrow, or in the next process.
 _MOMENTARY = re.compile(r"\b(?:time|datetime|calendar|date|uuid|secrets|urandom|id)\b")
+_UNCLOSED = Outcome(Status.ERROR, "reasoning that was never closed")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")
 
 
@@ -208,7 +209,8 @@ def verify_files(
     verifiers: Path, responses: Path, out: Write | IO[bytes], *, sandbox: Sandbox | None = None
 ) -> VerifyCounts:
     """Rows `{"id", "checks"}` and `{"id", "responses"}`, joined by id, to rows `{"id", "verdicts"}`
-    in the order of the responses. Memory does not grow with the responses' file.
+    in the order of the responses. A response is judged without reasoning, as a reward is; one whose
+    reasoning was never closed has no verdict. Memory does not grow with the responses' file.
 
     Raises UsageError naming file and line for a bad row and for an id without verifier.
     """
@@ -216,6 +218,7 @@ def verify_files(
     sandbox = sandbox or shared_sandbox()
     checks = _checks(verifiers)
     counts = VerifyCounts()
+    answers: deque[list[str | None]] = deque()
 
     def jobs() -> Iterator[Job]:
         for place, row in read_rows(responses):
@@ -224,9 +227,15 @@ def verify_files(
                 raise UsageError(f"{place}: {verifiers} has no verifier {name!r}")
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                 raise UsageError(f'{place}: column "responses" must be there and hold texts')
-            yield name, [checks[name]], texts
+            answers.append([answer(text) for text in texts])
+            yield name, [checks[name]], [text or "" for text in answers[-1]]
 
     for name, (verdicts,) in _in_order(sandbox, jobs()):
+        unclosed = Verdict.of([_UNCLOSED] * len(checks[name]))
+        verdicts = [
+            unclosed if text is None else verdict
+            for text, verdict in zip(answers.popleft(), verdicts, strict=True)
+        ]
         counts.rows += 1
         counts.add(verdicts)
         write(dump_line({"id": name, "verdicts": [_plain(v) for v in verdicts]}))

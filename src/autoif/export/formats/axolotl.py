@@ -6,18 +6,7 @@ from collections.abc import Iterator
 
 from autoif.export.layout import DataFile, Format
 from autoif.export.selection import Example, Row
-
-
-def _sft(example: Example, n: int) -> Iterator[Row]:
-    yield {"messages": example.messages}
-
-
-def _dpo(example: Example, n: int) -> Iterator[Row]:
-    yield {
-        "messages": example.prompt,
-        "chosen": {"role": "assistant", "content": example.answer},
-        "rejected": {"role": "assistant", "content": example.rejected},
-    }
+from autoif.export.shapes import conversation, pair_of_messages
 
 
 def _rlvr(example: Example, n: int) -> Iterator[Row]:
@@ -28,8 +17,11 @@ FORMAT = Format(
     "axolotl",
     "Axolotl 0.21.0",
     (
-        DataFile("sft", "sft", "sft{split}.jsonl", _sft, "`messages`"),
-        DataFile("dpo", "dpo", "dpo{split}.jsonl", _dpo, "`messages`, `chosen`, `rejected`"),
+        DataFile("sft", "sft", "sft{split}.jsonl", conversation, "`messages`"),
+        DataFile(
+            *("dpo", "dpo", "dpo{split}.jsonl", pair_of_messages),
+            "`messages`, `chosen`, `rejected`",
+        ),
         DataFile("rlvr", "rlvr", "rlvr{split}.jsonl", _rlvr, "`prompt`, `verifiers`"),
     ),
 )

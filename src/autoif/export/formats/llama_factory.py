@@ -5,34 +5,13 @@ Both sides of a pair are single objects there: a list is no error, and loses the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import orjson
 
 from autoif.export.layout import DataFile, Format, WrittenFile
-from autoif.export.selection import Example, Message, Row
-
-
-def _sft(example: Example, n: int) -> Iterator[Row]:
-    yield {"messages": example.messages}
-
-
-def _dpo(example: Example, n: int) -> Iterator[Row]:
-    yield {
-        "messages": example.prompt,
-        "chosen": _reply(example.answer),
-        "rejected": _reply(example.rejected),
-    }
-
-
-def _kto(example: Example, n: int) -> Iterator[Row]:
-    for reply, label in ((example.answer, True), (example.rejected, False)):
-        yield {"messages": [*example.prompt, _reply(reply)], "kto_tag": label}
-
-
-def _reply(text: str) -> Message:
-    return {"role": "assistant", "content": text}
-
+from autoif.export.selection import Row
+from autoif.export.shapes import conversation, labelled, pair_of_messages
 
 _TAGS = {
     "role_tag": "role",
@@ -62,9 +41,12 @@ FORMAT = Format(
     "llama-factory",
     "LLaMA-Factory 0.9.5",
     (
-        DataFile("sft", "sft", "sft{split}.jsonl", _sft, "`messages`"),
-        DataFile("dpo", "dpo", "dpo{split}.jsonl", _dpo, "`messages`, `chosen`, `rejected`"),
-        DataFile("kto", "dpo", "kto{split}.jsonl", _kto, "`messages`, `kto_tag`"),
+        DataFile("sft", "sft", "sft{split}.jsonl", conversation, "`messages`"),
+        DataFile(
+            *("dpo", "dpo", "dpo{split}.jsonl", pair_of_messages),
+            "`messages`, `chosen`, `rejected`",
+        ),
+        DataFile("kto", "dpo", "kto{split}.jsonl", labelled("kto_tag"), "`messages`, `kto_tag`"),
     ),
     generate=_dataset_info,
 )

@@ -9,21 +9,12 @@ from collections.abc import Iterator
 
 from autoif.export.layout import DataFile, Format
 from autoif.export.selection import Example, Row
-
-
-def _sft(example: Example, n: int) -> Iterator[Row]:
-    yield {"messages": example.messages}
+from autoif.export.shapes import conversation, labelled
 
 
 def _dpo(example: Example, n: int) -> Iterator[Row]:
     if example.answer != example.rejected:  # which it refuses
         yield {"messages": example.messages, "rejected_response": example.rejected}
-
-
-def _kto(example: Example, n: int) -> Iterator[Row]:
-    yield {"messages": example.messages, "label": True}
-    rejected = {"role": "assistant", "content": example.rejected}
-    yield {"messages": [*example.prompt, rejected], "label": False}
 
 
 def _grpo(example: Example, n: int) -> Iterator[Row]:
@@ -34,9 +25,9 @@ FORMAT = Format(
     "ms-swift",
     "ms-swift 4.6.0",
     (
-        DataFile("sft", "sft", "sft{split}.jsonl", _sft, "`messages`"),
+        DataFile("sft", "sft", "sft{split}.jsonl", conversation, "`messages`"),
         DataFile("dpo", "dpo", "dpo{split}.jsonl", _dpo, "`messages`, `rejected_response`"),
-        DataFile("kto", "dpo", "kto{split}.jsonl", _kto, "`messages`, `label`"),
+        DataFile("kto", "dpo", "kto{split}.jsonl", labelled("label"), "`messages`, `label`"),
         DataFile("grpo", "rlvr", "grpo{split}.jsonl", _grpo, "`messages`, `verifiers`"),
     ),
 )

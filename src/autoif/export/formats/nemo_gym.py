@@ -14,7 +14,7 @@ _TYPES = {"train": "train", "example": "example"}  # of other splits: validation
 def _row(example: Example, n: int) -> Iterator[Row]:
     yield {
         "responses_create_params": {"input": example.prompt},
-        "verifier_metadata": {"id": example.id, "verifiers": example.verifiers},
+        "verifier_metadata": {**example.about, "verifiers": example.verifiers},
         "agent_ref": {"type": "responses_api_agents", "name": "autoif_simple_agent"},
     }
 

@@ -12,15 +12,11 @@ import orjson
 
 from autoif.export.layout import DataFile, Format
 from autoif.export.selection import Example, Row
-
-
-def _sft(example: Example, n: int) -> Iterator[Row]:
-    yield {"messages": example.messages}
+from autoif.export.shapes import conversation, reply
 
 
 def _dpo(example: Example, n: int) -> Iterator[Row]:
-    rejected = {"role": "assistant", "content": example.rejected}
-    yield {"chosen": example.messages, "rejected": [*example.prompt, rejected]}
+    yield {"chosen": example.messages, "rejected": [*example.prompt, reply(example.rejected)]}
 
 
 def _rlvr(example: Example, n: int) -> Iterator[Row]:
@@ -32,7 +28,7 @@ FORMAT = Format(
     "open-instruct",
     "open-instruct e6c3044a",
     (
-        DataFile("sft", "sft", "sft{split}.jsonl", _sft, "`messages`"),
+        DataFile("sft", "sft", "sft{split}.jsonl", conversation, "`messages`"),
         DataFile("dpo", "dpo", "dpo{split}.jsonl", _dpo, "`chosen`, `rejected`, both whole"),
         DataFile("rlvr", "rlvr", "rlvr{split}.jsonl", _rlvr, "`messages`, `ground_truth`"),
     ),

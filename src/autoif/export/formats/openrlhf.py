@@ -10,28 +10,13 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from autoif.export.layout import DataFile, Format, WrittenFile
-from autoif.export.selection import Example, Message, Row
-
-
-def _sft(example: Example, n: int) -> Iterator[Row]:
-    yield {"messages": example.messages}
-
-
-def _dpo(example: Example, n: int) -> Iterator[Row]:
-    yield {
-        "prompt": example.prompt,
-        "chosen": _reply(example.answer),
-        "rejected": _reply(example.rejected),
-    }
+from autoif.export.selection import Example, Row
+from autoif.export.shapes import conversation, pair
 
 
 def _prompts(example: Example, n: int) -> Iterator[Row]:
     verifiers = orjson.dumps(example.verifiers).decode()
     yield {"prompt": example.prompt, "label": verifiers, "datasource": "autoif"}
-
-
-def _reply(text: str) -> list[Message]:
-    return [{"role": "assistant", "content": text}]
 
 
 def _options(written: Sequence[WrittenFile]) -> dict[str, str]:
@@ -53,8 +38,8 @@ FORMAT = Format(
     "openrlhf",
     "OpenRLHF 0.11.2",
     (
-        DataFile("sft", "sft", "sft{split}.jsonl", _sft, "`messages`"),
-        DataFile("dpo", "dpo", "dpo{split}.jsonl", _dpo, "`prompt`, `chosen`, `rejected`"),
+        DataFile("sft", "sft", "sft{split}.jsonl", conversation, "`messages`"),
+        DataFile("dpo", "dpo", "dpo{split}.jsonl", pair, "`prompt`, `chosen`, `rejected`"),
         DataFile("prompts", "rlvr", "prompts{split}.jsonl", _prompts, "`prompt`, `label`"),
     ),
     generate=_options,

@@ -17,7 +17,7 @@ def _row(example: Example, n: int) -> Iterator[Row]:
         "prompt": example.prompt,
         "env_class": "autoif",
         "reward_spec": {"method": "rule", "ground_truth": verifiers},
-        "extra_info": {"id": example.id, "level": example.level},
+        "extra_info": example.about,
     }
 
 

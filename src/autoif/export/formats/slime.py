@@ -14,7 +14,7 @@ def _row(example: Example, n: int) -> Iterator[Row]:
     yield {
         "prompt": example.prompt,
         "label": orjson.dumps(example.verifiers).decode(),
-        "metadata": {"id": example.id, "level": example.level},
+        "metadata": example.about,
     }
 
 

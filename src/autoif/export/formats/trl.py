@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from autoif.export.layout import DataFile, Format, WrittenFile
 from autoif.export.selection import Example, Row
+from autoif.export.shapes import pair, reply
 
 _MESSAGES = "list: [{name: role, dtype: string}, {name: content, dtype: string}]"
 _VERIFIERS = (
@@ -21,7 +22,7 @@ _TYPES = {
     "label": "dtype: bool",
     "level": "dtype: int64",
     "pass_rate": "dtype: float64",
-    **dict.fromkeys(("id", "lang"), "dtype: string"),
+    **dict.fromkeys(("id", "source", "lang"), "dtype: string"),
 }
 
 
@@ -30,21 +31,16 @@ def _sft(example: Example, n: int) -> Iterator[Row]:
 
 
 def _dpo(example: Example, n: int) -> Iterator[Row]:
-    yield {
-        **_head(example),
-        "prompt": example.prompt,
-        "chosen": _reply(example.answer),
-        "rejected": _reply(example.rejected),
-        "verifiers": example.verifiers,
-    }
+    for row in pair(example, n):
+        yield {**_head(example), **row, "verifiers": example.verifiers}
 
 
 def _kto(example: Example, n: int) -> Iterator[Row]:
-    for reply, label in ((example.answer, True), (example.rejected, False)):
+    for text, label in ((example.answer, True), (example.rejected, False)):
         yield {
             **_head(example),
             "prompt": example.prompt,
-            "completion": _reply(reply),
+            "completion": [reply(text)],
             "label": label,
         }
 
@@ -59,14 +55,10 @@ def _rlvr(example: Example, n: int) -> Iterator[Row]:
 
 
 def _head(example: Example) -> Row:
-    return {"id": example.id, "level": example.level, "lang": example.lang}
+    return {**example.about, "lang": example.lang}
 
 
-def _reply(text: str) -> list[Row]:
-    return [{"role": "assistant", "content": text}]
-
-
-_HEAD = ("id", "level", "lang")
+_HEAD = ("id", "level", "source", "lang")
 _COLUMNS = {
     "sft": (*_HEAD, "messages"),
     "dpo": (*_HEAD, "prompt", "chosen", "rejected", "verifiers"),

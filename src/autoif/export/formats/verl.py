@@ -9,14 +9,18 @@ import polars as pl
 
 from autoif.export.layout import DataFile, Format, WrittenFile
 from autoif.export.selection import Example, Row
+from autoif.export.shapes import conversation
 
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+_SFT = {"messages": _MESSAGES}
 _RL = {
     "data_source": pl.String,
     "prompt": _MESSAGES,
     "ability": pl.String,
     "reward_model": pl.Struct({"style": pl.String, "ground_truth": pl.String}),
-    "extra_info": pl.Struct({"index": pl.Int64, "id": pl.String, "level": pl.Int64}),
+    "extra_info": pl.Struct(
+        {"index": pl.Int64, "id": pl.String, "level": pl.Int64, "source": pl.String}
+    ),
 }
 
 
@@ -27,12 +31,8 @@ def _rl(example: Example, n: int) -> Iterator[Row]:
         "prompt": example.prompt,
         "ability": "instruction_following",
         "reward_model": {"style": "rule", "ground_truth": verifiers},
-        "extra_info": {"index": n, "id": example.id, "level": example.level},
+        "extra_info": {"index": n, **example.about},
     }
-
-
-def _sft(example: Example, n: int) -> Iterator[Row]:
-    yield {"messages": example.messages}
 
 
 def _held_out(written: Sequence[WrittenFile]) -> dict[str, str]:
@@ -46,7 +46,7 @@ FORMAT = Format(
     "verl 0.9.1",
     (
         DataFile("rl", "rlvr", "rl{split}.parquet", _rl, "prompts with `reward_model`", _RL),
-        DataFile("sft", "sft", "sft{split}.parquet", _sft, "`messages`", {"messages": _MESSAGES}),
+        DataFile("sft", "sft", "sft{split}.parquet", conversation, "`messages`", _SFT),
     ),
     fill=_held_out,
 )

@@ -15,7 +15,9 @@ from typing import Any
 from autoif.base.errors import CallFailed, ModelUnavailable, one_line
 from autoif.base.language import clean_text
 from autoif.base.records import Message, Reply, Request, Usage
-from autoif.models.reasoning import without_thinking
+from autoif.models.reasoning import opened_by, without_thinking
+
+TAG = 16  # tokens at the end of a prompt in which a template may open the reasoning
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +125,8 @@ class Model:
         whole = self._text(answer)
         cut = min((at for stop in job.request.stop if (at := whole.find(stop)) >= 0), default=None)
         usage = Usage(prompt=len(job.ids), completion=len(answer))
-        return without_thinking(Reply(whole[:cut], finish_reason, usage))
+        opening = opened_by(self._tokenizer.decode(job.ids[-TAG:]))
+        return without_thinking(Reply(opening + whole[:cut], finish_reason, usage))
 
     def _text(self, ids: list[int]) -> str:
         text = self._tokenizer.decode(

@@ -12,11 +12,11 @@ is kept.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from autoif.base.errors import CallFailed
-from autoif.base.records import Composition, Drop, Filtered, Message, Verifier, seed_from
+from autoif.base.records import Composition, Drop, Filtered, Message, Verdict, Verifier, seed_from
 from autoif.synthesis.compositions.draw import STAGE
 from autoif.synthesis.context import Context
 from autoif.synthesis.product import Product
@@ -56,15 +56,17 @@ async def _clash(
     """Why what is in force at the end cannot or need not be asked for together, or ("", "")."""
     held = [verifiers[name] for name in unit.in_force[-1]]
     for one, other in combinations(held, 2):
-        both = (await _alike(context, one, other), await _alike(context, other, one))
+        orders = ((one, other), (other, one))
+        verdicts = [await _on_cases(context, a, b) for a, b in orders]
+        both = [_alike(b, of_a) for (_, b), of_a in zip(orders, verdicts, strict=True)]
         alike = [a for a in both if a is not None]
         texts = f"{one.instruction.text} / {other.instruction.text}"
         if alike and min(alike) >= SAME:
             return "redundant", texts
         if alike and 1 - max(alike) >= SAME:
             return "contradictory", texts
-        for a, b in ((one, other), (other, one)):
-            if await _blinded(context, a, b):
+        for (a, b), of_a in zip(orders, verdicts, strict=True):
+            if _blinded(a, b, of_a):
                 return "blinded", f"{a.instruction.text} / {b.instruction.text}"
     if len(held) < 2 or context.recipe.compose.judge == "off":
         return "", ""
@@ -96,9 +98,13 @@ async def _together(context: Context, unit: Composition, lang: str, demands: str
     return together
 
 
-async def _alike(context: Context, one: Verifier, other: Verifier) -> float | None:
-    """Balanced accuracy of one verifier on the cases of the other; None where they are too few."""
-    verdicts = await context.verdicts(one.checks, [c.text for c in other.cases])
+async def _on_cases(context: Context, one: Verifier, other: Verifier) -> list[Verdict]:
+    """What one verifier says of each case of the other."""
+    return await context.verdicts(one.checks, [case.text for case in other.cases])
+
+
+def _alike(other: Verifier, verdicts: Sequence[Verdict]) -> float | None:
+    """Balanced accuracy of another's verdicts on a verifier's cases; None where those are few."""
     rates = []
     for label in (True, False):
         decided = [
@@ -112,17 +118,20 @@ async def _alike(context: Context, one: Verifier, other: Verifier) -> float | No
     return sum(rates) / 2
 
 
-async def _blinded(context: Context, one: Verifier, other: Verifier) -> bool:
+def _blinded(one: Verifier, other: Verifier, verdicts: Sequence[Verdict]) -> bool:
     """Whether a verifier, once a text follows another constraint too, accepts what it refused.
+    verdicts: what it says of the other's cases.
 
     Plain replies that break the one, and what programs made of them so that they follow the other:
     mostly they should break the one as before. Where they do not, its functions are blind to the
     form that the other demands (the letter s, and all in capitals), or the other implies the one.
     """
     broken = {c.query for c in one.cases if c.query and c.origin == "plain" and not c.expected}
-    made = [c.text for c in other.cases if c.query in broken and c.expected and c.by_program]
-    verdicts = await context.verdicts(one.checks, made)
-    decided = [v.fraction > 0.5 for v in verdicts if v.fraction is not None]
+    decided = [
+        v.fraction > 0.5
+        for c, v in zip(other.cases, verdicts, strict=True)
+        if c.query in broken and c.expected and c.by_program and v.fraction is not None
+    ]
     return len(decided) > FEW and sum(decided) >= len(decided) / 2
 
 

@@ -21,28 +21,35 @@ FEW = 3  # queries, of which a mean says something
 
 
 async def score(
-    context: Context, lang: str, query: str, demanded: str, response: str, record: str
+    context: Context,
+    lang: str,
+    query: str,
+    demanded: str,
+    response: str,
+    record: str,
+    *,
+    stage: str = STAGE,
 ) -> float | CallFailed:
     """How well the response answers the query. `demanded`: what else it had to follow.
     `record`: id of the instruction or composition on whose behalf it is asked."""
     style = context.recipe.judge.style
     if style == "yes":
         asked = context.prompts.messages("judge_yes", lang, query=query, response=response)
-        return await _certainty(context, asked, record)
+        return await _certainty(context, asked, record, stage)
     prompt = "judge" if style == "analysis" else "judge_number"
     values = {"query": query, "instruction": demanded, "response": response}
-    return await _votes(context, context.prompts.messages(prompt, lang, **values), record)
+    return await _votes(context, context.prompts.messages(prompt, lang, **values), record, stage)
 
 
 async def _certainty(
-    context: Context, messages: tuple[Message, ...], record: str
+    context: Context, messages: tuple[Message, ...], record: str, stage: str
 ) -> float | CallFailed:
     """Ten times the probability with which the judge says yes."""
     try:
         reply = await context.ask(
             "judge",
             messages,
-            stage=STAGE,
+            stage=stage,
             record=record,
             max_tokens=1,
             first_token=True,
@@ -59,15 +66,15 @@ async def soft_score(
 ) -> float | CallFailed:
     """How well the response keeps to a soft constraint."""
     values = {"query": query, "soft": soft, "response": response}
-    return await _votes(context, context.prompts.messages("rubric", lang, **values), record)
+    return await _votes(context, context.prompts.messages("rubric", lang, **values), record, STAGE)
 
 
 async def _votes(
-    context: Context, messages: tuple[Message, ...], record: str
+    context: Context, messages: tuple[Message, ...], record: str, stage: str
 ) -> float | CallFailed:
     """The mean of the votes that were understood."""
     votes = await together(
-        *(_vote(context, messages, record, n) for n in range(context.recipe.judge.votes))
+        *(_vote(context, messages, record, stage, n) for n in range(context.recipe.judge.votes))
     )
     understood = [v for v in votes if not isinstance(v, CallFailed)]
     if understood:
@@ -87,7 +94,7 @@ def makes_sense(context: Context, scores: Sequence[float]) -> bool | None:
 
 
 async def _vote(
-    context: Context, messages: tuple[Message, ...], record: str, number: int
+    context: Context, messages: tuple[Message, ...], record: str, stage: str, number: int
 ) -> float | CallFailed:
     failed = CallFailed("no_score")
     for again in range(2):
@@ -95,7 +102,7 @@ async def _vote(
             reply = await context.ask(
                 "judge",
                 messages,
-                stage=STAGE,
+                stage=stage,
                 record=record,
                 # The first vote is the model's best guess; more votes, and second tries, vary.
                 temperature=0.0 if number == again == 0 else 0.7,

@@ -41,7 +41,7 @@ async def gather(context: Context, instruction: Instruction) -> Evidence:
         return Evidence(programs, Filtered(CASES, []))
     sources, replies = await together(
         together(*(_program(context, instruction, n) for n in range(asks.comply))),
-        context.once(plain(lang), lambda: plain_replies(context, lang)),
+        shared_replies(context, lang),
     )
     plain_cases = [Case(text, False, "plain", query.text) for query, text in replies.kept]
     cases = list(plain_cases)
@@ -55,6 +55,11 @@ async def gather(context: Context, instruction: Instruction) -> Evidence:
 def plain(lang: str) -> str:
     """The name under which a run's plain replies are shared."""
     return f"plain replies {lang}"
+
+
+async def shared_replies(context: Context, lang: str) -> Filtered[tuple[Query, str]]:
+    """A run's plain replies; made by whoever needs them first."""
+    return await context.once(plain(lang), lambda: plain_replies(context, lang))
 
 
 async def plain_replies(context: Context, lang: str) -> Filtered[tuple[Query, str]]:

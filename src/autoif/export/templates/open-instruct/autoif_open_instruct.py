@@ -19,12 +19,14 @@ class AutoIFVerifier(VerifierFunction):
         super().__init__("autoif", verifier_config=verifier_config)
 
     def __call__(self, tokenized_prediction, prediction, label, query=None, rollout_state=None):
-        return VerificationResult(score(prediction, json.loads(label)) or 0.0)
+        reward = score(prediction, json.loads(label), prompt=query)
+        return VerificationResult(reward or 0.0)
 
     async def async_call(
         self, tokenized_prediction, prediction, label, query=None, rollout_state=None
     ):
-        return VerificationResult(await ascore(prediction, json.loads(label)) or 0.0)
+        reward = await ascore(prediction, json.loads(label), prompt=query)
+        return VerificationResult(reward or 0.0)
 
 
 if __name__ == "__main__":

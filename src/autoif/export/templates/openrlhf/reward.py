@@ -7,7 +7,8 @@ from autoif.verifier.reward import score
 
 def reward_func(queries, prompts, labels, **_):
     """Lists of one: what was read and written, what was read, the row's verifiers as JSON."""
-    reward = score(response(queries[0], prompts[0]), verifiers(labels[0]))
+    said = response(queries[0], prompts[0])
+    reward = score(said, verifiers(labels[0]), prompt=prompts[0])
     return {
         "rewards": reward or 0.0,  # OpenRLHF has no place for a response without a reward
         "scores": reward or 0.0,

@@ -11,4 +11,5 @@ async def reward(args, sample, **_):
     if isinstance(sample, list):
         return list(await asyncio.gather(*(reward(args, one) for one in sample)))
     # slime knows no missing reward: a response on which no function concluded gets 0
-    return await ascore(sample.response, json.loads(sample.label)) or 0.0
+    label = json.loads(sample.label)
+    return await ascore(sample.response, label, prompt=sample.prompt) or 0.0
