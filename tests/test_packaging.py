@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -59,6 +61,52 @@ def test_wheel_and_sdist_hold_what_is_needed(dist: Path) -> None:
         source = {name.partition("/")[2] for name in archive.getnames()}
     assert {"README.md", "LICENSE", "docs/first-run.md", "tests/test_packaging.py"} <= source
     assert not {n for n in source if "__pycache__" in n or n.endswith(".sqlite")}
+    assert {"SECURITY.md", "mkdocs.yml", "benchmarks/audit.jsonl", "Containerfile"} <= source
+    assert wheel.stat().st_size < 1_500_000
+    assert sdist.stat().st_size < 6_000_000
+    call(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, where=ROOT)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_same_commit_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1800000000")
+    digests = []
+    for name in ("one", "two"):
+        out = tmp_path / name
+        call(sys.executable, "-m", "build", "--outdir", out, where=ROOT)
+        digests.append({p.name: hashlib.sha256(p.read_bytes()).digest() for p in out.iterdir()})
+    assert digests[0] == digests[1]
+    assert len(digests[0]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_container_builds_from_what_its_recipe_copies(tmp_path: Path) -> None:
+    """There is no engine here: its steps are taken from the recipe, and the first is run."""
+    lines = (ROOT / "Containerfile").read_text("utf-8").replace("\\\n", " ").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    known = {"FROM", "WORKDIR", "COPY", "RUN", "USER", "ENV", "ENTRYPOINT", "CMD"}
+    assert {word for word, _ in steps} <= known
+    for word, rest in steps:
+        if word == "COPY":
+            *sources, target = rest.split()
+            for source in sources:
+                if (ROOT / source).is_dir():
+                    shutil.copytree(ROOT / source, tmp_path / target)
+                else:
+                    shutil.copy(ROOT / source, tmp_path / target)
+    (build,) = [rest for word, rest in steps if word == "RUN" and rest.startswith("pip wheel")]
+    assert build.endswith("--wheel-dir /wheels .")
+    call(
+        *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+        *("--wheel-dir", tmp_path / "wheels", "."),
+        where=tmp_path,
+    )
+    assert len(list((tmp_path / "wheels").glob("autoif-*.whl"))) == 1
+    assert [rest for word, rest in steps if word == "USER"] == ["autoif"]
 
 
 @pytest.mark.slow

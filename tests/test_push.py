@@ -117,13 +117,15 @@ def test_files_that_nobody_named_are_not_sent(smoke_copy: Path) -> None:
 
 @pytest.mark.parametrize("name", ["data/sft.jsonl", "data/rlvr.jsonl", "data/README.md"])
 def test_a_text_with_a_key_stops_the_push(
-    smoke_copy: Path, name: str, here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    smoke_copy: Path, name: str, here: Callable[..., Done]
 ) -> None:
     file = smoke_copy / name
     own = "correct-horse-battery"
     before = file.read_text("utf-8")
-    for key, environment in ((KEY, {}), (own, {"MY_API_KEY": own}), (TOKEN, {"HF_TOKEN": TOKEN})):
+    names = {KEY: "", own: "MY_API_KEY", TOKEN: "HF_TOKEN"}
+    for key, variable in names.items():
         file.write_text(before.replace("compass", f"compass {key}", 1), "utf-8")
+        environment = {variable: key} if variable else {}
         done = here("push", smoke_copy, "--to", "me/mine", "--dry-run", **environment)
         assert (done.code, done.out) == (2, "")
         assert "holds what looks like a key" in done.err

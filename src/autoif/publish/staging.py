@@ -21,7 +21,7 @@ from autoif.base import jsonl
 from autoif.base.errors import UsageError, one_line
 from autoif.base.files import is_plain, make_folder, read_small, replacing, write_whole
 from autoif.base.inputs import read_rows
-from autoif.export.layout import MANIFEST, hashes
+from autoif.export.layout import MANIFEST, NOT_STATED, OTHERS, hashes
 from autoif.export.selection import KINDS, find_data
 from autoif.publish.keys import KeySearch
 from autoif.report.dataset_card import COLUMNS, Type
@@ -174,8 +174,9 @@ def _stage_export(directory: Path, staged: StagedDataset) -> None:
     manifest = _plain(directory / MANIFEST)
     try:
         written = jsonl.loads(read_small(manifest))
-        digests, rows = dict(written["files"]), dict(written["rows"])
-    except (OSError, ValueError, KeyError, TypeError):
+        digests, sources = dict(written["files"]), dict(written["sources"])
+        staged.rows |= {str(name): int(n) for name, n in written["rows"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{manifest}: not what an export wrote; export again") from None
     there = hashes(directory)
     for name in sorted(digests):
@@ -189,12 +190,11 @@ def _stage_export(directory: Path, staged: StagedDataset) -> None:
             )
         _copy(_plain(path), name, staged)
     _copy(manifest, MANIFEST, staged)
-    staged.rows |= {str(name): int(n) for name, n in rows.items()}
-    card, licences = _text(directory / CARD), set[str]()
-    made_by = directory.absolute().parents[1] / "data"  # where an export lies unless told otherwise
-    if (made_by / CARD).is_file():
-        card += f"\n# How the data were made\n{_between_files_and_samples(_text(made_by / CARD))}"
-        licences = _licences(made_by)
+    card = _text(directory / CARD)
+    run = directory.absolute().parent.parent / "data" / CARD  # where an export lies by default
+    if run.is_file():
+        card += f"\n# How the data were made\n{_between_files_and_samples(_text(run))}"
+    licences = {_licence(source) for source in sources if source not in (NOT_STATED, OTHERS)}
     _write_card(staged, card, _configs(staged.rows), licences)
 
 
