@@ -26,7 +26,7 @@ from autoif.base.version import __version__
 from autoif.clean.final import refine
 from autoif.engine.late_files import late_files
 from autoif.engine.resources import open_context
-from autoif.engine.shards import WorkPlan, commit, process
+from autoif.engine.shards import UnitRunner, WorkPlan, commit
 from autoif.models import Backend
 from autoif.models.batch import PendingBackend
 from autoif.models.budget import Budget, BudgetGuard
@@ -271,7 +271,7 @@ class Run:
         merged: list[Path] = []
         kept = 0
         async with aclosing(self._in_order(context, plan)) as products:
-            for n in range(plan.shards):
+            for n in plan.shards:
                 shard = plan.files(n)
                 if shard.finished():
                     self.progress.funnel.add(shard.funnel)
@@ -316,19 +316,8 @@ class Run:
         they have. Left early, it waits until what is in flight has ended and is stored.
         """
         jobs = (product for spec in plan.unfinished() for product in spec.products())
-        slots = asyncio.Semaphore(self.recipe.engine.in_flight)
+        fill = UnitRunner(context, self.guard, self.progress)
         waiting: deque[tuple[Product, asyncio.Task[bool]]] = deque()
-
-        async def one(job: Product) -> bool:
-            async with slots:
-                if self.guard.reason:
-                    self.guard.refused += 1
-                    return False
-                self.progress.at_work.append(job.funnel)
-                with suppress(CallPending):
-                    await process(context, job)
-                self.progress.through(plan.stage)
-                return True
 
         try:
             while True:
@@ -336,7 +325,7 @@ class Run:
                     job = next(jobs, None)
                     if job is None:
                         break
-                    waiting.append((job, asyncio.create_task(one(job))))
+                    waiting.append((job, asyncio.create_task(fill(job))))
                 if not waiting or not await waiting[0][1]:
                     return
                 yield waiting.popleft()[0]
