@@ -35,9 +35,8 @@ from autoif.models.cached import CachedChat
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.scripted import ScriptedBackend
 from autoif.store import open_store
-from autoif.store.base import GarbageCollected, call_key
+from autoif.store.base import GarbageCollected, call_key, reply_crc
 from autoif.store.export_format import export_lines
-from autoif.store.sqlite_file import reply_crc
 from server import Server
 
 

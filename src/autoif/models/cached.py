@@ -69,8 +69,9 @@ class CachedChat:
                 reply = await self.store.put(key, request, body, namespace, paid)
                 counts.asked += 1
                 counts.usage += paid.usage
-        except CallFailed:
-            counts.failed += 1
+        except BaseException as error:
+            self.store.leave(key)
+            counts.failed += isinstance(error, CallFailed)
             raise
         finally:
             self._asking.pop(key).set_result(None)
