@@ -8,7 +8,6 @@ budget is met from below however many workers there are and whatever becomes of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autoif.models.budget import Budget, BudgetGuard, Prices
@@ -111,11 +110,10 @@ class Lender:
         self._accounts[worker] = account
         self._reserve(worker, account.lent)
 
-    def lose(self, workers: Iterable[object]) -> None:
-        """They spend no more."""
-        for worker in workers:
-            self._reserve(worker, 0.0)
-            self._accounts.pop(worker, None)
+    def lose(self, worker: object) -> None:
+        """It spends no more."""
+        self._reserve(worker, 0.0)
+        self._accounts.pop(worker, None)
 
     def _reserve(self, worker: object, amount: float) -> None:
         self._guard.reserved += amount - self._reserved.get(worker, 0.0)

@@ -13,7 +13,7 @@ import asyncio
 import platform
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ from autoif.run.directory import RunDir, write_json, write_whole
 from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
-from autoif.store import open_store
+from autoif.store import is_address, open_store
 from autoif.store.base import Store
 from autoif.synthesis.compositions import draw
 from autoif.synthesis.context import Context
@@ -59,7 +59,7 @@ class Run:
 
     recipe: Recipe
     out: RunDir
-    calls: Path | None = None  # another call store than the directory's own
+    calls: str | Path | None = None  # another call store than the directory's own
     on_notice: Callable[[str], None] = lambda line: None
     backends: dict[str, Backend] = field(default_factory=dict)  # by model; opened where not given
     budget: Budget | None = None
@@ -75,10 +75,11 @@ class Run:
     def _name(self) -> str:
         """What calls this run has used is noted under this name: for `autoif calls gc`, for the
         tokens of all its starts, and for what is left of the budget."""
-        return f"{self.out.path.resolve()} {self.recipe.hash}"
+        host = f"{platform.node()}:" if is_address(self.store_path) else ""
+        return f"{host}{self.out.path.resolve()} {self.recipe.hash}"
 
     @property
-    def store_path(self) -> Path:
+    def store_path(self) -> str | Path:
         return self.calls or self.out.calls
 
     def stop(self) -> None:
@@ -128,8 +129,10 @@ class Run:
             self._models[backend.namespace] = model
             return self.guard.before(model, backend)
 
-        store = open_store(self.store_path)
-        try:
+        patience = self.recipe.models.patience
+        async with open_store(
+            self.store_path, run=self._name, patience=patience, on_notice=self.on_notice
+        ) as store:
             if pending:
                 await store.forget_pending()  # of an earlier round, maybe of another recipe
             async with open_context(
@@ -141,13 +144,8 @@ class Run:
                 opened=self.progress.models,
                 on_notice=self.on_notice,
             ) as context:
-                if self.budget:
-                    prices = self.recipe.models.prices
-                    used = (await self._used(store)).items()
-                    self.guard.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
+                self.guard.spent = await self._spent(store)
                 yield context
-        finally:
-            await store.close()
 
     async def _tick(self) -> None:
         left = TimeLeft()
@@ -203,8 +201,17 @@ class Run:
 
     async def _used(self, store: Store) -> dict[str, Usage]:
         """Tokens by model, of all starts of this run up to its last mark."""
-        used = (await store.used(self._name)).items()
-        return {self._models[name]: usage for name, usage in used if name in self._models}
+        return self._by_model(await store.used(self._name))
+
+    async def _spent(self, store: Store) -> float:
+        """What all starts of this run have cost, in the budget's unit; 0 without a budget."""
+        if self.budget is None:
+            return 0.0
+        spent, prices = self._by_model(await store.spent(self._name)), self.recipe.models.prices
+        return sum(self.budget.of(prices, model, usage) for model, usage in spent.items())
+
+    def _by_model(self, usages: Mapping[str, Usage]) -> dict[str, Usage]:
+        return {self._models[name]: usage for name, usage in usages.items() if name in self._models}
 
     async def _finish(self, context: Context, fidelity: str) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""

@@ -77,10 +77,14 @@ class RayCluster:
         if ray.is_initialized():
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        options = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         try:
             # In a thread, where Ray leaves the handlers of signals alone.
-            await asyncio.to_thread(ray.init, self._address or "auto", **options)
+            await asyncio.to_thread(
+                ray.init,
+                self._address or "auto",
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
         except Exception as error:  # of many kinds
             where = self._address or "this machine (is `ray start --head` running?)"
             raise SetupError(f"no Ray cluster at {where}: {one_line(error)}") from None

@@ -10,7 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
@@ -49,7 +57,7 @@ class Hired:
 
 class Crew:
     """Used as `async with`. secrets: environment variables for workers that have none of their
-    own. at_once: shards that a worker has, which keeps its `in_flight` slots full."""
+    own. spent: what the run has cost by the store's books, those of lost workers too."""
 
     def __init__(
         self,
@@ -58,11 +66,13 @@ class Crew:
         secrets: Mapping[str, str],
         guard: BudgetGuard,
         progress: Progress,
+        spent: Callable[[], Awaitable[float]],
         on_notice: Callable[[str], None],
     ) -> None:
         self.hired: list[Hired] = []
         self._cluster, self._setup, self._secrets = cluster, setup, secrets
         self._guard, self._progress, self._on_notice = guard, progress, on_notice
+        self._spent = spent
         self._lender = Lender(guard)
         self._own = dict(progress.counts)  # of the driver's own calls
         self._gone: list[Report] = []  # the last ones of workers that are lost
@@ -113,9 +123,10 @@ class Crew:
     async def work(
         self, specs: Iterator[ShardSpec], at_once: int, *, in_order: bool
     ) -> AsyncGenerator[tuple[ShardSpec, ShardReply], None]:
-        """Every shard with what it came to, as they come. Once the guard is shut none is begun, and
-        those at work come back cut short. in_order: none is begun far ahead of one that is not
-        through. Raises SetupError where there is nobody to work, or for shards that are given up.
+        """Every shard with what it came to, as they come; a worker has `at_once` of them. Once the
+        guard is shut none is begun, and those at work come back cut short. in_order: none is begun
+        far ahead of one that is not through. Raises SetupError where there is nobody to work, or
+        for shards that are given up.
         """
         await asyncio.gather(*map(self._beat, list(self.hired)))  # the guard may have been reopened
         lost: deque[ShardSpec] = deque()
@@ -304,11 +315,16 @@ class Crew:
         self._book(hired, Report(hired.report.number, calls=calls))
         self._progress.at_work.remove(hired.report.funnel)
         self._gone.append(hired.report)
-        self._lender.lose([hired])
+        self._lender.lose(hired)
+        self._begin(self._audit())
         with suppress(Exception):  # Ray may know already
             hired.worker.kill()
         shards = f"; {len(hired.shards)} shards of it go to others" if hired.shards else ""
         self._notice(f"lost the worker on {hired.node.host} ({why}){shards}")
+
+    async def _audit(self) -> None:
+        """A worker that is lost cannot say what it spent last."""
+        self._guard.spent = max(self._guard.spent, await self._spent())
 
     def _notice(self, line: str) -> None:
         """Once: what one worker says of a server, all will say."""

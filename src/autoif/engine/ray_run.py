@@ -62,7 +62,16 @@ class RayRun(Run):
                 )
                 names = (self.recipe.models.api_key_env, *SECRETS)
                 secrets = {name: os.environ[name] for name in names if name in os.environ}
-                crew = Crew(cluster, setup, secrets, self.guard, self.progress, self.on_notice)
+                crew = Crew(
+                    cluster,
+                    setup,
+                    secrets,
+                    self.guard,
+                    self.progress,
+                    lambda: self._spent(context.store),
+                    self.on_notice,
+                )
+                await context.store.hold(self._name)
                 async with crew:
                     self._crew = crew
                     yield context

@@ -137,7 +137,12 @@ class ShardWorker:
         self.progress = Progress(recipe)
         self.guard = LeasedGuard(recipe.models.prices, setup.budget)
         store = await self._stack.enter_async_context(
-            open_store(setup.calls, on_notice=self._notices.append)
+            open_store(
+                setup.calls,
+                run=setup.run,
+                patience=recipe.models.patience,
+                on_notice=self._notices.append,
+            )
         )
         context = await self._stack.enter_async_context(
             open_context(
