@@ -21,12 +21,12 @@ from collections.abc import (
 )
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Protocol, Self
 
 from autoif.base.errors import AutoIFError, SetupError
 from autoif.base.records import Reply, Request
 from autoif.engine.leased_budget import Lender
-from autoif.engine.ray_cluster import LostWorker, RayCluster, RayNode, RayWorker
+from autoif.engine.ray_cluster import LostWorker, RayNode
 from autoif.engine.ray_worker import FENCE, Order, Report, ShardReply, WorkerSetup, installation
 from autoif.engine.shards import ShardSpec
 from autoif.models import Backend
@@ -36,11 +36,34 @@ from autoif.models.cached import CallCounts
 from autoif.run.progress import Progress
 
 BEAT = 0.5  # seconds between two
-LOOK = 5.0  # seconds between two looks for machines that have joined
+LOOK = 5.0  # seconds between two looks for machines that have joined, where none was lost
 HIRE = 120.0  # seconds that a worker may take to be ready
 NOBODY = 60.0  # seconds for which a run goes on without any worker
 LOSSES = 3  # of workers that had a shard, after which it is taken to be what kills them
 TRIES = 3  # to hire on one machine
+
+
+class Remote(Protocol):
+    """A `ShardWorker` on another machine."""
+
+    async def call(self, method: str, *args: object, seconds: float | None = None) -> Any:
+        """Raises LostWorker, or what of ours the method raised."""
+
+    def kill(self) -> None: ...
+
+
+class Cluster(Protocol):
+    """Machines: `RayCluster`, or a test's."""
+
+    async def connect(self) -> None: ...
+
+    async def nodes(self) -> list[RayNode]: ...
+
+    def start(self, node: RayNode, cpus: int) -> Remote: ...
+
+    def share(self, value: object) -> object: ...
+
+    async def close(self) -> None: ...
 
 
 @dataclass(eq=False)
@@ -48,7 +71,7 @@ class Hired:
     """A worker, as the driver knows it."""
 
     node: RayNode
-    worker: RayWorker
+    worker: Remote
     report: Report = field(default_factory=Report)
     shards: dict[int, ShardSpec] = field(default_factory=dict)
     alone: bool = False  # with a shard that may kill it
@@ -61,7 +84,7 @@ class Crew:
 
     def __init__(
         self,
-        cluster: RayCluster,
+        cluster: Cluster,
         setup: WorkerSetup,
         secrets: Mapping[str, str],
         guard: BudgetGuard,
@@ -83,6 +106,7 @@ class Crew:
         self._nodes: set[str] = set()
         self._hiring: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._vacancy = asyncio.Event()
         self._news = asyncio.Event()  # a worker came or went, a shard is through
         self._failed: BaseException | None = None
 
@@ -235,7 +259,9 @@ class Crew:
                 if node.id not in busy and node.id not in self._refusals:
                     self._hiring.add(node.id)
                     self._begin(self._hire(node))
-            await asyncio.sleep(LOOK)
+            self._vacancy.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._vacancy.wait(), LOOK)
 
     async def _hire(self, node: RayNode) -> None:
         workers = min(node.cpus, self._setup.recipe.engine.sandbox_workers or node.cpus)
@@ -251,6 +277,9 @@ class Crew:
         except AutoIFError as error:
             worker.kill()
             self._refuse(node, error)
+        except asyncio.CancelledError:
+            worker.kill()
+            raise
         except LostWorker as error:
             worker.kill()
             if self._tries[node.id] >= TRIES:
@@ -311,20 +340,22 @@ class Crew:
             return
         hired.lost.set()
         self.hired.remove(hired)
+        self._vacancy.set()
         calls = hired.report.calls
         self._book(hired, Report(hired.report.number, calls=calls))
         self._progress.at_work.remove(hired.report.funnel)
         self._gone.append(hired.report)
-        self._lender.lose(hired)
-        self._begin(self._audit())
+        self._begin(self._audit(hired))
         with suppress(Exception):  # Ray may know already
             hired.worker.kill()
         shards = f"; {len(hired.shards)} shards of it go to others" if hired.shards else ""
         self._notice(f"lost the worker on {hired.node.host} ({why}){shards}")
 
-    async def _audit(self) -> None:
-        """A worker that is lost cannot say what it spent last."""
+    async def _audit(self, lost: Hired) -> None:
+        """A worker that is lost cannot say what it spent last; until the store has, what it was
+        lent counts."""
         self._guard.spent = max(self._guard.spent, await self._spent())
+        self._lender.lose(lost)
 
     def _notice(self, line: str) -> None:
         """Once: what one worker says of a server, all will say."""

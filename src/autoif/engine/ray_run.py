@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from autoif.base.errors import UsageError
 from autoif.base.records import Drop, Filtered
 from autoif.engine.local import Run
 from autoif.engine.ray_cluster import RayCluster
-from autoif.engine.ray_crew import Crew
+from autoif.engine.ray_crew import Cluster, Crew
 from autoif.engine.ray_worker import ShardReply, WorkerSetup
 from autoif.engine.shards import WorkPlan
 from autoif.run.funnel import Funnel
@@ -29,8 +30,14 @@ from autoif.synthesis.verifiers import evidence
 SECRETS = ("OPENAI_BASE_URL", "PGPASSWORD")
 
 
+@dataclass
 class RayRun(Run):
-    """See the module. Raises UsageError where the store is a file, or a model cannot be sent."""
+    """See the module. Raises UsageError where the store is a file, or a model cannot be sent.
+
+    cluster: its machines; Ray's, at the recipe's `engine.cluster`, where not given.
+    """
+
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,7 +55,7 @@ class RayRun(Run):
 
     @asynccontextmanager
     async def _open(self, *, pending: bool = False) -> AsyncGenerator[Context, None]:
-        cluster = RayCluster(self.recipe.engine.cluster.partition(":")[2])
+        cluster = self.cluster or RayCluster(self.recipe.engine.cluster.partition(":")[2])
         await cluster.connect()
         try:
             async with super()._open(pending=pending) as context:

@@ -121,6 +121,7 @@ class ShardWorker:
         self._number = 0
         self._notices: list[str] = []
         self._stack = AsyncExitStack()
+        self._watch: asyncio.Task[None] | None = None
 
     async def installation(self) -> str:
         return installation()
@@ -204,7 +205,8 @@ class ShardWorker:
         return self._report()
 
     async def close(self) -> None:
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         await self._stack.aclose()
 
     # ---- what it tells, and what it does where nobody listens -----------------------------------
