@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 USER = "postgres"
+LOCKED = "locked"  # a user who needs a password, once a test makes it
 SETTINGS = {
     "listen_addresses": "''",
     "max_connections": 40,
@@ -44,6 +45,8 @@ class Postgres:
             shutil.chown(self.where, USER, USER)
         self._as_user("initdb", "-D", self.data, "-U", USER, "-A", "trust", "-E", "UTF8",
                       "--no-locale", "--no-sync")  # fmt: skip
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"local all {LOCKED} scram-sha-256\n{rules.read_text()}")
         lines = SETTINGS | {"unix_socket_directories": f"'{self.where}'"} | settings
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{key} = {value}\n" for key, value in lines.items())

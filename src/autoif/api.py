@@ -43,8 +43,8 @@ def synth(
 
     recipe: a Recipe, the name of a preset, or a TOML file; None is the preset `demo`.
     update: another recipe may go on in a directory that one has made; answered calls are kept.
-    calls: a call store to be shared between runs, instead of the directory's own.
-        postgresql://USER@HOST/NAME for one that several machines share, as `engine.cluster` needs.
+    calls: a call store to be shared between runs, a file or postgresql://USER@HOST/NAME, instead of
+    the directory's own.
     budget: "5USD" or "2Mtok": no call is paid beyond it; RunFailed says that it is spent.
     backends: models of your own, by the name that the recipe calls them.
     on_notice: hears one line when a user should know something (a download, a server that waits).

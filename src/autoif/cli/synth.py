@@ -80,7 +80,8 @@ def add(commands: Any) -> None:
     group.add_argument(
         "--calls",
         metavar="F",
-        help="call store to use, shared between runs; default: DIR/calls.sqlite",
+        help="call store to use, shared between runs: a file, or postgresql://USER@HOST/NAME; "
+        "default: DIR/calls.sqlite",
     )
     group.add_argument(
         "--cluster",

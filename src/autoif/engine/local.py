@@ -36,7 +36,8 @@ from autoif.run.directory import RunDir, write_json, write_whole
 from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
-from autoif.store import is_address, open_store
+from autoif.store import open_store
+from autoif.store.address import is_address
 from autoif.store.base import Store
 from autoif.synthesis.compositions import draw
 from autoif.synthesis.context import Context
@@ -59,7 +60,7 @@ class Run:
 
     recipe: Recipe
     out: RunDir
-    calls: str | Path | None = None  # another call store than the directory's own
+    calls: str | Path | None = None  # another call store than the recipe's or the directory's own
     on_notice: Callable[[str], None] = lambda line: None
     backends: dict[str, Backend] = field(default_factory=dict)  # by model; opened where not given
     budget: Budget | None = None
@@ -74,13 +75,14 @@ class Run:
     @property
     def _name(self) -> str:
         """What calls this run has used is noted under this name: for `autoif calls gc`, for the
-        tokens of all its starts, and for what is left of the budget."""
+        tokens of all its starts, and for what is left of the budget. In a store that machines
+        share it has the machine's name."""
         host = f"{platform.node()}:" if is_address(self.store_path) else ""
         return f"{host}{self.out.path.resolve()} {self.recipe.hash}"
 
     @property
     def store_path(self) -> str | Path:
-        return self.calls or self.out.calls
+        return self.calls or self.recipe.engine.calls or self.out.calls
 
     def stop(self) -> None:
         """What is in flight ends, or is given up after GRACE seconds; what there is gets written;
@@ -129,9 +131,11 @@ class Run:
             self._models[backend.namespace] = model
             return self.guard.before(model, backend)
 
-        patience = self.recipe.models.patience
         async with open_store(
-            self.store_path, run=self._name, patience=patience, on_notice=self.on_notice
+            self.store_path,
+            run=self._name,
+            patience=self.recipe.models.patience,
+            on_notice=self.on_notice,
         ) as store:
             if pending:
                 await store.forget_pending()  # of an earlier round, maybe of another recipe
@@ -199,10 +203,6 @@ class Run:
             if replies := context.shared.get(evidence.plain(lang)):
                 head.book(Filtered(evidence.CASES, [], (await replies).dropped))
 
-    async def _used(self, store: Store) -> dict[str, Usage]:
-        """Tokens by model, of all starts of this run up to its last mark."""
-        return self._by_model(await store.used(self._name))
-
     async def _spent(self, store: Store) -> float:
         """What all starts of this run have cost, in the budget's unit; 0 without a budget."""
         if self.budget is None:
@@ -210,14 +210,16 @@ class Run:
         spent, prices = self._by_model(await store.spent(self._name)), self.recipe.models.prices
         return sum(self.budget.of(prices, model, usage) for model, usage in spent.items())
 
-    def _by_model(self, usages: Mapping[str, Usage]) -> dict[str, Usage]:
-        return {self._models[name]: usage for name, usage in usages.items() if name in self._models}
+    def _by_model(self, usage: Mapping[str, Usage]) -> dict[str, Usage]:
+        """By namespace -> by model, of the models of this run."""
+        return {self._models[name]: u for name, u in usage.items() if name in self._models}
 
     async def _finish(self, context: Context, fidelity: str) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""
         cut = bool(self.guard.refused) and self.guard.reason != "target"
         await context.store.mark(self._name)
-        report = self.progress.report("stopped" if cut else "done", await self._used(context.store))
+        used = self._by_model(await context.store.used(self._name))
+        report = self.progress.report("stopped" if cut else "done", used)
         text = dataset_card.render(self.recipe, report, self.out.path / "data", fidelity)
         write_whole(self.out.path / "data" / "README.md", text.encode())
         if cut:

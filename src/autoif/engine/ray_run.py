@@ -22,7 +22,7 @@ from autoif.engine.ray_crew import Cluster, Crew
 from autoif.engine.ray_worker import ShardReply, WorkerSetup
 from autoif.engine.shards import WorkPlan
 from autoif.run.funnel import Funnel
-from autoif.store import is_address
+from autoif.store.address import is_address
 from autoif.synthesis.context import Context
 from autoif.synthesis.verifiers import evidence
 

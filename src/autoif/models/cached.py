@@ -112,7 +112,8 @@ def _storable(reply: Reply, request: Request) -> Reply:
     if len(reply.text) > most:
         reply = replace(reply, text=reply.text[:most])
     try:
-        reply.text.encode()
+        f"{reply.text}{reply.finish_reason}".encode()
     except UnicodeEncodeError:
-        return replace(reply, text=clean_text(reply.text))
+        words = clean_text(reply.text), clean_text(reply.finish_reason)
+        return Reply(*words, usage=reply.usage)
     return reply

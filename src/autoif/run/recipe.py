@@ -40,6 +40,7 @@ from autoif.base.toml import (
     read_toml,
     with_settings,
 )
+from autoif.store.address import is_address, split_password
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Lang = Literal["en", "zh"]
@@ -391,6 +392,11 @@ class Engine(Section):
         description="on the embedded model, time the machine first and make a run that takes about "
         "so long; 0 = make all of it",
     )
+    calls: str = Field(
+        "",
+        description="address of a call store that machines share, postgresql://USER@HOST/NAME, "
+        "without a password; empty = a file in the run directory",
+    )
 
 
 class Recipe(Section):
@@ -458,11 +464,13 @@ class Recipe(Section):
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         try:
-            return cls.model_validate(values)
+            recipe = cls.model_validate(values)
         except ValidationError as error:
             raise UsageError(
                 f"{where}: {problem(error, cls, '`autoif recipe` lists every key')}"
             ) from None
+        _check_address(recipe.engine.calls, where)
+        return recipe
 
     @field_validator("preset")
     @classmethod
@@ -512,6 +520,19 @@ class Recipe(Section):
 
     def toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+def _check_address(calls: str, where: str) -> None:
+    """A recipe is made to be shared, and is written beside the data."""
+    if not calls:
+        return
+    if not is_address(calls):
+        raise UsageError(f"{where}: engine.calls takes postgresql://...: give a file with --calls")
+    if split_password(calls)[1]:
+        raise UsageError(
+            f"{where}: engine.calls holds a password, and a recipe is shared: give it in "
+            "PGPASSWORD, in ~/.pgpass, or in the URL of --calls"
+        )
 
 
 def _names_server(values: Mapping[str, Any]) -> bool:

@@ -6,14 +6,10 @@ from pathlib import Path
 
 from autoif.base.errors import StoreError
 from autoif.base.printable import log
+from autoif.store.address import is_address
 from autoif.store.base import Notice, Store
 
 PATIENCE = 600.0
-
-
-def is_address(where: str | Path) -> bool:
-    """Whether it is the address of a server, not a file."""
-    return str(where).startswith(("postgresql://", "postgres://"))
 
 
 def open_store(

@@ -119,6 +119,7 @@ class ReplyStore(Protocol):
     def leave(self, key: bytes) -> None:
         """There will be no `put` after this `get`: others may make the call. Does nothing where no
         call is to be left, or where its answer is being written."""
+        return  # as in a store of one process
 
 
 class OutcomeStore(Protocol):

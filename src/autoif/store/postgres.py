@@ -75,8 +75,9 @@ class PostgresStore(Store):
 
     async def __aenter__(self) -> Self:
         await self.server.prepare(read_only=self._read_only)
-        self._claims = None if self._read_only else Claims(self._no_room)
-        self._asker = PostgresConnection(self.server, self._claims and self._claims.retake)
+        self._claims = Claims(self._no_room)
+        retake = None if self._read_only else self._claims.retake
+        self._asker = PostgresConnection(self.server, retake)
         self._writer = PostgresConnection(self.server)
         await self._asker.open()
         self._calls: GroupQueue[bytes, tuple[Any, bool]]
@@ -119,14 +120,13 @@ class PostgresStore(Store):
         row = (key, to_bytes(namespace), request.index, *map(to_bytes, words), body,
                to_bytes(reply.text), to_bytes(reply.finish_reason), *usage, crc)  # fmt: skip
         self._open_for_writing()
-        if self._claims:
-            self._claims.writing(key)
+        self._claims.writing(key)
         stands = await self._writes.ask((PUT_CALLS, row))
         return reply if stands is None else self._reply(stands, request.record)
 
     def leave(self, key: bytes) -> None:
-        if self._claims:
-            self._claims.leave(key)
+        self._claims.leave(key)
+        self._calls.wake()  # others may be waiting
 
     async def get_outcomes(self, key: bytes) -> bytes | None:
         row = await self._outcomes.ask(key)
@@ -171,9 +171,8 @@ class PostgresStore(Store):
     async def get_pending(self, key: bytes) -> PendingCall | None:
         raise self._no_batches()
 
-    async def pending(self, batch: str = "") -> AsyncIterator[PendingCall]:
+    def pending(self, batch: str = "") -> AsyncIterator[PendingCall]:
         raise self._no_batches()
-        yield
 
     async def batches(self) -> list[str]:
         raise self._no_batches()
@@ -266,12 +265,12 @@ class PostgresStore(Store):
     async def _look_for_calls(self, keys: Sequence[bytes]) -> list[tuple[Any, bool]]:
         """Of each its row, or None; and whether it is claimed. First the claim, then the look: no
         answer can come between them."""
-        ours = await self._claims.take(self._asker, keys) if self._claims else set()
+        ours = set() if self._read_only else await self._claims.take(self._asker, keys)
         rows = {row[0]: row for row in await self._asker.fetch(GET_CALLS, keys)} if keys else {}
         looked = []
         for key in keys:
             if key in rows:
-                self.leave(key)
+                self._claims.leave(key)
             looked.append((rows.get(key), key in ours))
             ours.discard(key)  # two tasks that look for it at once: one makes the call
         return looked

@@ -64,6 +64,10 @@ class GroupQueue(Generic[Item, Result]):
         self._waiting.append((item, result))
         self._some.set()
 
+    def wake(self) -> None:
+        """Calls `work`, also without an item."""
+        self._some.set()
+
     async def close(self) -> None:
         """Returns when all that is queued is worked on."""
         self._closing = True
@@ -87,11 +91,12 @@ class GroupQueue(Generic[Item, Result]):
                     elif waiter is not None:
                         self._unwanted(item)
         except Exception as error:
-            expected = isinstance(error, StoreError)
-            self.failed = error if expected else StoreError(f"the call store: {one_line(error)}")
+            if not isinstance(error, StoreError):
+                error = StoreError(f"the call store: {one_line(error)}")
+            self.failed = error
             for _, waiter in (*group, *self._waiting):
                 if waiter is not None and not waiter.done():
-                    waiter.set_exception(self.failed)
+                    waiter.set_exception(error)
 
 
 class Claims:

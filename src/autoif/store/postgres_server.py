@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
 from autoif.base.errors import StoreError, one_line
+from autoif.store.address import split_password, unreadable
 from autoif.store.base import Notice
 from autoif.store.postgres_tables import SCHEMA, SCHEMA_VERSION
 
@@ -56,7 +56,7 @@ class PostgresServer:
 
     def __init__(self, url: str, patience: float, on_notice: Notice) -> None:
         self.url, self.patience, self.on_notice = url, patience, on_notice
-        self.name, self._password = _shown(url)
+        self.name, self._password = split_password(url)
         self._out: dict[object, float] = {}  # what waits for the server, and since when
 
     async def connect(self) -> asyncpg.Connection:
@@ -189,7 +189,7 @@ class PostgresServer:
                 "postgresql.conf (each process takes two)"
             )
         if isinstance(error, ValueError):
-            return bad_address()
+            return unreadable()
         return StoreError(f"{self.name} fails ({why}): look at the server and its log ({SAFE})")
 
     def _reason(self, error: BaseException) -> str:
@@ -290,27 +290,3 @@ class PostgresConnection:
         if self._db is not None:
             self._db.terminate()
             self._db = None
-
-
-def bad_address() -> StoreError:
-    return StoreError(
-        "the address of the call store cannot be read: write it postgresql://USER@HOST:PORT/NAME, "
-        "with the password in PGPASSWORD or ~/.pgpass"
-    )
-
-
-def _shown(url: str) -> tuple[str, str]:
-    """The address without its password, and the password. Of a part that is read wrongly because
-    the password has a slash in it nothing is shown."""
-    try:
-        whole = urlsplit(url)
-        query = parse_qs(whole.query)
-    except ValueError:
-        raise bad_address() from None
-    login, at, hosts = whole.netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    if not at and "@" in url:
-        raise bad_address()
-    hosts = hosts or ",".join(query.get("host", ()))
-    password = unquote(password) or "".join(query.get("password", ()))
-    return f"{whole.scheme}://{user}{at}{hosts}{whole.path}", password
