@@ -5,8 +5,8 @@
 Raylets on a network of their own, PostgreSQL on this machine, so all share its cores: ratios say
 something, rates do not. Speed and CPU: one scripted call of a second an instruction, 64 in flight a
 worker. Kills: a smoke run each, in which a worker, a raylet, the driver or PostgreSQL is killed;
-`repaid` counts calls that were paid though their answer was stored, `identical` says whether all made
-the data that one process makes. `benchmarks/store_postgres.py` measures the store.
+`repaid` counts calls that were paid though their answer was stored, `identical` says whether all
+made the data that one process makes. `benchmarks/store_postgres.py` measures the store.
 """
 
 from __future__ import annotations

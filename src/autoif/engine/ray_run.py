@@ -128,6 +128,7 @@ class RayRun(Run):
         async with aclosing(replies):
             async for spec, reply in replies:
                 self._shared = {**reply.shared, **self._shared}
+                self.guard.refused += reply.refused
                 if not plan.target:
                     write(spec.number, reply, cut=reply.cut)
                 elif self.guard.reason != "target":

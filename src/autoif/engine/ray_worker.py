@@ -89,13 +89,14 @@ class Report:
 
 @dataclass(frozen=True)
 class ShardReply:
-    """A shard that is through, or cut short. lines: of each artefact, packed. shared: drops of what
-    all shards share, by its name."""
+    """A shard that is through, or cut short. lines: of each artefact, packed. refused: whether the
+    worker's guard has refused anything. shared: drops of what all shards share, by its name."""
 
     lines: Mapping[str, bytes]
     funnel: Funnel
     units: int
     cut: bool
+    refused: bool
     shared: Mapping[str, list[Drop]]
     report: Report
 
@@ -179,6 +180,7 @@ class ShardWorker:
             result.funnel,
             len(result.units),
             cut,
+            bool(self.guard.refused),
             await self._shared(),
             self._report(),
         )
