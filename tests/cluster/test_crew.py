@@ -135,6 +135,18 @@ def test_a_shard_that_kills_its_workers_is_named_when_all_others_are_through(
     assert [poison in spec.ids() for spec in again] == [True]
 
 
+def test_a_machine_that_joins_later_is_hired(local: Path, url: str, tmp_path: Path) -> None:
+    machines = Machines()
+    run = cluster_run(tmp_path, url, machines, recipe())
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_later(1, machines.there.append, RayNode("late", "late", 1))
+        await run.execute()
+
+    asyncio.run(work())
+    assert artefacts(tmp_path) == artefacts(local)
+
+
 def test_a_machine_with_another_autoif_is_told_so_and_not_hired(
     local: Path, url: str, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ class RayRun(Run):
                     held[spec.number] = reply
                     if met():
                         self.guard.shut("target")
+        self._crew.count()
         if self.guard.reason != "target":
             for number, reply in held.items():  # not finished: the target may be met before it
                 write(number, reply, cut=True)
