@@ -106,3 +106,8 @@ class Postgres:
             list(map(str, command)), check=check, cwd="/", stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ).returncode  # fmt: skip
+
+
+def name_of(url: str) -> str:
+    """The database of a `url`."""
+    return url.split("/")[3].partition("?")[0]

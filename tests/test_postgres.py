@@ -22,7 +22,7 @@ from autoif.models.scripted import ScriptedBackend
 from autoif.run.recipe import Recipe
 from autoif.store import open_store
 from autoif.store.base import Store, call_key
-from postgres import LOCKED, Postgres
+from postgres import LOCKED, Postgres, name_of
 from runs import Done, artefacts
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -237,7 +237,8 @@ async def test_damage_is_told_and_left_out(postgres: Postgres) -> None:
             await store.calls_for("")
         rows = [row async for row in store.contents(notices.append)]
         assert [row.key for row in rows] == [key(0).hex(), key(3).hex()]
-        assert re.search("3 rows are damaged and left out", *notices)
+        (line,) = notices
+        assert line.endswith("3 rows are damaged and left out")
 
 
 # ---- what is refused, and how ------------------------------------------------------------------
@@ -280,10 +281,6 @@ async def test_it_is_open_for_reading_beside_a_run_and_takes_no_batches(postgres
                 await verb
         with pytest.raises(StoreError, match="takes no batches: give a file"):
             await run.batches()
-
-
-def name_of(url: str) -> str:
-    return url.split("/")[3].partition("?")[0]
 
 
 SECRET = "s3cr/et@?#x"
@@ -333,6 +330,23 @@ def test_a_command_shows_no_password(here: Callable[..., Done], tmp_path: Path) 
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert files
     assert not [file for file in files if b"s3cr" in file.read_bytes()]
+
+
+def test_a_recipe_gets_no_password_unless_a_person_names_the_store(
+    here: Callable[..., Done], tmp_path: Path
+) -> None:
+    where = "postgresql://me@127.0.0.1:1/calls"
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'preset = "smoke"\nengine.calls = "{where}"\n')
+    run = ("synth", recipe, "--out", tmp_path / "run")
+    assert "look at the server" in here(*run).err
+    refused = here(*run, PGPASSWORD="s3cret")
+    assert refused.code == 2
+    assert f"PGPASSWORD to {where}: if you want that, say so with --calls" in refused.err
+    for confirmed in (("--calls", where), ("--set", f"engine.calls={where}")):
+        assert "look at the server" in here(*run, *confirmed).err
+    done = here("synth", "--preset", "smoke", "--set", "engine.calls=/etc/cron.d/calls")
+    assert "engine.calls takes postgresql://...: give a file with --calls" in done.err
 
 
 # ---- a whole run -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ constraints, the compositions are worked through in the same way when the instru
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoif.base.errors import AutoIFError, CallPending, RunFailed
+from autoif.base.errors import AutoIFError, CallPending, RunFailed, UsageError
 from autoif.base.files import remove
 from autoif.base.records import Filtered, Usage, Verifier
 from autoif.base.version import __version__
@@ -82,7 +83,14 @@ class Run:
 
     @property
     def store_path(self) -> str | Path:
-        return self.calls or self.recipe.engine.calls or self.out.calls
+        """Raises UsageError where a recipe, which may be a stranger's, would get a password."""
+        file, address = self.recipe.calls_named_in, self.recipe.engine.calls
+        if address and file and not self.calls and os.environ.get("PGPASSWORD"):
+            raise UsageError(
+                f"{file} would send the password in PGPASSWORD to {address}: if you want that, say "
+                f"so with --calls {address}"
+            )
+        return self.calls or address or self.out.calls
 
     def stop(self) -> None:
         """What is in flight ends, or is given up after GRACE seconds; what there is gets written;

@@ -423,6 +423,7 @@ class Recipe(Section):
     hygiene: Hygiene = Hygiene()
     engine: Engine = Engine()
     _server_named_in: str = PrivateAttr("")
+    _calls_named_in: str = PrivateAttr("")
 
     @classmethod
     def load(
@@ -439,6 +440,8 @@ class Recipe(Section):
         recipe = cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
         if file and _names_server(from_file) and not recipe._confirmed_by(settings or {}):
             recipe._server_named_in = str(file)
+        if file and "engine.calls" in set(flat(from_file)) - set(flat(settings or {})):
+            recipe._calls_named_in = str(file)
         return recipe
 
     def changed(self, settings: Mapping[str, Any]) -> Recipe:
@@ -446,6 +449,8 @@ class Recipe(Section):
         recipe = self.of(with_settings(self.model_dump(), settings))
         if not recipe._confirmed_by(settings):
             recipe._server_named_in = self._server_named_in
+        if "engine.calls" not in flat(settings):
+            recipe._calls_named_in = self._calls_named_in
         return recipe
 
     def _confirmed_by(self, settings: Mapping[str, Any]) -> bool:
@@ -454,6 +459,12 @@ class Recipe(Section):
         keys = set(flat(settings))
         common = self.models.api_key_env == KEY_ENV
         return "models.api_key_env" in keys or (common and "models.base_url" in keys)
+
+    @property
+    def calls_named_in(self) -> str:
+        """The file that said where the calls are kept, where no setting did: the password in the
+        environment does not go there."""
+        return self._calls_named_in
 
     @property
     def server_named_in(self) -> str:

@@ -81,14 +81,15 @@ class PostgresStore(Store):
         self._writer = PostgresConnection(self.server)
         await self._asker.open()
         self._calls: GroupQueue[bytes, tuple[Any, bool]]
-        self._calls = GroupQueue(self._look_for_calls, self.leave)
+        self._calls = GroupQueue(self._look_for_calls, self._unwanted)
         self._outcomes: GroupQueue[bytes, Any] = GroupQueue(self._look_for_outcomes)
         self._writes: GroupQueue[tuple[Insert, Row], Any] = GroupQueue(self._write)
         return self
 
     async def close(self) -> None:
-        for queue in (self._writes, self._calls, self._outcomes):
-            await queue.close()
+        await self._writes.close()
+        for queue in (self._calls, self._outcomes):
+            await queue.close(drain=False)
         await self._writer.close()
         await self._asker.close()
 
@@ -128,6 +129,10 @@ class PostgresStore(Store):
         self._claims.leave(key)
         self._calls.wake()  # others may be waiting
 
+    def _unwanted(self, key: bytes, looked: tuple[Any, bool]) -> None:
+        if looked[1]:
+            self.leave(key)
+
     async def get_outcomes(self, key: bytes) -> bytes | None:
         row = await self._outcomes.ask(key)
         return None if row is None else self._value(row)
@@ -147,7 +152,7 @@ class PostgresStore(Store):
         await self._writes.ask((PUT_RUNS, (name,)))  # it comes back after all that queued before it
 
     async def used(self, run: str) -> dict[str, Usage]:
-        return by_namespace(await self._asker.fetch(USED, to_bytes(run)))
+        return by_namespace(await self._asker.fetch(USED, to_bytes(run), seconds=None))
 
     async def spent(self, run: str) -> dict[str, Usage]:
         return by_namespace(await self._asker.fetch(SPENT, to_bytes(run)))

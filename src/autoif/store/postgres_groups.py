@@ -16,6 +16,7 @@ from autoif.store.postgres_server import FAMILY, WRITERS, PostgresConnection
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+CLOSED = "the call store is closed"
 GROUP = 1024  # items that are said at once: more gain nothing
 ALIVE_SECONDS = 5.0  # a session with claims that says nothing for a minute is ended by the server
 CLAIM = """
@@ -33,14 +34,14 @@ class GroupQueue(Generic[Item, Result]):
     """Hands to `work` what queued up while it worked on the last group.
 
     work: gives the result of each item, in their order; it is called without items when there have
-    been none for ALIVE_SECONDS. unwanted: gets the items that were worked on for a task that is
-    cancelled. Once `work` has raised, it is not called again and every item gets its error.
+    been none for ALIVE_SECONDS. unwanted: gets an item and its result where the task that asked
+    is cancelled. Once `work` has raised, it is not called again and every item gets its error.
     """
 
     def __init__(
         self,
         work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
-        unwanted: Callable[[Item], None] = lambda item: None,
+        unwanted: Callable[[Item, Result], None] = lambda item, result: None,
     ) -> None:
         self.failed: StoreError | None = None
         self._work, self._unwanted = work, unwanted
@@ -60,7 +61,7 @@ class GroupQueue(Generic[Item, Result]):
         if self.failed is not None:
             raise self.failed
         if self._closing:
-            raise StoreError("the call store is closed")
+            raise StoreError(CLOSED)
         self._waiting.append((item, result))
         self._some.set()
 
@@ -68,11 +69,13 @@ class GroupQueue(Generic[Item, Result]):
         """Calls `work`, also without an item."""
         self._some.set()
 
-    async def close(self) -> None:
-        """Returns when all that is queued is worked on."""
+    async def close(self, *, drain: bool = True) -> None:
+        """Returns when all that is queued is worked on; else (not `drain`) is given up."""
         self._closing = True
         self._some.set()
-        await self._task
+        if not drain:
+            self._task.cancel()
+        await asyncio.wait((self._task,))
 
     async def _run(self) -> None:
         group: Sequence[tuple[Item, asyncio.Future[Result] | None]] = ()
@@ -89,9 +92,11 @@ class GroupQueue(Generic[Item, Result]):
                     if waiter is not None and not waiter.done():
                         waiter.set_result(result)
                     elif waiter is not None:
-                        self._unwanted(item)
-        except Exception as error:
-            if not isinstance(error, StoreError):
+                        self._unwanted(item, result)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError):
+                error = StoreError(CLOSED)
+            elif not isinstance(error, StoreError):
                 error = StoreError(f"the call store: {one_line(error)}")
             self.failed = error
             for _, waiter in (*group, *self._waiting):

@@ -149,10 +149,11 @@ class PostgresServer:
     def out(self, who: object, error: BaseException) -> None:
         """`who` could not say a statement and will say it again. Raises StoreError where it did so
         for longer than the patience."""
+        first = not self._out
         since = self._out.setdefault(who, time.monotonic())
         if time.monotonic() - since >= self.patience:
             raise self.explain(error) from None
-        if len(self._out) == 1 and since > time.monotonic() - SHORTEST_PAUSE / 2:
+        if first:
             self.on_notice(
                 f"{self.name} fails ({self._reason(error)}): what is paid waits in memory, no new "
                 f"call is made, and it is tried again for up to {self.patience:.0f} s"
@@ -224,15 +225,17 @@ class PostgresConnection:
         self,
         statement: str,
         *values: object,
+        seconds: float | None = STATEMENT_SECONDS,
         hand_on: type[BaseException] | tuple[type[BaseException], ...] = (),
     ) -> list[Any]:
-        """The rows. Raises StoreError, with what to do; and at once what is to be handed on."""
+        """The rows. seconds: after which it is said again. Raises StoreError, with what to do; and
+        at once what is to be handed on."""
         pause = SHORTEST_PAUSE
         async with self._turn:
             try:
                 while True:
                     try:
-                        async with asyncio.timeout(STATEMENT_SECONDS):
+                        async with asyncio.timeout(seconds):
                             rows: list[Any] = await (await self._open()).fetch(statement, *values)
                         self._server.back(self)
                         return rows
