@@ -41,6 +41,7 @@ HIRE = 120.0  # seconds that a worker may take to be ready
 NOBODY = 60.0  # seconds for which a run goes on without any worker
 LOSSES = 3  # of workers that had a shard, after which it is taken to be what kills them
 TRIES = 3  # to hire on one machine
+NAMED = 64  # shards, and units of each, in an error
 
 
 class Remote(Protocol):
@@ -75,6 +76,7 @@ class Hired:
     report: Report = field(default_factory=Report)
     shards: dict[int, ShardSpec] = field(default_factory=dict)
     alone: bool = False  # with a shard that may kill it
+    unfit: bool = False  # it said itself that it cannot go on: no shard is to blame
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -156,7 +158,7 @@ class Crew:
         lost: deque[ShardSpec] = deque()
         losses: Counter[int] = Counter()
         given_up: list[ShardSpec] = []
-        running: dict[asyncio.Task[ShardReply | None], ShardSpec] = {}
+        running: dict[asyncio.Task[ShardReply | None], tuple[Hired, ShardSpec]] = {}
         following = next(specs, None)
         nobody = asyncio.get_running_loop().time()
         try:
@@ -165,7 +167,8 @@ class Crew:
                     if lost and (idle := self._idle()):
                         spec, hired, idle.alone = lost.popleft(), idle, True
                     elif following and (free := self._free(at_once, bool(lost))):
-                        oldest = min((s.number for s in (*running.values(), *lost)), default=None)
+                        begun = (*(spec for _, spec in running.values()), *lost)
+                        oldest = min((spec.number for spec in begun), default=None)
                         window = at_once * len(self.hired)
                         if in_order and oldest is not None and following.number >= oldest + window:
                             break
@@ -173,7 +176,7 @@ class Crew:
                     else:
                         break
                     hired.shards[spec.number] = spec
-                    running[asyncio.create_task(self._one(hired, spec))] = spec
+                    running[asyncio.create_task(self._one(hired, spec))] = hired, spec
                 if not running and (self._guard.reason or not (following or lost)):
                     break
                 self._news.clear()
@@ -186,11 +189,11 @@ class Crew:
                 elif not running:
                     self._look_for_anybody(nobody)
                 for task in [t for t in running if t.done()]:
-                    spec, reply = running.pop(task), task.result()
+                    (hired, spec), reply = running.pop(task), task.result()
                     if reply is not None:
                         yield spec, reply
                         continue
-                    losses[spec.number] += 1
+                    losses[spec.number] += not hired.unfit
                     (given_up if losses[spec.number] >= LOSSES else lost).append(spec)
         finally:
             for task in running:
@@ -207,9 +210,8 @@ class Crew:
     def _free(self, at_once: int, keep_one: bool) -> Hired | None:
         """The worker with the fewest shards. keep_one: one of them is to become idle."""
         by_load = sorted((h for h in self.hired if not h.alone), key=lambda h: len(h.shards))
-        for hired in by_load[1:] if keep_one else by_load:
-            return hired if len(hired.shards) < at_once else None
-        return None
+        least = next(iter(by_load[1:] if keep_one else by_load), None)
+        return least if least and len(least.shards) < at_once else None
 
     async def _one(self, hired: Hired, spec: ShardSpec) -> ShardReply | None:
         """None where the worker was lost."""
@@ -225,8 +227,7 @@ class Crew:
         except LostWorker as error:
             self._lose(hired, str(error))
         except AutoIFError as error:
-            self._refuse(hired.node, error)
-            self._lose(hired, str(error))
+            self._dismiss_unfit(hired, error)
         finally:
             for task in (call, lost):
                 task.cancel()
@@ -311,8 +312,16 @@ class Crew:
         order = Order(self._guard.reason, len(self.hired), limit, pauses)
         try:
             self._hear(hired, await hired.worker.call("beat", order, seconds=FENCE))
-        except (LostWorker, AutoIFError) as error:
+        except LostWorker as error:
             self._lose(hired, str(error))
+        except AutoIFError as error:
+            self._dismiss_unfit(hired, error)
+
+    def _dismiss_unfit(self, hired: Hired, error: AutoIFError) -> None:
+        """Its store, its sandbox or its way to a model is gone."""
+        hired.unfit = True
+        self._refuse(hired.node, error)
+        self._lose(hired, str(error))
 
     def _hear(self, hired: Hired, report: Report) -> None:
         if hired.lost.is_set() or report.number <= hired.report.number:
@@ -399,9 +408,9 @@ class _Everywhere:
 
 def _named(specs: Sequence[ShardSpec]) -> str:
     """Which shards were given up, and what is in them."""
-    names = [f"{spec.stage} {spec.number} ({', '.join(spec.ids())})" for spec in specs]
+    names = [f"{spec.stage} {spec.number} ({', '.join(spec.ids()[:NAMED])})" for spec in specs]
     return (
-        f"shard {'; shard '.join(names)}: each worker that had it was lost, {LOSSES} times. The "
+        f"shard {'; shard '.join(names[:NAMED])}: each worker that had it was lost, {LOSSES} times. The "
         "others are finished. Look at `ray logs` and at the memory of the machines; the same "
         "command tries again"
     )
