@@ -410,7 +410,7 @@ def _named(specs: Sequence[ShardSpec]) -> str:
     """Which shards were given up, and what is in them."""
     names = [f"{spec.stage} {spec.number} ({', '.join(spec.ids()[:NAMED])})" for spec in specs]
     return (
-        f"shard {'; shard '.join(names[:NAMED])}: each worker that had it was lost, {LOSSES} times. The "
-        "others are finished. Look at `ray logs` and at the memory of the machines; the same "
-        "command tries again"
+        f"shard {'; shard '.join(names[:NAMED])}: each worker that had it was lost, {LOSSES} "
+        "times. The others are finished. Look at `ray logs` and at the memory of the machines; the "
+        "same command tries again"
     )
