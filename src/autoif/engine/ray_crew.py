@@ -179,9 +179,9 @@ class Crew:
                     running[asyncio.create_task(self._one(hired, spec))] = hired, spec
                 if not running and (self._guard.reason or not (following or lost)):
                     break
-                self._news.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), 1)
+                self._news.clear()
                 if self._failed:
                     raise self._failed
                 if self.hired or self._hiring:
