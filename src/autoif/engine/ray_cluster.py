@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from autoif.base.errors import AutoIFError, SetupError, one_line
 from autoif.engine.ray_worker import ShardWorker
@@ -32,8 +32,31 @@ class LostWorker(Exception):
     """The actor or its machine is gone, or does not answer. `str`: why."""
 
 
+class Remote(Protocol):
+    """A `ShardWorker` on another machine."""
+
+    async def call(self, method: str, *args: object, seconds: float | None = None) -> Any:
+        """Raises LostWorker, or what of ours the method raised."""
+
+    def kill(self) -> None: ...
+
+
+class Cluster(Protocol):
+    """Machines, and what is started on them: `RayCluster`, or a test's."""
+
+    async def connect(self) -> None: ...
+
+    async def nodes(self) -> list[RayNode]: ...
+
+    def start(self, node: RayNode, cpus: int) -> Remote: ...
+
+    def share(self, value: object) -> object: ...
+
+    async def close(self) -> None: ...
+
+
 class RayWorker:
-    """A `ShardWorker` on another machine: the same methods."""
+    """A `Remote` that is an actor of Ray's."""
 
     def __init__(self, actor: Any, ray: Any) -> None:
         self._actor, self._ray = actor, ray

@@ -21,12 +21,12 @@ from collections.abc import (
 )
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Self
 
 from autoif.base.errors import AutoIFError, SetupError
 from autoif.base.records import Reply, Request
 from autoif.engine.leased_budget import Lender
-from autoif.engine.ray_cluster import LostWorker, RayNode
+from autoif.engine.ray_cluster import Cluster, LostWorker, RayNode, Remote
 from autoif.engine.ray_worker import FENCE, Order, Report, ShardReply, WorkerSetup, installation
 from autoif.engine.shards import ShardSpec
 from autoif.models import Backend
@@ -42,29 +42,6 @@ NOBODY = 60.0  # seconds for which a run goes on without any worker
 LOSSES = 3  # of workers that had a shard, after which it is taken to be what kills them
 TRIES = 3  # to hire on one machine
 NAMED = 64  # shards, and units of each, in an error
-
-
-class Remote(Protocol):
-    """A `ShardWorker` on another machine."""
-
-    async def call(self, method: str, *args: object, seconds: float | None = None) -> Any:
-        """Raises LostWorker, or what of ours the method raised."""
-
-    def kill(self) -> None: ...
-
-
-class Cluster(Protocol):
-    """Machines: `RayCluster`, or a test's."""
-
-    async def connect(self) -> None: ...
-
-    async def nodes(self) -> list[RayNode]: ...
-
-    def start(self, node: RayNode, cpus: int) -> Remote: ...
-
-    def share(self, value: object) -> object: ...
-
-    async def close(self) -> None: ...
 
 
 @dataclass(eq=False)

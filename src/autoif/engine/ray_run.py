@@ -17,8 +17,8 @@ from typing import Any
 from autoif.base.errors import UsageError
 from autoif.base.records import Drop, Filtered
 from autoif.engine.local import Run
-from autoif.engine.ray_cluster import RayCluster
-from autoif.engine.ray_crew import Cluster, Crew
+from autoif.engine.ray_cluster import Cluster, RayCluster
+from autoif.engine.ray_crew import Crew
 from autoif.engine.ray_worker import ShardReply, WorkerSetup
 from autoif.engine.shards import WorkPlan
 from autoif.run.funnel import Funnel
