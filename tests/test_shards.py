@@ -11,7 +11,7 @@ import pytest
 
 from autoif.engine.local import Run
 from autoif.engine.resources import open_context
-from autoif.engine.shards import ShardResult, ShardSpec, run_shard
+from autoif.engine.shards import ShardResult, ShardSpec, UnitRunner, run_shard
 from autoif.models import Backend
 from autoif.models.batch import PendingBackend
 from autoif.run.directory import RunDir
@@ -66,7 +66,7 @@ def test_a_shard_sent_elsewhere_comes_back_with_the_same_bytes(
                 return PendingBackend(backend, store)  # raises when it is asked
 
             async with open_context(recipe, store, wrap=nothing_is_asked) as context:
-                return [await run_shard(context, spec) for spec in shards]
+                return [await run_shard(UnitRunner(context), spec) for spec in shards]
 
     sent = specs(made)
     assert {spec.stage for spec, _ in sent} == {"verifiers", "compositions"}

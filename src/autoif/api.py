@@ -20,6 +20,7 @@ from autoif.base.loop import run_blocking
 from autoif.base.printable import log
 from autoif.engine.local import Run, Stopped
 from autoif.engine.sizing import begin
+from autoif.engine.start import open_run
 from autoif.models import Backend
 from autoif.models.budget import Budget
 from autoif.run.directory import RunDir
@@ -58,7 +59,14 @@ def synth(
     whole = _recipe(recipe, settings)
     limit = Budget.parse(budget) if budget else None
     with directory.locked():
-        run = Run(whole, directory, calls, on_notice, dict(backends or {}), limit)
+        run = open_run(
+            whole,
+            directory,
+            calls=calls,
+            on_notice=on_notice,
+            backends=dict(backends or {}),
+            budget=limit,
+        )
         _complete(run, update)
     return Result(directory.path)
 

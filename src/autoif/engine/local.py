@@ -28,7 +28,7 @@ from autoif.base.version import __version__
 from autoif.clean.final import refine
 from autoif.engine.late_files import late_files
 from autoif.engine.resources import open_context
-from autoif.engine.shards import WorkPlan, commit, process
+from autoif.engine.shards import UnitRunner, WorkPlan, commit
 from autoif.models import Backend
 from autoif.models.batch import PendingBackend
 from autoif.models.budget import Budget, BudgetGuard
@@ -40,6 +40,7 @@ from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
 from autoif.store import open_store
 from autoif.store.address import is_address
+from autoif.store.base import Store
 from autoif.synthesis.compositions import draw
 from autoif.synthesis.context import Context
 from autoif.synthesis.instructions import propose, user_files
@@ -158,10 +159,7 @@ class Run:
                 opened=self.progress.models,
                 on_notice=self.on_notice,
             ) as context:
-                if self.budget:
-                    prices = self.recipe.models.prices
-                    spent = self._by_model(await store.spent(self._name)).items()
-                    self.guard.spent = sum(self.budget.of(prices, m, usage) for m, usage in spent)
+                self.guard.spent = await self._spent(store)
                 yield context
 
     async def _tick(self) -> None:
@@ -223,6 +221,13 @@ class Run:
                 head.book(Filtered(evidence.CASES, [], (await replies).dropped))
             if judged := context.shared.get(controls.controls(lang)):
                 head.book(await judged)
+
+    async def _spent(self, store: Store) -> float:
+        """What all starts of this run have cost, in the budget's unit; 0 without a budget."""
+        if self.budget is None:
+            return 0.0
+        spent, prices = self._by_model(await store.spent(self._name)), self.recipe.models.prices
+        return sum(self.budget.of(prices, model, usage) for model, usage in spent.items())
 
     def _by_model(self, usage: Mapping[str, Usage]) -> dict[str, Usage]:
         """By namespace -> by model, of the models of this run."""
@@ -298,7 +303,7 @@ class Run:
         merged: list[Path] = []
         kept = 0
         async with aclosing(self._in_order(context, plan)) as products:
-            for n in range(plan.shards):
+            for n in plan.shards:
                 shard = plan.files(n)
                 if shard.finished():
                     self.progress.funnel.add(shard.funnel)
@@ -343,19 +348,8 @@ class Run:
         they have. Left early, it waits until what is in flight has ended and is stored.
         """
         jobs = (product for spec in plan.unfinished() for product in spec.products())
-        slots = asyncio.Semaphore(self.recipe.engine.in_flight)
+        fill = UnitRunner(context, self.guard, self.progress)
         waiting: deque[tuple[Product, asyncio.Task[bool]]] = deque()
-
-        async def one(job: Product) -> bool:
-            async with slots:
-                if self.guard.reason:
-                    self.guard.refused += 1
-                    return False
-                self.progress.at_work.append(job.funnel)
-                with suppress(CallPending):
-                    await process(context, job)
-                self.progress.through(plan.stage)
-                return True
 
         try:
             while True:
@@ -363,7 +357,7 @@ class Run:
                     job = next(jobs, None)
                     if job is None:
                         break
-                    waiting.append((job, asyncio.create_task(one(job))))
+                    waiting.append((job, asyncio.create_task(fill(job))))
                 if not waiting or not await waiting[0][1]:
                     return
                 yield waiting.popleft()[0]

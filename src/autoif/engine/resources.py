@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 
 from autoif.base.inputs import builtin
+from autoif.base.records import Filtered, Query
 from autoif.models import Backend
 from autoif.models.cached import CachedChat, CallCounts
 from autoif.models.open import open_backend
@@ -29,12 +30,15 @@ async def open_context(
     counts: MutableMapping[str, Mapping[str, CallCounts]] | None = None,
     opened: MutableMapping[str, Backend] | None = None,
     on_notice: Callable[[str], None] = lambda line: None,
+    prompts: PromptTemplates | None = None,
+    loaded: Filtered[Query] | None = None,
 ) -> AsyncGenerator[Context, None]:
     """Models and sandbox are closed again whatever happens; the store stays open.
 
     backends: models by the name that the recipe calls them; opened where not given. wrap: what
     stands between the store and a model. counts: gets the counts of each model's calls, by stage.
-    opened: gets each model's backend itself.
+    opened: gets each model's backend itself. prompts, loaded: of another machine, which has read
+    them from its files; read here where not given.
     """
     given = backends or {}
     chats: dict[str, CachedChat] = {}
@@ -47,10 +51,10 @@ async def open_context(
                 chats[model] = CachedChat(wrap(model, backend), store)
                 if counts is not None:
                     counts[model] = chats[model].counts
-            loaded = queries.load(recipe)
+            loaded = loaded or queries.load(recipe)
             yield Context(
                 recipe,
-                PromptTemplates(recipe.prompts),
+                prompts or PromptTemplates(recipe.prompts),
                 {role: chats[recipe.models.role(role)] for role in ROLES},
                 sandbox,
                 store,

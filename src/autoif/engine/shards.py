@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
 
+from autoif.base.errors import CallPending
 from autoif.base.records import (
     Composition,
     Drop,
@@ -27,8 +30,10 @@ from autoif.base.records import (
     instruction_from_json,
     verifier_from_json,
 )
+from autoif.models.budget import BudgetGuard
 from autoif.run.directory import DRAWN, IN_SHARDS, RunDir, ShardFiles
 from autoif.run.funnel import Funnel
+from autoif.run.progress import Progress
 from autoif.synthesis import flow
 from autoif.synthesis.compositions import compose
 from autoif.synthesis.compositions.draw import STAGE as COMPOSITIONS
@@ -38,6 +43,7 @@ from autoif.synthesis.product import Product
 from autoif.synthesis.verifiers.build import VERIFIERS
 
 MOST_SHARDS = 1000  # files and directories cost time too
+MOST_SHARDS_ELSEWHERE = 16_384  # what is left at the end keeps fewer workers waiting
 SAMPLES = "samples"
 
 
@@ -54,6 +60,10 @@ class ShardSpec:
     number: int
     units: tuple[bytes, ...]
     verifiers: tuple[bytes, ...] = ()
+
+    def ids(self) -> list[str]:
+        """Of the units."""
+        return [orjson.loads(line)["id"] for line in self.units]
 
     def products(self) -> Iterator[Product]:
         """A product to fill for every unit."""
@@ -73,12 +83,14 @@ class ShardSpec:
 
 @dataclass
 class ShardResult:
-    """What a shard came to: the lines of each artefact that has a part in it, and its funnel."""
+    """What a shard came to: the lines of each artefact that has a part in it, its funnel, and the
+    ids of the units that were begun."""
 
     lines: dict[str, bytearray] = field(
         default_factory=lambda: {name: bytearray() for name in IN_SHARDS}
     )
     funnel: Funnel = field(default_factory=Funnel)
+    units: list[str] = field(default_factory=list)
 
     def write(self, name: str, records: Iterable[Any]) -> None:
         for record in records:
@@ -93,27 +105,52 @@ class Sink(Protocol):
     def write(self, name: str, records: Iterable[Any]) -> None: ...
 
 
-async def run_shard(context: Context, spec: ShardSpec) -> ShardResult:
-    """Every unit of the shard, `in_flight` at a time."""
-    slots = asyncio.Semaphore(context.recipe.engine.in_flight)
+class UnitRunner:
+    """Fills the products of instructions and of compositions, `in_flight` of them at a time."""
 
-    async def one(product: Product) -> Product:
-        async with slots:
-            await process(context, product)
-        return product
+    def __init__(
+        self, context: Context, guard: BudgetGuard | None = None, progress: Progress | None = None
+    ) -> None:
+        self.context = context
+        self.progress = progress or Progress(context.recipe)
+        self._guard = guard or BudgetGuard(context.recipe.models.prices)
+        self._slots = asyncio.Semaphore(context.recipe.engine.in_flight)
 
+    async def __call__(self, product: Product) -> bool:
+        """False where the guard is shut: then nothing more begins, and what had begun comes back
+        with what it has."""
+        async with self._slots:
+            if self._guard.reason:
+                self._guard.refused += 1
+                return False
+            self.progress.at_work.append(product.funnel)
+            with suppress(CallPending):
+                await self._fill(product)
+            self.progress.through(stage_of(product))
+            return True
+
+    async def _fill(self, product: Product) -> None:
+        if isinstance(product.unit, Composition):
+            await compose.process(self.context, product)
+        else:
+            await flow.process(self.context, product)
+
+
+def stage_of(product: Product) -> str:
+    """Where the unit is counted."""
+    return COMPOSITIONS if isinstance(product.unit, Composition) else VERIFIERS
+
+
+async def run_shard(fill: UnitRunner, spec: ShardSpec) -> ShardResult:
+    """Every unit of the shard that the runner begins."""
     result = ShardResult()
-    for product in await together(*map(one, spec.products())):
+    products = list(spec.products())
+    begun = await together(*map(fill, products))
+    for product in compress(products, begun):
+        result.units.append(product.unit.id)
         commit(product, result)
+        fill.progress.settle(product.funnel)
     return result
-
-
-async def process(context: Context, product: Product) -> None:
-    """Fills the product of an instruction or of a composition."""
-    if isinstance(product.unit, Composition):
-        await compose.process(context, product)
-    else:
-        await flow.process(context, product)
 
 
 def commit(product: Product, sink: Sink, room: int = 0) -> None:
@@ -149,7 +186,7 @@ class WorkPlan:
     """The units of a run, shard by shard, read from a file that has a line for each.
 
     stage: where a unit is counted. under: where among the shards' directories. verifiers: the JSON
-    lines that a unit needs. target: samples to stop at, or 0.
+    lines that a unit needs. target: samples to stop at, or 0. first: the shard to begin with.
     """
 
     out: RunDir
@@ -161,6 +198,7 @@ class WorkPlan:
     verifiers: Callable[[Mapping[str, Any]], Iterable[tuple[str, bytes]]]
     under: str = ""
     target: int = 0
+    first: int = 0
 
     @classmethod
     def of(
@@ -178,12 +216,13 @@ class WorkPlan:
                 verifier = own[row["id"]]
                 yield verifier.id, dump_line(verifier)
 
+        size = _size(context, len(instructions))
         return cls(
             out,
             out.artefact("01-instructions"),
             len(instructions),
-            _size(context, len(instructions)),
-            _stamp(context, ids),
+            size,
+            _stamp(context, size, ids),
             VERIFIERS,
             verifiers,
             target=context.recipe.target,
@@ -205,8 +244,8 @@ class WorkPlan:
                 for name in turn["verifiers"]:
                     yield name, dump_line(pool.verifier(name))
 
-        stamp = _stamp(context, [ids, [e.id for e in pool.entries]])
         size = _size(context, len(ids))
+        stamp = _stamp(context, size, [ids, [e.id for e in pool.entries]])
         return cls(
             out,
             out.artefact(DRAWN),
@@ -219,8 +258,13 @@ class WorkPlan:
         )
 
     @property
-    def shards(self) -> int:
-        return -(-self.total // self.size)
+    def shards(self) -> range:
+        return range(self.first, -(-self.total // self.size))
+
+    def only(self, shard: int, target: int) -> WorkPlan:
+        """The plan of one shard, with the samples that it is to stop at."""
+        end = min(self.total, (shard + 1) * self.size)
+        return replace(self, first=shard, total=end, target=target)
 
     def length(self, shard: int) -> int:
         return min(self.size, self.total - shard * self.size)
@@ -230,8 +274,9 @@ class WorkPlan:
 
     def unfinished(self) -> Iterator[ShardSpec]:
         """The shards that are still to be worked through, in order."""
-        with self.lines.open("rb") as lines:
-            for shard in range(self.shards):
+        with self.lines.open("rb") as file:
+            lines = islice(file, self.first * self.size, None)
+            for shard in self.shards:
                 units = [next(lines) for _ in range(self.length(shard))]
                 if not self.files(shard).finished():
                     needed = dict(
@@ -241,11 +286,12 @@ class WorkPlan:
 
 
 def _size(context: Context, units: int) -> int:
-    return max(context.recipe.engine.shard_size, -(-units // MOST_SHARDS))
+    settings = context.recipe.engine
+    most = MOST_SHARDS_ELSEWHERE if settings.cluster else MOST_SHARDS
+    return max(settings.shard_size, -(-units // most))
 
 
-def _stamp(context: Context, units: object) -> str:
+def _stamp(context: Context, size: int, units: object) -> str:
     """Names all that decides what a shard holds: recipe, prompts, units, queries."""
     pools = {lang: [q.id for q in pool] for lang, pool in context.queries.items()}
-    size = context.recipe.engine.shard_size
     return content_id(context.recipe.hash, size, context.prompts.id, units, pools)

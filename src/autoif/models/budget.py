@@ -70,7 +70,7 @@ class BudgetGuard:
         self.refused = 0  # calls that came when it was shut
         # Records whose calls the server gave no answer to: another start asks them again.
         self.unanswered: set[str] = set()
-        self._reserved = 0.0
+        self.reserved = 0.0  # the most that what is in flight can cost
         self._in_flight: set[asyncio.Timeout] = set()
 
     def left(self) -> str | None:
@@ -96,16 +96,20 @@ class BudgetGuard:
             self.budget.of(self.prices, model, Usage())  # says now if the price is missing
         return _Guarded(self, model, backend)
 
+    async def admit(self, most: float) -> None:
+        """Returns when a call that costs so much at most may be made, or when it is shut."""
+        if self.budget and self.spent + self.reserved + most > self.budget.limit:
+            self.shut("budget")
+
     async def ask(self, model: str, backend: Backend, request: Request) -> Reply:
         chars = sum(len(m.content) for m in request.messages)
         usage = Usage(int(chars / CHARS_PER_TOKEN) + 16, 0, request.max_tokens)
         most = self.budget.of(self.prices, model, usage) if self.budget else 0.0
-        if self.budget and self.spent + self._reserved + most > self.budget.limit:
-            self.shut("budget")
+        await self.admit(most)
         if self.reason:
             self.refused += 1
             raise CallFailed(self.reason)
-        self._reserved += most
+        self.reserved += most
         scope = asyncio.timeout(None)
         try:
             async with scope:
@@ -121,7 +125,7 @@ class BudgetGuard:
             raise CallFailed(self.reason) from None
         finally:
             self._in_flight.discard(scope)
-            self._reserved -= most
+            self.reserved -= most
         if self.budget:
             self.spent += self.budget.of(self.prices, model, reply.usage)
         return reply

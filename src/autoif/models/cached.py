@@ -28,6 +28,13 @@ class CallCounts:
     usage: Usage = field(default_factory=Usage)
     replayed_usage: Usage = field(default_factory=Usage)
 
+    def add(self, other: CallCounts) -> None:
+        self.asked += other.asked
+        self.replayed += other.replayed
+        self.failed += other.failed
+        self.usage += other.usage
+        self.replayed_usage += other.replayed_usage
+
 
 class CachedChat:
     """A `Chat`: looks in the store, else asks the backend and makes the answer durable.

@@ -219,6 +219,12 @@ class ShardFiles:
     def write(self, name: str, records: Iterable[Any]) -> None:
         self._files[name].writelines(map(dump_line, records))
 
+    def fill(self, lines: Mapping[str, bytes], funnel: Funnel) -> None:
+        """What was worked through elsewhere, whole."""
+        for name, content in lines.items():
+            self._files[name].write(content)
+        self.funnel = funnel
+
     def end(self) -> Path:
         """Closed but not yet the finished shard: good for a merge."""
         for file in self._files.values():

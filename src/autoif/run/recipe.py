@@ -385,6 +385,12 @@ class Engine(Section):
     in_flight: int = Field(64, ge=1, description="instructions worked on at a time")
     shard_size: int = Field(64, ge=1, description="instructions in a shard")
     sandbox_workers: int = Field(0, ge=0, description="0 = one per core")
+    cluster: str = Field(
+        "",
+        pattern=r"^(ray(:\S+)?)?$",
+        description="work on every machine of a Ray cluster: `ray` for the one of this machine, or "
+        "`ray:HOST:PORT`; empty = here alone",
+    )
     minutes: float = Field(
         0,
         ge=0,

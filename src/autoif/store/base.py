@@ -148,6 +148,10 @@ class Store(ReplyStore, OutcomeStore, Protocol):
         read back."""
         return await self.used(run)
 
+    async def hold(self, run: str) -> None:
+        """Until the end nobody else works on this run; the lock of a file says so already. Raises
+        StoreError where somebody does."""
+
     # ---- calls that wait for a batch -----------------------------------------------------------
 
     async def put_pending(self, key: bytes, request: Request, body: bytes, namespace: str) -> None:

@@ -25,6 +25,7 @@ from autoif.store.base import (
     Store,
     StoredCall,
     StoredOutcomes,
+    call_key,
     reply_crc,
 )
 from autoif.store.postgres_groups import Claims, GroupQueue
@@ -55,6 +56,7 @@ from autoif.store.postgres_tables import (
 
 Row = tuple[Any, ...]
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0  # seconds until a call that others make is looked for again
+ENDING = 5  # looks for whether a process that works on the same run has ended
 AT_ONCE = 500  # rows that are read ahead of whoever takes the whole store
 
 
@@ -154,6 +156,17 @@ class PostgresStore(Store):
 
     async def spent(self, run: str) -> dict[str, Usage]:
         return by_namespace(await self._asker.fetch(SPENT, to_bytes(run)))
+
+    async def hold(self, run: str) -> None:
+        key = call_key(run, b"driver", 0)
+        for _ in range(ENDING):
+            if self._claims is None or await self._claims.take(self._asker, [key]):
+                return
+            await asyncio.sleep(LONGEST_WAIT)  # a process that was killed may not be gone yet
+        raise StoreError(
+            f"{self.server.name}: another process is at work on this run: wait for it, or choose "
+            "another --out"
+        )
 
     # ---- batches: a server's batch takes hours, and a file is enough for them ------------------
 

@@ -79,16 +79,19 @@ class Permit:
 class Limiter:
     """One endpoint: its adaptive limit, its pause, its circuit."""
 
-    def __init__(self, name: str, *, deadline: float = 600.0, start: int = START) -> None:
+    def __init__(
+        self, name: str, *, deadline: float = 600.0, start: int = START, ceiling: int = CEILING
+    ) -> None:
         self.name = name
         self.deadline = deadline
         self.limit = float(start)
         self.in_flight = 0
-        self.resume_at = 0.0  # no call before: Retry-After
+        self.resume_at = 0.0  # no call before
+        self.silent_until = 0.0  # because the endpoint asked for it: Retry-After
         self.is_open = False
         self.trouble_since: float | None = None  # open, or busy, without a success since
         self.last_heard = 0.0
-        self._start = start
+        self._start, self._ceiling = start, ceiling
         self._doubling = True
         self._failures = 0  # since the last success
         self._shortest_latency = float("inf")
@@ -100,6 +103,17 @@ class Limiter:
         self._finished = self._overloaded = 0
         self._latency = 0.0
         self._reached = False
+
+    def share(self, workers: int) -> None:
+        """So many processes ask this endpoint: each begins with its share, and stays within it."""
+        untried, self._start = self.limit == self._start, max(1, START // workers)
+        self._ceiling = max(1, CEILING // workers)
+        self.limit = float(self._start if untried else min(self.limit, self._ceiling))
+
+    def silence(self, until: float) -> None:
+        """The endpoint has asked for no call before."""
+        self.silent_until = max(self.silent_until, until)
+        self.resume_at = max(self.resume_at, until)
 
     def free(self, now: float) -> bool:
         return not self.is_open and now >= self.resume_at and self.in_flight < int(self.limit)
@@ -149,7 +163,7 @@ class Limiter:
             self._doubling = False
         elif self._reached and not late:
             step = self.limit if self._doubling else max(1.0, self.limit / 20)
-            self.limit = min(CEILING, self.limit + step)
+            self.limit = min(self._ceiling, self.limit + step)
         self._new_window()
 
     # ---- the circuit ---------------------------------------------------------------------------
@@ -229,7 +243,7 @@ class Admission:
             return  # as nearly every call ends
         why = "" if failure is None else str(failure)
         if failure is not None and failure.after is not None:
-            limiter.resume_at = max(limiter.resume_at, now + failure.after)
+            limiter.silence(now + failure.after)
         if limiter.is_open and not was_open:
             self._ask_whether_it_answers(limiter, why)
         elif was_open and not limiter.is_open:

@@ -39,6 +39,8 @@ class PromptTemplates:
             if unknown:
                 allowed = sorted(_holes(original))
                 raise UsageError(f"prompts.{key}: unknown {sorted(unknown)}; it may use {allowed}")
+            for each in [lang] if lang else ["en", "zh"]:  # read now: sent elsewhere it is whole
+                self._parts[name, each] = self._load(name, each)
 
     def messages(self, prompt: str, lang: str, **values: object) -> tuple[Message, ...]:
         return tuple(
