@@ -17,7 +17,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 
 def fence(name: str) -> str:
     text = PAGE.read_text("utf-8")
-    return re.findall(rf"^```\w+ file={re.escape(name)}\n(.*?)^```$", text, re.M | re.S)[0]
+    (content,) = re.findall(rf"^```\w+ file={re.escape(name)}\n(.*?)^```$", text, re.M | re.S)
+    return str(content)
 
 
 def commands(text: str) -> list[list[str]]:

@@ -43,10 +43,9 @@ from autoif.store.address import is_address
 from autoif.store.base import Store
 from autoif.synthesis.compositions import draw
 from autoif.synthesis.context import Context
+from autoif.synthesis.flow import shared_stages
 from autoif.synthesis.instructions import propose, user_files
 from autoif.synthesis.product import Product
-from autoif.synthesis.responses import controls
-from autoif.synthesis.verifiers import evidence
 from autoif.verifier.verify import accepts
 
 GRACE = 5.0  # seconds that calls in flight have left once a run is stopped
@@ -193,7 +192,7 @@ class Run:
             drawn = await self._compositions(context, shards, head)
             progress.compositions = drawn.total
             shards += await self._work(context, drawn)
-        await self._book_shared(context, head)
+        head.book(*(await self._shared_stages(context)).values())
         progress.settle(head)
         progress.at_work.clear()  # what a target left behind is in no artefact
         for name in ("00-inputs", "01-instructions"):
@@ -213,14 +212,8 @@ class Run:
         )
         return await self._finish(context, fidelity)
 
-    async def _book_shared(self, context: Context, head: Funnel) -> None:
-        """Plain replies serve all instructions; those that failed are booked once. So are the
-        judge's controls."""
-        for lang in self.recipe.langs:
-            if replies := context.shared.get(evidence.plain(lang)):
-                head.book(Filtered(evidence.CASES, [], (await replies).dropped))
-            if judged := context.shared.get(controls.controls(lang)):
-                head.book(await judged)
+    async def _shared_stages(self, context: Context) -> dict[str, Filtered[Any]]:
+        return await shared_stages(context)
 
     async def _spent(self, store: Store) -> float:
         """What all starts of this run have cost, in the budget's unit; 0 without a budget."""

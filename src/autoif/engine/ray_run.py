@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoif.base.errors import UsageError
-from autoif.base.records import Drop, Filtered
+from autoif.base.records import Filtered
 from autoif.engine.local import Run
 from autoif.engine.ray_cluster import Cluster, RayCluster
 from autoif.engine.ray_crew import Crew
@@ -24,7 +24,6 @@ from autoif.engine.shards import WorkPlan
 from autoif.run.funnel import Funnel
 from autoif.store.address import is_address
 from autoif.synthesis.context import Context
-from autoif.synthesis.verifiers import evidence
 
 # What workers get of the driver's environment, where they have none of their own.
 SECRETS = ("OPENAI_BASE_URL", "PGPASSWORD")
@@ -48,7 +47,7 @@ class RayRun(Run):
             )
         if self.backends:
             raise UsageError("models of your own cannot be sent to a cluster: name them by kind")
-        self._shared: dict[str, list[Drop]] = {}
+        self._shared: dict[str, Filtered[Any]] = {}
 
     async def collect(self) -> int:
         raise UsageError("--batch makes no calls, so it needs no cluster: leave --cluster out")
@@ -145,11 +144,8 @@ class RayRun(Run):
             (merged[at],) = await super()._work(context, plan.only(at, plan.target - before))
         return [merged[n] for n in sorted(merged)]
 
-    async def _book_shared(self, context: Context, head: Funnel) -> None:
-        await super()._book_shared(context, head)
-        for name, drops in self._shared.items():
-            if name not in context.shared:
-                head.book(Filtered(evidence.CASES, [], drops))
+    async def _shared_stages(self, context: Context) -> dict[str, Filtered[Any]]:
+        return self._shared | await super()._shared_stages(context)
 
     def _write_progress(self, state: str, **more: Any) -> None:
         super()._write_progress(state, workers=len(self._crew.hired), **more)

@@ -19,9 +19,10 @@ from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from autoif.base.errors import ModelUnavailable
-from autoif.base.records import Drop, Filtered, Query
+from autoif.base.records import Filtered, Query
 from autoif.base.version import __version__
 from autoif.engine.leased_budget import Account, LeasedGuard
 from autoif.engine.local import GRACE
@@ -37,8 +38,8 @@ from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
 from autoif.store import open_store
 from autoif.synthesis.compositions.draw import STAGE as COMPOSITIONS
+from autoif.synthesis.flow import shared_stages
 from autoif.synthesis.prompts.templates import PromptTemplates
-from autoif.synthesis.verifiers import evidence
 from autoif.synthesis.verifiers.build import VERIFIERS
 
 FENCE = 15.0  # seconds without a beat after which no new call is made
@@ -90,14 +91,14 @@ class Report:
 @dataclass(frozen=True)
 class ShardReply:
     """A shard that is through, or cut short. lines: of each artefact, packed. refused: whether the
-    worker's guard has refused anything. shared: drops of what all shards share, by its name."""
+    worker's guard has refused anything. shared: what all shards share, by its name."""
 
     lines: Mapping[str, bytes]
     funnel: Funnel
     units: int
     cut: bool
     refused: bool
-    shared: Mapping[str, list[Drop]]
+    shared: Mapping[str, Filtered[Any]]
     report: Report
 
     def unpacked(self) -> dict[str, bytes]:
@@ -181,15 +182,9 @@ class ShardWorker:
             len(result.units),
             cut,
             bool(self.guard.refused),
-            await self._shared(),
+            await shared_stages(context),
             self._report(),
         )
-
-    async def _shared(self) -> dict[str, list[Drop]]:
-        context = self._fill.context
-        names = map(evidence.plain, context.recipe.langs)
-        made = {name: context.shared[name] for name in names if name in context.shared}
-        return {name: (await replies).dropped for name, replies in made.items()}
 
     async def beat(self, order: Order) -> Report:
         loop = asyncio.get_running_loop()
@@ -202,8 +197,8 @@ class ShardWorker:
             self.guard.reopen()
         self.guard.heard(order.limit)
         for backend in self._servers():
-            backend.share(order.workers)
-            backend.pause(order.pauses)
+            backend.admission.share(order.workers)
+            backend.admission.pause(order.pauses)
         return self._report()
 
     async def close(self) -> None:
@@ -219,7 +214,7 @@ class ShardWorker:
         progress = self.progress
         pauses: dict[str, float] = {}
         for backend in self._servers():
-            for url, seconds in backend.pauses().items():
+            for url, seconds in backend.admission.pauses().items():
                 pauses[url] = max(seconds, pauses.get(url, 0.0))
         at_work = Funnel()
         for funnel in progress.at_work:

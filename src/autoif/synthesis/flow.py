@@ -8,6 +8,8 @@ keeps no state and resumes nothing: the call store answers what was asked before
 
 from __future__ import annotations
 
+from typing import Any
+
 from autoif.base.errors import CallFailed
 from autoif.base.records import Drop, Filtered, Instruction, Pair, Query, Verdict, Verifier
 from autoif.synthesis.context import Context
@@ -48,6 +50,19 @@ async def process(context: Context, product: Product) -> None:
     for query, pair in await _instruction_pairs(context, verifier):
         product.dpo.append(rows.dpo_row(pair, query, task))
     product.dpo = rows.sorted_rows(product.dpo)
+
+
+async def shared_stages(context: Context) -> dict[str, Filtered[Any]]:
+    """What was made once for all units, by its name, as it is booked once. Plain replies serve as
+    evidence; those that failed are on record."""
+    stages: dict[str, Filtered[Any]] = {}
+    for lang in context.recipe.langs:
+        if replies := context.shared.get(evidence.plain(lang)):
+            failed = (await replies).dropped
+            stages[evidence.plain(lang)] = Filtered(evidence.CASES, [], failed)
+        if judged := context.shared.get(controls.controls(lang)):
+            stages[controls.controls(lang)] = await judged
+    return stages
 
 
 async def _working(context: Context, verifier: Verifier) -> Filtered[Verifier]:
