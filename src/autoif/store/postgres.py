@@ -330,7 +330,7 @@ class PostgresStore(Store):
 
     def _damaged(self, what: str) -> StoreError:
         return StoreError(
-            f"{self.server.name} is damaged ({what} are not what was written): `autoif calls "
+            f"{self.server.name} is damaged ({what}: not what was written): `autoif calls "
             "export` saves what can be read"
         )
 
