@@ -77,7 +77,7 @@ async def each(names: range, do: Callable[[int], Awaitable[None]]) -> float:
 
 def together(store: str, processes: int, calls: int) -> float:
     """Calls/s of so many processes on one store."""
-    at = time.time() + 2.5  # all have begun by then
+    at = time.time() + 3  # all have begun by then
     command = [sys.executable, __file__, "--process", store, str(calls), str(at)]
     running = [
         subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True)
@@ -105,7 +105,7 @@ def main() -> int:
     if programs is None:
         sys.exit("PostgreSQL is not installed: apt-get install postgresql")
     own_process()
-    calls, rounds = (3000, 3) if args.check else (10_000, 5)
+    calls, rounds = (2000, 3) if args.check else (10_000, 5)
     kinds: dict[str, list[dict[str, float]]] = {"sqlite": [], "postgres": []}
     more = {"shared_buffers": "'256MB'", "max_wal_size": "'4GB'", "max_locks_per_transaction": 1024}
     with tempfile.TemporaryDirectory() as folder, closing(Postgres(programs, **more)) as server:
