@@ -4,10 +4,13 @@ run of `smoke` for all of them, a stage's context, and the command in this proce
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,6 +23,7 @@ from autoif.sandbox import Sandbox
 from autoif.store import open_store
 from autoif.synthesis.context import Context
 from autoif.synthesis.prompts.templates import PromptTemplates
+from postgres import Postgres, binaries
 from runs import Done, artefacts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,16 +37,42 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def absent(what: str) -> NoReturn:
+    """Skips for what is not here; in CI its absence is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Skips where the data is absent; in CI its absence is a failure."""
     path = Path(os.environ.get("AUTOIF_DATA") or ROOT.parent / "shared" / "data")
     if path.is_dir():
         return path
-    message = f"reference data not at {path} (set AUTOIF_DATA)"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+    absent(f"reference data not at {path} (set AUTOIF_DATA)")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server for all tests that leave it running; those that kill it start their own."""
+    binaries = postgres_binaries()
+    with closing(Postgres(binaries)) as server:
+        yield server
+
+
+def postgres_binaries() -> Path:
+    if importlib.util.find_spec("asyncpg") is None:
+        absent("asyncpg is not installed (pip install 'autoif[cluster]')")
+    return binaries() or absent("PostgreSQL is not installed (apt-get install postgresql)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A call store of each kind, not made yet."""
+    if request.param == "sqlite":
+        return str(tmp_path / "calls.sqlite")
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_url()
 
 
 @pytest.fixture(scope="session")

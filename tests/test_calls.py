@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "calls.sqlite"
 
 
-async def test_an_answer_is_paid_once_and_read_back_by_the_next_run(path: Path) -> None:
+async def test_an_answer_is_paid_once_and_read_back_by_the_next_run(where: str) -> None:
     asked = []
 
     def answer(request: Request) -> str:
@@ -36,7 +36,7 @@ async def test_an_answer_is_paid_once_and_read_back_by_the_next_run(path: Path) 
         return f"answer {request.index}"
 
     for run in range(2):
-        async with open_store(path) as store:
+        async with open_store(where) as store:
             chat = CachedChat(ScriptedBackend(answer), store)
             replies = [await chat(ask("hello", index=i)) for i in range(3)]
             assert [r.text for r in replies] == ["answer 0", "answer 1", "answer 2"]
@@ -47,7 +47,7 @@ async def test_an_answer_is_paid_once_and_read_back_by_the_next_run(path: Path) 
     assert len(asked) == 3
 
 
-async def test_identical_requests_in_flight_are_asked_once(path: Path) -> None:
+async def test_identical_requests_in_flight_are_asked_once(where: str) -> None:
     asked = []
 
     async def answer(request: Request) -> str:
@@ -55,19 +55,19 @@ async def test_identical_requests_in_flight_are_asked_once(path: Path) -> None:
         await asyncio.sleep(0.01)
         return "yes"
 
-    async with open_store(path) as store:
+    async with open_store(where) as store:
         chat = CachedChat(ScriptedBackend(answer), store)
         replies = await asyncio.gather(*(chat(ask("same")) for _ in range(20)))
     assert len(asked) == 1
     assert {r.text for r in replies} == {"yes"}
 
 
-async def test_when_the_asking_task_is_cancelled_another_asks(path: Path) -> None:
+async def test_when_the_asking_task_is_cancelled_another_asks(where: str) -> None:
     async def answer(request: Request) -> str:
         await asyncio.sleep(0.02)
         return "yes"
 
-    async with open_store(path) as store:
+    async with open_store(where) as store:
         chat = CachedChat(ScriptedBackend(answer), store)
         first, second = (asyncio.create_task(chat(ask("same"))) for _ in range(2))
         await asyncio.sleep(0.005)
@@ -75,14 +75,14 @@ async def test_when_the_asking_task_is_cancelled_another_asks(path: Path) -> Non
         assert (await second).text == "yes"
 
 
-async def test_an_empty_or_withheld_answer_fails_but_is_not_paid_again(path: Path) -> None:
+async def test_an_empty_or_withheld_answer_fails_but_is_not_paid_again(where: str) -> None:
     asked = []
 
     def answer(request: Request) -> Reply:
         asked.append(request)
         return Reply("", "stop" if request.index == 0 else "content_filter")
 
-    async with open_store(path) as store:
+    async with open_store(where) as store:
         chat = CachedChat(ScriptedBackend(answer), store)
         for _ in range(2):
             with pytest.raises(CallFailed, match="empty"):
@@ -94,38 +94,38 @@ async def test_an_empty_or_withheld_answer_fails_but_is_not_paid_again(path: Pat
     assert len(asked) == 2
 
 
-async def test_show_finds_the_calls_of_a_record_also_those_it_shares(path: Path) -> None:
-    async with open_store(path) as store:
+async def test_show_finds_the_calls_of_a_record_also_those_it_shares(where: str) -> None:
+    async with open_store(where) as store:
         chat = CachedChat(ScriptedBackend(lambda r: "yes"), store)
         await chat(ask("one", record="a", stage="x"))
         await chat(ask("two", record="a", stage="y"))
         await chat(ask("two", record="b", stage="y"))
-        async with open_store(path, read_only=True) as reader:  # while the writer holds the lock
+        async with open_store(where, read_only=True) as reader:  # while the writer holds the lock
             calls = await reader.calls_for("a")
             assert [c.stage for c in calls] == ["x", "y"]
             assert calls[0].body["messages"] == [{"role": "user", "content": "one"}]
             assert calls[0].reply.text == "yes"
-    async with open_store(path, read_only=True) as reader:
+    async with open_store(where, read_only=True) as reader:
         assert [c.body["messages"][0]["content"] for c in await reader.calls_for("b")] == ["two"]
         with pytest.raises(StoreError, match="reading only"):
             await reader.put_outcomes(b"k", b"v")
 
 
-async def test_outcomes_are_kept_beside_the_calls_and_the_first_stay(path: Path) -> None:
-    async with open_store(path) as store:
+async def test_outcomes_are_kept_beside_the_calls_and_the_first_stay(where: str) -> None:
+    async with open_store(where) as store:
         assert await store.get_outcomes(b"k") is None
         assert await store.put_outcomes(b"k", b"TIMEOUT") == b"TIMEOUT"
         assert await store.put_outcomes(b"k", b"PASS") == b"TIMEOUT"
         values = [b"1", b"2", b"3"]
         stand = await asyncio.gather(*(store.put_outcomes(b"other", value) for value in values))
         assert set(stand) == {b"1"}
-    async with open_store(path) as store:
+    async with open_store(where) as store:
         assert await store.get_outcomes(b"k") == b"TIMEOUT"
 
 
-async def test_the_first_answer_to_a_key_stays(path: Path) -> None:
+async def test_the_first_answer_to_a_key_stays(where: str) -> None:
     replies = [Reply("one"), Reply("two"), Reply("three")]
-    async with open_store(path) as store:
+    async with open_store(where) as store:
 
         async def put(key: bytes, reply: Reply) -> Reply:
             return await store.put(key.rjust(16), ask("?"), b"{}", "n", reply)
@@ -273,6 +273,3 @@ def test_what_is_not_a_store_is_refused_and_left_alone(tmp_path: Path) -> None:
         assert path.read_bytes() == content
     with pytest.raises(StoreError, match="no call store"):
         open_store(tmp_path / "absent", read_only=True)
-    for where in ("postgresql://me@host/calls", Path("postgresql://me@host/calls")):
-        with pytest.raises(StoreError, match="PostgreSQL is not supported yet"):
-            open_store(where)

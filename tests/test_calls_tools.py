@@ -35,9 +35,8 @@ from autoif.models.cached import CachedChat
 from autoif.models.openai.backend import HttpBackend
 from autoif.models.scripted import ScriptedBackend
 from autoif.store import open_store
-from autoif.store.base import GarbageCollected, call_key
+from autoif.store.base import GarbageCollected, call_key, reply_crc
 from autoif.store.export_format import export_lines
-from autoif.store.sqlite_file import reply_crc
 from server import Server
 
 
@@ -50,7 +49,7 @@ def echo(request: Request) -> str:
     return f"{said} {request.index} " + "word " * (len(said) % 7 * 300)
 
 
-async def fill(path: Path, numbers: range, run: str = "") -> int:
+async def fill(path: str | Path, numbers: range, run: str = "") -> int:
     """Ask for these numbers through a store; how many were really asked."""
     async with open_store(path) as store:
         chat = CachedChat(ScriptedBackend(echo), store)
@@ -61,17 +60,17 @@ async def fill(path: Path, numbers: range, run: str = "") -> int:
         return chat.counts["s"].asked
 
 
-async def inspect(path: Path) -> dict[str, Any]:
+async def inspect(path: str | Path) -> dict[str, Any]:
     async with open_store(path, read_only=True) as store:
         return await store.inspect()
 
 
-async def export(path: Path, on_notice: Callable[[str], None] = print) -> list[bytes]:
+async def export(path: str | Path, on_notice: Callable[[str], None] = print) -> list[bytes]:
     async with open_store(path, read_only=True) as store:
         return [line async for line in export_lines(store, on_notice)]
 
 
-async def collect_garbage(path: Path, *forget: str) -> GarbageCollected:
+async def collect_garbage(path: str | Path, *forget: str) -> GarbageCollected:
     async with open_store(path) as store:
         return await store.collect_garbage(forget)
 
@@ -84,13 +83,13 @@ def path(tmp_path: Path) -> Path:
 # ---- inspect, export, import, garbage ----------------------------------------------------------
 
 
-async def test_inspect_counts_by_stage_also_while_a_run_writes(path: Path) -> None:
-    async with open_store(path) as store:
+async def test_inspect_counts_by_stage_also_while_a_run_writes(where: str) -> None:
+    async with open_store(where) as store:
         chat = CachedChat(ScriptedBackend(lambda r: "a b c"), store)
         for i in range(5):
             await chat(ask(i, stage="judge" if i else "code"))
         await store.put_outcomes(b"k", b"v")
-        seen = await inspect(path)
+        seen = await inspect(where)
     assert (seen["calls"], seen["outcomes"], seen["pending"]) == (5, 1, 0)
     assert [(s["stage"], s["calls"], s["completion"]) for s in seen["stages"]] == [
         ("code", 1, 3),
@@ -99,12 +98,12 @@ async def test_inspect_counts_by_stage_also_while_a_run_writes(path: Path) -> No
     assert seen["bytes"] > 4096
 
 
-async def test_an_exported_store_imports_to_the_same_answers(path: Path, tmp_path: Path) -> None:
-    await fill(path, range(50))
-    async with open_store(path) as store:
+async def test_an_exported_store_imports_to_the_same_answers(where: str, tmp_path: Path) -> None:
+    await fill(where, range(50))
+    async with open_store(where) as store:
         await store.put_outcomes(b"k", b"\0\xffv")
     moved, lines = tmp_path / "moved.sqlite", tmp_path / "calls.jsonl"
-    lines.write_bytes(b"".join(await export(path)))
+    lines.write_bytes(b"".join(await export(where)))
     assert (await import_file(moved, lines)).added == 51
     assert (await import_file(moved, lines)).known == 51
     assert await fill(moved, range(50)) == 0
@@ -126,34 +125,34 @@ async def test_an_import_takes_only_what_its_key_names(path: Path, tmp_path: Pat
         await import_file(path, lines)
 
 
-async def test_garbage_is_what_no_finished_run_used(path: Path) -> None:
-    await fill(path, range(40))
+async def test_garbage_is_what_no_finished_run_used(where: str) -> None:
+    await fill(where, range(40))
     with pytest.raises(StoreError, match="no finished run"):
-        await collect_garbage(path)
-    await fill(path, range(10, 20), run="first")
-    await fill(path, range(15, 30), run="second")
-    done = await collect_garbage(path)
+        await collect_garbage(where)
+    await fill(where, range(10, 20), run="first")
+    await fill(where, range(15, 30), run="second")
+    done = await collect_garbage(where)
     assert (done.kept, done.dropped) == (20, 20)
     assert done.freed > 0
-    assert await fill(path, range(10, 30)) == 0
-    assert (await collect_garbage(path, "first")).kept == 15
+    assert await fill(where, range(10, 30)) == 0
+    assert (await collect_garbage(where, "first")).kept == 15
     with pytest.raises(UsageError, match="no run named"):
-        await collect_garbage(path, "first")
-    assert await fill(path, range(40)) == 25
+        await collect_garbage(where, "first")
+    assert await fill(where, range(40)) == 25
 
 
-async def test_a_run_that_is_marked_in_parts_keeps_them_all(path: Path) -> None:
-    await fill(path, range(10), run="run")
-    await fill(path, range(10, 20), run="run")  # its second process
-    assert (await collect_garbage(path)).kept == 20
+async def test_a_run_that_is_marked_in_parts_keeps_them_all(where: str) -> None:
+    await fill(where, range(10), run="run")
+    await fill(where, range(10, 20), run="run")  # its second process
+    assert (await collect_garbage(where)).kept == 20
 
 
-async def test_a_run_has_used_each_call_once_over_all_its_starts(path: Path) -> None:
-    await fill(path, range(10), run="run")
-    await fill(path, range(5, 20), run="run")
-    await fill(path, range(30), run="other")
+async def test_a_run_has_used_each_call_once_over_all_its_starts(where: str) -> None:
+    await fill(where, range(10), run="run")
+    await fill(where, range(5, 20), run="run")
+    await fill(where, range(30), run="other")
     words = [len(echo(ask("x" * (i % 7) + str(i))).split()) for i in range(30)]
-    async with open_store(path, read_only=True) as store:
+    async with open_store(where, read_only=True) as store:
         (used,) = (await store.used("run")).values()
         assert used.completion == sum(words[:20])
         (used,) = (await store.used("other")).values()

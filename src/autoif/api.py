@@ -20,6 +20,7 @@ from autoif.base.loop import run_blocking
 from autoif.base.printable import log
 from autoif.engine.local import Run, Stopped
 from autoif.engine.sizing import begin
+from autoif.engine.start import open_run
 from autoif.models import Backend
 from autoif.models.budget import Budget
 from autoif.run.directory import RunDir
@@ -42,7 +43,8 @@ def synth(
 
     recipe: a Recipe, the name of a preset, or a TOML file; None is the preset `demo`.
     update: another recipe may go on in a directory that one has made; answered calls are kept.
-    calls: a call store to be shared between runs, instead of the directory's own.
+    calls: a call store to be shared between runs, a file or postgresql://USER@HOST/NAME, instead of
+    the directory's own.
     budget: "5USD" or "2Mtok": no call is paid beyond it; RunFailed says that it is spent.
     backends: models of your own, by the name that the recipe calls them.
     on_notice: hears one line when a user should know something (a download, a server that waits).
@@ -57,8 +59,14 @@ def synth(
     whole = _recipe(recipe, settings)
     limit = Budget.parse(budget) if budget else None
     with directory.locked():
-        store = Path(calls) if calls else None
-        run = Run(whole, directory, store, on_notice, dict(backends or {}), limit)
+        run = open_run(
+            whole,
+            directory,
+            calls=calls,
+            on_notice=on_notice,
+            backends=dict(backends or {}),
+            budget=limit,
+        )
         _complete(run, update)
     return Result(directory.path)
 

@@ -21,6 +21,7 @@ from autoif.cli.common import (
     usage,
 )
 from autoif.store import open_store
+from autoif.store.address import is_address
 from autoif.store.base import GarbageCollected
 
 JSON = "print the counts as JSON"
@@ -92,17 +93,23 @@ def add(commands: Any) -> None:
 
 def _store(parser: argparse.ArgumentParser) -> Any:
     group = parser.add_argument_group("input")
-    group.add_argument("store", metavar="STORE", help="calls.sqlite, or a run directory")
+    group.add_argument(
+        "store",
+        metavar="STORE",
+        help="calls.sqlite, a run directory, or postgresql://USER@HOST/NAME",
+    )
     return group
 
 
-def _path(args: argparse.Namespace) -> Path:
+def _where(args: argparse.Namespace) -> str | Path:
+    if is_address(args.store):
+        return str(args.store)
     path = Path(args.store)
     return path / "calls.sqlite" if path.is_dir() else path
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    found = asyncio_run(_inspected(_path(args)))
+    found = asyncio_run(_inspected(_where(args)))
     if args.json:
         say_json(found)
         return 0
@@ -117,21 +124,22 @@ def _inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _inspected(path: Path) -> dict[str, Any]:
-    async with open_store(path, read_only=True) as store:
+async def _inspected(where: str | Path) -> dict[str, Any]:
+    async with open_store(where, read_only=True, on_notice=note) as store:
         return await store.inspect()
 
 
 def _export(args: argparse.Namespace) -> int:
-    with output(args.out, _path(args)) as out:
-        asyncio_run(_exported(_path(args), out))
+    where = _where(args)
+    with output(args.out, where) as out:
+        asyncio_run(_exported(where, out))
     return 0
 
 
-async def _exported(path: Path, out: IO[bytes]) -> None:
+async def _exported(where: str | Path, out: IO[bytes]) -> None:
     from autoif.store.export_format import export_lines
 
-    async with open_store(path, read_only=True) as store:
+    async with open_store(where, read_only=True, on_notice=note) as store:
         async for line in export_lines(store, note):
             out.write(line)
 
@@ -139,7 +147,7 @@ async def _exported(path: Path, out: IO[bytes]) -> None:
 def _import(args: argparse.Namespace) -> int:
     from autoif.models.batch import import_file
 
-    return _told(args, asdict(asyncio_run(import_file(_path(args), Path(args.file)))))
+    return _told(args, asdict(asyncio_run(import_file(_where(args), Path(args.file)))))
 
 
 def _batch(args: argparse.Namespace) -> int:
@@ -148,19 +156,19 @@ def _batch(args: argparse.Namespace) -> int:
     key = os.environ.get(args.api_key_env)
     notice = (lambda line: None) if args.quiet else note
     found = asyncio_run(
-        run_batches(_path(args), args.base_url, key, poll=args.poll, on_notice=notice)
+        run_batches(_where(args), args.base_url, key, poll=args.poll, on_notice=notice)
     )
     return _told(args, asdict(found))
 
 
 def _gc(args: argparse.Namespace) -> int:
-    return _told(args, asdict(asyncio_run(_collected(_path(args), args.forget))))
+    return _told(args, asdict(asyncio_run(_collected(_where(args), args.forget))))
 
 
-async def _collected(path: Path, forget: list[str]) -> GarbageCollected:
-    if not path.exists():
-        raise StoreError(f"there is no call store at {path}")
-    async with open_store(path) as store:
+async def _collected(where: str | Path, forget: list[str]) -> GarbageCollected:
+    if isinstance(where, Path) and not where.exists():
+        raise StoreError(f"there is no call store at {where}")
+    async with open_store(where, on_notice=note) as store:
         return await store.collect_garbage(forget)
 
 

@@ -189,7 +189,7 @@ def paid_settings(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("the model's answers need a place: give --calls F or --out F")
     server = {"models.base_url": urls(args.base_url), "models.api_key_env": args.api_key_env}
     return {
-        "calls": Path(args.calls or f"{args.out}.calls.sqlite"),
+        "calls": args.calls or f"{args.out}.calls.sqlite",
         "budget": Budget.parse(args.budget) if args.budget else None,
         "settings": {key: value for key, value in server.items() if value is not None},
         "on_notice": note,

@@ -144,9 +144,8 @@ def _show(args: argparse.Namespace) -> int:
     from autoif.report import terminal as terminal
     from autoif.run.directory import RunDir
 
-    calls = Path(args.calls) if args.calls else None
     try:
-        told = lineage.story(RunDir(Path(args.dir)), args.id, calls)
+        told = lineage.story(RunDir(Path(args.dir)), args.id, args.calls)
         shown = to_json(told) if args.json else terminal.story(told)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         raise UsageError(f"{args.dir}: its files are not what a run wrote") from None

@@ -80,7 +80,14 @@ def add(commands: Any) -> None:
     group.add_argument(
         "--calls",
         metavar="F",
-        help="call store to use, shared between runs; default: DIR/calls.sqlite",
+        help="call store to use, shared between runs: a file, or postgresql://USER@HOST/NAME; "
+        "default: DIR/calls.sqlite",
+    )
+    group.add_argument(
+        "--cluster",
+        metavar="C",
+        help="work on every machine of a Ray cluster: ray, or ray:HOST:PORT; needs --calls "
+        "postgresql://USER@HOST/NAME",
     )
     group.add_argument("--budget", metavar="B", help="spend at most this: 5USD or 2Mtok")
     group.add_argument(
@@ -130,10 +137,10 @@ def _synth(args: argparse.Namespace) -> int:
 
 def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
     """Writes the batch file; returns the number of calls in it."""
-    from autoif.engine.local import Run
+    from autoif.engine.start import open_run
     from autoif.models.batch import write_batch
 
-    run = Run(recipe, out, Path(args.calls) if args.calls else None)
+    run = open_run(recipe, out, calls=args.calls)
     noted = asyncio_run(run.collect())
     if noted:
         with output(args.batch, run.store_path) as file:
@@ -146,13 +153,14 @@ def _collect(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
 
 
 async def _run(recipe: Recipe, out: Any, args: argparse.Namespace) -> int:
-    from autoif.engine.local import GRACE, Run, Stopped
+    from autoif.engine.local import GRACE, Stopped
     from autoif.engine.sizing import begin
+    from autoif.engine.start import open_run
     from autoif.models.budget import Budget
     from autoif.report import terminal as terminal
 
     budget = Budget.parse(args.budget) if args.budget else None
-    run = Run(recipe, out, Path(args.calls) if args.calls else None, budget=budget)
+    run = open_run(recipe, out, calls=args.calls, budget=budget)
     watch = terminal.Watch(err, run.progress, quiet=args.quiet)
     run.on_notice = watch.notice
     again = shlex.join(["autoif", *args.argv])
@@ -218,6 +226,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         "queries.source": args.queries,
         "target": args.target,
         "engine.minutes": args.minutes,
+        "engine.cluster": args.cluster,
         "seed": args.seed,
         "langs": None if args.lang is None else args.lang.split(","),
     }

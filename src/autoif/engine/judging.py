@@ -88,7 +88,7 @@ async def ajudge_file(
     write_line: Callable[[bytes], object],
     model: str,
     *,
-    calls: Path,
+    calls: str | Path,
     budget: Budget | None = None,
     settings: Mapping[str, Any] | None = None,
     backends: Mapping[str, Backend] | None = None,
@@ -105,20 +105,19 @@ async def ajudge_file(
     guard = BudgetGuard(recipe.models.prices, budget)
     reasons: Counter[str] = Counter()
     kept = 0
-    store = open_store(calls)
-    try:
-        async with open_context(
+    async with (
+        open_store(calls, on_notice=on_notice) as store,
+        open_context(
             recipe, store, backends=backends, wrap=guard.before, on_notice=on_notice
-        ) as context:
-            waiting, alone = _answered(rows), list[Judgement]()
-            while chunk := list(islice(waiting, TOGETHER)):
-                alone += await together(*(_judge(context, row) for row in chunk))
-            for judgement in _together(context, alone):
-                kept += not judgement.reasons
-                reasons.update(judgement.reasons)
-                write_line(dump_line(judgement.to_json()))
-    finally:
-        await store.close()
+        ) as context,
+    ):
+        waiting, alone = _answered(rows), list[Judgement]()
+        while chunk := list(islice(waiting, TOGETHER)):
+            alone += await together(*(_judge(context, row) for row in chunk))
+        for judgement in _together(context, alone):
+            kept += not judgement.reasons
+            reasons.update(judgement.reasons)
+            write_line(dump_line(judgement.to_json()))
     if not alone:
         raise UsageError(f"{rows} is empty: it should hold rows with messages")
     return JudgeCounts(len(alone), kept, reasons, guard.refused)

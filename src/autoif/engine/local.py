@@ -10,16 +10,17 @@ constraints, the compositions are worked through in the same way when the instru
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoif.base.errors import AutoIFError, CallPending, RunFailed
+from autoif.base.errors import AutoIFError, CallPending, RunFailed, UsageError
 from autoif.base.files import remove
 from autoif.base.records import Filtered, Usage, Verifier
 from autoif.base.version import __version__
@@ -37,6 +38,7 @@ from autoif.run.funnel import Funnel
 from autoif.run.progress import Progress
 from autoif.run.recipe import Recipe
 from autoif.store import open_store
+from autoif.store.address import is_address
 from autoif.store.base import Store
 from autoif.synthesis.compositions import draw
 from autoif.synthesis.context import Context
@@ -59,7 +61,7 @@ class Run:
 
     recipe: Recipe
     out: RunDir
-    calls: Path | None = None  # another call store than the directory's own
+    calls: str | Path | None = None  # another call store than the recipe's or the directory's own
     on_notice: Callable[[str], None] = lambda line: None
     backends: dict[str, Backend] = field(default_factory=dict)  # by model; opened where not given
     budget: Budget | None = None
@@ -74,12 +76,21 @@ class Run:
     @property
     def _name(self) -> str:
         """What calls this run has used is noted under this name: for `autoif calls gc`, for the
-        tokens of all its starts, and for what is left of the budget."""
-        return f"{self.out.path.resolve()} {self.recipe.hash}"
+        tokens of all its starts, and for what is left of the budget. In a store that machines
+        share it has the machine's name."""
+        host = f"{platform.node()}:" if is_address(self.store_path) else ""
+        return f"{host}{self.out.path.resolve()} {self.recipe.hash}"
 
     @property
-    def store_path(self) -> Path:
-        return self.calls or self.out.calls
+    def store_path(self) -> str | Path:
+        """Raises UsageError where a recipe, which may be a stranger's, would get a password."""
+        file, address = self.recipe.calls_named_in, self.recipe.engine.calls
+        if address and file and not self.calls and os.environ.get("PGPASSWORD"):
+            raise UsageError(
+                f"{file} would send the password in PGPASSWORD to {address}: if you want that, say "
+                f"so with --calls {address}"
+            )
+        return self.calls or address or self.out.calls
 
     def stop(self) -> None:
         """What is in flight ends, or is given up after GRACE seconds; what there is gets written;
@@ -128,8 +139,12 @@ class Run:
             self._models[backend.namespace] = model
             return self.guard.before(model, backend)
 
-        store = open_store(self.store_path)
-        try:
+        async with open_store(
+            self.store_path,
+            run=self._name,
+            patience=self.recipe.models.patience,
+            on_notice=self.on_notice,
+        ) as store:
             if pending:
                 await store.forget_pending()  # of an earlier round, maybe of another recipe
             async with open_context(
@@ -141,13 +156,8 @@ class Run:
                 opened=self.progress.models,
                 on_notice=self.on_notice,
             ) as context:
-                if self.budget:
-                    prices = self.recipe.models.prices
-                    used = (await self._used(store)).items()
-                    self.guard.spent = sum(self.budget.of(prices, m, usage) for m, usage in used)
+                self.guard.spent = await self._spent(store)
                 yield context
-        finally:
-            await store.close()
 
     async def _tick(self) -> None:
         left = TimeLeft()
@@ -201,16 +211,23 @@ class Run:
             if replies := context.shared.get(evidence.plain(lang)):
                 head.book(Filtered(evidence.CASES, [], (await replies).dropped))
 
-    async def _used(self, store: Store) -> dict[str, Usage]:
-        """Tokens by model, of all starts of this run up to its last mark."""
-        used = (await store.used(self._name)).items()
-        return {self._models[name]: usage for name, usage in used if name in self._models}
+    async def _spent(self, store: Store) -> float:
+        """What all starts of this run have cost, in the budget's unit; 0 without a budget."""
+        if self.budget is None:
+            return 0.0
+        spent, prices = self._by_model(await store.spent(self._name)), self.recipe.models.prices
+        return sum(self.budget.of(prices, model, usage) for model, usage in spent.items())
+
+    def _by_model(self, usage: Mapping[str, Usage]) -> dict[str, Usage]:
+        """By namespace -> by model, of the models of this run."""
+        return {self._models[name]: u for name, u in usage.items() if name in self._models}
 
     async def _finish(self, context: Context, fidelity: str) -> dict[str, Any]:
         """The card and the manifest, written last; or how far it came."""
         cut = bool(self.guard.refused) and self.guard.reason != "target"
         await context.store.mark(self._name)
-        report = self.progress.report("stopped" if cut else "done", await self._used(context.store))
+        used = self._by_model(await context.store.used(self._name))
+        report = self.progress.report("stopped" if cut else "done", used)
         text = dataset_card.render(self.recipe, report, self.out.path / "data", fidelity)
         write_whole(self.out.path / "data" / "README.md", text.encode())
         if cut:

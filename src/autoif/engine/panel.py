@@ -46,7 +46,7 @@ async def adiagnose_with_model(
     write_line: Write,
     model: str,
     *,
-    calls: Path,
+    calls: str | Path,
     budget: Budget | None = None,
     settings: dict[str, Any] | None = None,
     backends: dict[str, Backend] | None = None,
@@ -62,21 +62,20 @@ async def adiagnose_with_model(
     recipe = Recipe.load("strict", None, chosen | {"verifiers.case_asks": 0} | (settings or {}))
     guard = BudgetGuard(recipe.models.prices, budget)
     counts = DiagnoseCounts()
-    store = open_store(calls)
-    try:
-        async with open_context(
+    async with (
+        open_store(calls, on_notice=on_notice) as store,
+        open_context(
             recipe, store, backends=backends, wrap=guard.before, on_notice=on_notice
-        ) as context:
-            rows = (parse_row(n, *row) for n, row in enumerate(read_rows(verifiers), 1))
-            one_at_a_time = asyncio.Lock()  # so that nothing else is timed as a function's
-            while some := list(islice(rows, AT_ONCE)):
-                opinions = await together(*(_one(context, row, one_at_a_time) for row in some))
-                for row, (diagnosis, heard) in zip(some, opinions, strict=True):
-                    counts.add(diagnosis)
-                    counts.unheard += not heard
-                    write_line(dump_line({"id": row.id, **asdict(diagnosis)}))
-    finally:
-        await store.close()
+        ) as context,
+    ):
+        rows = (parse_row(n, *row) for n, row in enumerate(read_rows(verifiers), 1))
+        one_at_a_time = asyncio.Lock()  # so that nothing else is timed as a function's
+        while some := list(islice(rows, AT_ONCE)):
+            opinions = await together(*(_one(context, row, one_at_a_time) for row in some))
+            for row, (diagnosis, heard) in zip(some, opinions, strict=True):
+                counts.add(diagnosis)
+                counts.unheard += not heard
+                write_line(dump_line({"id": row.id, **asdict(diagnosis)}))
     if not counts.flags:
         raise UsageError(f"{verifiers} is empty: it should hold verifiers")
     counts.refused = guard.refused

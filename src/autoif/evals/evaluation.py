@@ -91,7 +91,7 @@ async def aevaluate(
     if samples < 1:
         raise UsageError("samples is at least 1")
     specs = {spec for spec in (model, judge) if isinstance(spec, str)}
-    store = Path(calls) if calls else folder and folder / "calls.sqlite"
+    store = calls or (folder and folder / "calls.sqlite")
     if specs and not store:
         raise UsageError("a model needs a directory (out) or a call store (calls) for its answers")
     rows = list(load_rows(benchmark, Path(data) if data else None))

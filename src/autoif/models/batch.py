@@ -143,7 +143,9 @@ async def _import_result(store: Store, result: dict[str, Any]) -> str:
     key = bytes.fromhex(result["custom_id"].partition("-")[0])
     call = await store.get_pending(key)
     if call is None:
-        return "known" if await store.get(key) else "strange"
+        stored = await store.get(key)
+        store.leave(key)
+        return "known" if stored else "strange"
     response = result.get("response") or {}
     try:
         if result.get("error") or response["status_code"] != 200:

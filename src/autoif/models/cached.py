@@ -69,8 +69,9 @@ class CachedChat:
                 reply = await self.store.put(key, request, body, namespace, paid)
                 counts.asked += 1
                 counts.usage += paid.usage
-        except CallFailed:
-            counts.failed += 1
+        except BaseException as error:
+            self.store.leave(key)
+            counts.failed += isinstance(error, CallFailed)
             raise
         finally:
             self._asking.pop(key).set_result(None)
@@ -111,7 +112,8 @@ def _storable(reply: Reply, request: Request) -> Reply:
     if len(reply.text) > most:
         reply = replace(reply, text=reply.text[:most])
     try:
-        reply.text.encode()
+        f"{reply.text}{reply.finish_reason}".encode()
     except UnicodeEncodeError:
-        return replace(reply, text=clean_text(reply.text))
+        words = clean_text(reply.text), clean_text(reply.finish_reason)
+        return Reply(*words, usage=reply.usage)
     return reply

@@ -114,20 +114,19 @@ def _key(variable: str, urls: Sequence[str], named_in: str) -> str | None:
 
 @asynccontextmanager
 async def open_chats(
-    specs: Iterable[str], calls: Path, **options: Any
+    specs: Iterable[str], calls: str | Path, **options: Any
 ) -> AsyncIterator[dict[str, CachedChat]]:
     """A chat for each spec, all through the call store `calls`, so that an answered call is never
     asked again. Everything is closed at the end. `options` and errors: see `open_backend`."""
-    store = open_store(calls)
-    chats: dict[str, CachedChat] = {}
-    try:
-        for spec in specs:
-            chats[spec] = CachedChat(open_backend(spec, **options), store)
-        yield chats
-    finally:
-        for chat in chats.values():
-            await chat.close()
-        await store.close()
+    async with open_store(calls) as store:
+        chats: dict[str, CachedChat] = {}
+        try:
+            for spec in specs:
+                chats[spec] = CachedChat(open_backend(spec, **options), store)
+            yield chats
+        finally:
+            for chat in chats.values():
+                await chat.close()
 
 
 def _nearest(spec: str) -> str:

@@ -37,7 +37,7 @@ class Story:
     calls: list[StoredCall] = field(default_factory=list)
 
 
-def story(out: RunDir, wanted: str, calls: Path | None = None) -> Story:
+def story(out: RunDir, wanted: str, calls: str | Path | None = None) -> Story:
     """Raises UsageError where there is no run, nothing with the id, or several ids begin so."""
     if not wanted:
         raise UsageError("which record? give an id, or its first digits")
@@ -78,7 +78,7 @@ def story(out: RunDir, wanted: str, calls: Path | None = None) -> Story:
     return told
 
 
-async def _calls(where: Path, record: str) -> list[StoredCall]:
+async def _calls(where: str | Path, record: str) -> list[StoredCall]:
     async with open_store(where, read_only=True) as store:
         return await store.calls_for(record)
 

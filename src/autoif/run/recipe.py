@@ -40,6 +40,7 @@ from autoif.base.toml import (
     read_toml,
     with_settings,
 )
+from autoif.store.address import is_address, split_password
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Lang = Literal["en", "zh"]
@@ -391,6 +392,11 @@ class Engine(Section):
         description="on the embedded model, time the machine first and make a run that takes about "
         "so long; 0 = make all of it",
     )
+    calls: str = Field(
+        "",
+        description="address of a call store that machines share, postgresql://USER@HOST/NAME, "
+        "without a password; empty = a file in the run directory",
+    )
 
 
 class Recipe(Section):
@@ -417,6 +423,7 @@ class Recipe(Section):
     hygiene: Hygiene = Hygiene()
     engine: Engine = Engine()
     _server_named_in: str = PrivateAttr("")
+    _calls_named_in: str = PrivateAttr("")
 
     @classmethod
     def load(
@@ -433,6 +440,8 @@ class Recipe(Section):
         recipe = cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
         if file and _names_server(from_file) and not recipe._confirmed_by(settings or {}):
             recipe._server_named_in = str(file)
+        if file and "engine.calls" in set(flat(from_file)) - set(flat(settings or {})):
+            recipe._calls_named_in = str(file)
         return recipe
 
     def changed(self, settings: Mapping[str, Any]) -> Recipe:
@@ -440,6 +449,8 @@ class Recipe(Section):
         recipe = self.of(with_settings(self.model_dump(), settings))
         if not recipe._confirmed_by(settings):
             recipe._server_named_in = self._server_named_in
+        if "engine.calls" not in flat(settings):
+            recipe._calls_named_in = self._calls_named_in
         return recipe
 
     def _confirmed_by(self, settings: Mapping[str, Any]) -> bool:
@@ -450,6 +461,12 @@ class Recipe(Section):
         return "models.api_key_env" in keys or (common and "models.base_url" in keys)
 
     @property
+    def calls_named_in(self) -> str:
+        """The file that said where the calls are kept, where no setting did: the password in the
+        environment does not go there."""
+        return self._calls_named_in
+
+    @property
     def server_named_in(self) -> str:
         """The file that named the server or the variable of its key, where no setting named one:
         a key does not go wherever a file says (`models.open`)."""
@@ -458,11 +475,13 @@ class Recipe(Section):
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         try:
-            return cls.model_validate(values)
+            recipe = cls.model_validate(values)
         except ValidationError as error:
             raise UsageError(
                 f"{where}: {problem(error, cls, '`autoif recipe` lists every key')}"
             ) from None
+        _check_address(recipe.engine.calls, where)
+        return recipe
 
     @field_validator("preset")
     @classmethod
@@ -512,6 +531,19 @@ class Recipe(Section):
 
     def toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+def _check_address(calls: str, where: str) -> None:
+    """A recipe is made to be shared, and is written beside the data."""
+    if not calls:
+        return
+    if not is_address(calls):
+        raise UsageError(f"{where}: engine.calls takes postgresql://...: give a file with --calls")
+    if split_password(calls)[1]:
+        raise UsageError(
+            f"{where}: engine.calls holds a password, and a recipe is shared: give it in "
+            "PGPASSWORD, in ~/.pgpass, or in the URL of --calls"
+        )
 
 
 def _names_server(values: Mapping[str, Any]) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import orjson
 
+from autoif.base import jsonl
 from autoif.base.records import Reply, Request, Usage
 
 Notice = Callable[[str], None]
@@ -69,15 +71,55 @@ def call_key(namespace: str, body: bytes, index: int) -> bytes:
     return hashlib.blake2b(head + body, digest_size=16).digest()
 
 
+def reply_crc(text: str, finish_reason: str, usage: tuple[int, int, int, int]) -> int:
+    """Guards what the key does not: a flipped bit on a disk would go unnoticed."""
+    return zlib.crc32(f"{text}\0{finish_reason}\0{usage}".encode())
+
+
+def stored_call(row: Sequence[Any]) -> StoredCall | None:
+    """The call in a row (key, namespace, index, stage, record, body, text, finish_reason, prompt,
+    cached, completion, reasoning, crc), or None where it is not what was written."""
+    key, namespace, index, stage, record, body, text, finish_reason, *tokens, crc = row
+    # SQLite keeps a value of any type in any column.
+    if not are(str, namespace, stage, record, body, text, finish_reason):
+        return None
+    if not are(int, index, *tokens) or call_key(namespace, body.encode(), index) != key:
+        return None
+    usage = Usage(*tokens)
+    if reply_crc(text, finish_reason, (*tokens,)) != crc or not is_json(body):
+        return None
+    reply = Reply(text, finish_reason, usage)
+    return StoredCall(key.hex(), namespace, index, stage, record, jsonl.loads(body.encode()), reply)
+
+
+def are(kind: type, *values: object) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def is_json(body: str) -> bool:
+    """Whether it is an object of JSON, as the body of every request is."""
+    try:
+        return isinstance(jsonl.loads(body.encode()), dict)
+    except ValueError:
+        return False
+
+
 class ReplyStore(Protocol):
     async def get(self, key: bytes, record: str = "") -> Reply | None:
-        """The stored reply, or None. A `record` that is new to this call is noted with it."""
+        """The stored reply. A `record` that is new to this call is noted with it. None: the call is
+        the caller's to make, and nobody else's in any process, until `put` or `leave`; where
+        another makes it already, this waits for the answer."""
 
     async def put(
         self, key: bytes, request: Request, body: bytes, namespace: str, reply: Reply
     ) -> Reply:
         """Returns, once it is durable, the reply that stands: the first one to this key, which is
         `reply` itself where there was none."""
+
+    def leave(self, key: bytes) -> None:
+        """There will be no `put` after this `get`: others may make the call. Does nothing where no
+        call is to be left, or where its answer is being written."""
+        return  # as in a store of one process
 
 
 class OutcomeStore(Protocol):
@@ -100,6 +142,15 @@ class Store(ReplyStore, OutcomeStore, Protocol):
     async def used(self, run: str) -> dict[str, Usage]:
         """The tokens of every call that was marked as used by `run`, by namespace: what the run
         cost in all its starts."""
+
+    async def spent(self, run: str) -> dict[str, Usage]:
+        """The tokens that `run` has paid for, as far as the store tells them from those that it
+        read back."""
+        return await self.used(run)
+
+    async def hold(self, run: str) -> None:
+        """Until the end nobody else works on this run; the lock of a file says so already. Raises
+        StoreError where somebody does."""
 
     # ---- calls that wait for a batch -----------------------------------------------------------
 

@@ -38,6 +38,8 @@ async def import_row(store: Store, row: dict[str, Any]) -> bool:
     numbers = (row["index"], *row["usage"].values())
     if not (all(type(w) is str for w in words) and all(type(n) is int for n in numbers)):
         raise TypeError("a value is of the wrong type")
+    if not all(0 <= n < 1 << 53 for n in numbers):
+        raise ValueError("a number is out of range")
     key, body = bytes.fromhex(row["key"]), canonical(row["body"])
     if call_key(row["namespace"], body, row["index"]) != key:
         raise ValueError("the key does not name this body")

@@ -27,7 +27,6 @@ from typing import Any
 
 import orjson
 
-from autoif.base import jsonl
 from autoif.base.errors import StoreError
 from autoif.base.records import Reply, Request, Usage
 from autoif.store.base import (
@@ -37,7 +36,10 @@ from autoif.store.base import (
     Store,
     StoredCall,
     StoredOutcomes,
-    call_key,
+    are,
+    is_json,
+    reply_crc,
+    stored_call,
 )
 from autoif.store.sqlite_file import (
     FORGET,
@@ -50,7 +52,6 @@ from autoif.store.sqlite_file import (
     explain,
     inspect,
     lock_writer,
-    reply_crc,
 )
 from autoif.store.sqlite_writer import GroupWriter, Row
 
@@ -143,7 +144,7 @@ class SqliteStore(Store):
             return None
         text, finish_reason, prompt, cached, completion, reasoning, crc, call, first = row
         usage = (prompt, cached, completion, reasoning)
-        typed = _are(str, text, finish_reason, first) and _are(int, *usage)
+        typed = are(str, text, finish_reason, first) and are(int, *usage)
         if not typed or reply_crc(text, finish_reason, usage) != crc:
             raise damaged(self.path, f"the reply of call {key.hex()} is not what was written")
         if self._writer is not None:
@@ -172,7 +173,7 @@ class SqliteStore(Store):
         row = self._first(GET_OUTCOMES, key)
         if row is None:
             return None
-        if not _are(bytes, row[0]) or zlib.crc32(row[0]) != row[1]:
+        if not are(bytes, row[0]) or zlib.crc32(row[0]) != row[1]:
             raise damaged(self.path, f"the outcomes {key.hex()} are not what was written")
         return bytes(row[0])
 
@@ -219,22 +220,24 @@ class SqliteStore(Store):
     # ---- the store as a whole ------------------------------------------------------------------
 
     async def calls_for(self, record: str) -> list[StoredCall]:
-        rows = self._all(CALLS + OF_RECORD, record)
-        if not all(map(_intact, rows)):
-            raise damaged(self.path, f"a call for {record} is not what was written")
-        return [_stored_call(row) for row in rows]
+        calls = []
+        for row in self._all(CALLS + OF_RECORD, record):
+            if (call := stored_call(row)) is None:
+                raise damaged(self.path, f"a call for {record} is not what was written")
+            calls.append(call)
+        return calls
 
     async def contents(self, on_notice: Notice) -> AsyncIterator[StoredCall | StoredOutcomes]:
         left_out = 0
         with connected(self.path) as db:
             db.text_factory = lambda text: text.decode("utf-8", "replace")  # damage may be anywhere
             for row in db.execute(f"{CALLS} ORDER BY id"):
-                if _intact(row):
-                    yield _stored_call(row)
+                if (call := stored_call(row)) is not None:
+                    yield call
                 else:
                     left_out += 1
             for key, value, crc in db.execute("SELECT key, value, crc FROM outcomes ORDER BY key"):
-                if _are(bytes, key, value) and zlib.crc32(value) == crc:
+                if are(bytes, key, value) and zlib.crc32(value) == crc:
                     yield StoredOutcomes(key.hex(), value)
                 else:
                     left_out += 1
@@ -250,7 +253,7 @@ class SqliteStore(Store):
 
     def _pending_call(self, row: Row) -> PendingCall:
         key, namespace, sample, stage, record, body = row
-        if not (_are(bytes, key) and _are(str, namespace, stage, record, body) and _is_json(body)):
+        if not (are(bytes, key) and are(str, namespace, stage, record, body) and is_json(body)):
             raise damaged(self.path, "a pending call is not what was written")
         request = Request((), index=sample, stage=stage, record=record)
         return PendingCall(key, namespace, request, body.encode())
@@ -297,37 +300,3 @@ def _place(key: bytes) -> tuple[int, int]:
     """Where a key's bit is: byte, mask. Keys are hashes already."""
     bit = int.from_bytes(key[:8], "little") & (1 << SEEN_BITS) - 1
     return bit >> 3, 1 << (bit & 7)
-
-
-def _intact(row: Row) -> bool:
-    """Whether a row of CALLS is what was written."""
-    key, namespace, sample, stage, record, body, text, finish_reason, *usage, crc = row
-    # SQLite keeps a value of any type in any column.
-    if not _are(str, namespace, stage, record, body, text, finish_reason):
-        return False
-    if not _are(int, sample, *usage) or call_key(namespace, body.encode(), sample) != key:
-        return False
-    if not _is_json(body):
-        return False
-    prompt, cached, completion, reasoning = usage
-    return bool(reply_crc(text, finish_reason, (prompt, cached, completion, reasoning)) == crc)
-
-
-def _stored_call(row: Row) -> StoredCall:
-    key, namespace, sample, stage, record, body, text, finish_reason, *usage, _ = row
-    reply = Reply(text, finish_reason, Usage(*usage))
-    return StoredCall(
-        key.hex(), namespace, sample, stage, record, jsonl.loads(body.encode()), reply
-    )
-
-
-def _are(kind: type, *values: object) -> bool:
-    return all(isinstance(value, kind) for value in values)
-
-
-def _is_json(body: str) -> bool:
-    """Whether it is an object of JSON, as the body of every request is."""
-    try:
-        return isinstance(jsonl.loads(body.encode()), dict)
-    except ValueError:
-        return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,11 +43,6 @@ CHECK_SECONDS = 5.0
 NETWORK_FILE_SYSTEMS = frozenset(
     ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs")
 )
-
-
-def reply_crc(text: str, finish_reason: str, usage: tuple[int, int, int, int]) -> int:
-    """Guards what the key does not: SQLite itself would not notice a flipped bit in a page."""
-    return zlib.crc32(f"{text}\0{finish_reason}\0{usage}".encode())
 
 
 def lock_writer(path: Path) -> int:
