@@ -144,7 +144,7 @@ class RewardServer:
                     samples.append(sample)
                 left = deadline - min(MARGIN, deadline / 10) - (time.monotonic() - start)
                 if protocol.lines and LINES in request.headers.get("Accept", ""):
-                    lines = _Lines(request, settings)
+                    lines = _StreamedAnswer(request, settings)
                 by_number: dict[int, Held] = {}
                 async for some in judge_each(samples, settings, left):
                     by_number |= some
@@ -237,7 +237,7 @@ class RewardServer:
         return _json(document())
 
 
-class _Lines:
+class _StreamedAnswer:
     """An answer that is sent while completions are judged: a line for each, when it is."""
 
     def __init__(self, request: web.Request, settings: RewardSettings) -> None:
