@@ -230,8 +230,16 @@ def test_llama_factory_finds_every_file_by_its_name(exported: Path) -> None:
         assert f"dataset: autoif_{stage}\n" in (home / f"{stage}.yaml").read_text()
 
 
-def test_the_dataset_directory_of_trl_loads(exported: Path, tmp_path: Path) -> None:
+def test_the_dataset_directory_of_trl_loads(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     datasets: Any = pytest.importorskip("datasets", reason='needs `pip install "autoif[hub]"`')
+    readme = (exported / "trl/README.md").read_text("utf-8")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(exported / "trl")
+    space: dict[str, Any] = {}
+    exec(readme.partition("```python\n")[2].partition("```")[0], space)
+    assert space["rows"].to_list() == rows(exported / "trl/rlvr.jsonl")
     for name in ("sft", "dpo", "kto", "rlvr"):
         for split, file in (("train", f"{name}.jsonl"), ("test", f"{name}.test.jsonl")):
             loaded = datasets.load_dataset(

@@ -222,13 +222,6 @@ class Run:
         spent, prices = self._by_model(await store.spent(self._name)), self.recipe.models.prices
         return sum(self.budget.of(prices, model, usage) for model, usage in spent.items())
 
-    async def _spent(self, store: Store) -> float:
-        """What all starts of this run have cost, in the budget's unit; 0 without a budget."""
-        if self.budget is None:
-            return 0.0
-        spent, prices = self._by_model(await store.spent(self._name)), self.recipe.models.prices
-        return sum(self.budget.of(prices, model, usage) for model, usage in spent.items())
-
     def _by_model(self, usage: Mapping[str, Usage]) -> dict[str, Usage]:
         """By namespace -> by model, of the models of this run."""
         return {self._models[name]: u for name, u in usage.items() if name in self._models}

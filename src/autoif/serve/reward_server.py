@@ -146,7 +146,7 @@ class RewardServer:
                 left = deadline - min(MARGIN, deadline / 10) - (time.monotonic() - start)
                 prompts = [question.prompt for question in questions]
                 if protocol.lines and LINES in request.headers.get("Accept", ""):
-                    lines = _AnswerLines(request)
+                    lines = _StreamedAnswer(request)
                 by_number: dict[int, Rewarded] = {}
                 judged = [to_judge(sample, settings) for sample in samples]
                 async for some in judge_each(judged, settings, left):
@@ -247,7 +247,7 @@ class RewardServer:
         return _json(document())
 
 
-class _AnswerLines:
+class _StreamedAnswer:
     """An answer that is sent while completions are judged: a line for each, when it is."""
 
     def __init__(self, request: web.Request) -> None:
