@@ -381,8 +381,8 @@ def test_planted_verifiers(tmp_path: Path) -> None:
     """At least 95% of the planted bad ones are caught, at most 3% of the good ones flagged."""
     given = rows(PLANTED)
     found: list[bytes] = []
-    # Some of them go on for as long as they are let.
-    with Sandbox(limits=Limits(cpu_seconds=0.5, total_seconds=10.0)) as sandbox:
+    # One of them sleeps for as long as it is let.
+    with Sandbox(limits=Limits(total_seconds=10.0)) as sandbox:
         diagnose_file(PLANTED, found.append, sandbox=sandbox)
     flagged = {row["id"]: bool(row["flags"]) for row in map(json.loads, found)}
     bad = [flagged[r["id"]] for r in given if r["label"] == "bad"]
