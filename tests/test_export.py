@@ -245,7 +245,11 @@ def test_the_dataset_directory_of_trl_loads(
             loaded = datasets.load_dataset(
                 str(exported / "trl"), name, split=split, cache_dir=str(tmp_path / "cache")
             )
-            assert loaded.to_list() == rows(exported / "trl" / file)
+            written = rows(exported / "trl" / file)
+            for row in written:  # what a row leaves out is null where columns have types
+                for verifier in row.get("verifiers", ()):
+                    verifier.setdefault("measure", None)
+            assert loaded.to_list() == written
             assert "null" not in str(loaded.features)
 
 
