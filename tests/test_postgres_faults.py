@@ -50,9 +50,8 @@ class Fleet:
 
     def start(self, calls: int, patience: float = 60) -> subprocess.Popen[str]:
         name = f"w{len(self.processes)}"
-        words = (sys.executable, WORKER, self.url, self.log, name, calls, patience)
-        command = [str(word) for word in words]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, WORKER, self.url, self.log, name, calls, patience]
+        process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
         self.processes.append(process)
         return process
 
