@@ -46,11 +46,11 @@ async def test_a_silence_that_one_was_asked_for_is_kept_by_all() -> None:
     one, two = (HttpBackend("m", [URL]) for _ in range(2))
     now = asyncio.get_running_loop().time()
     one.admission.limiters[0].silence(now + 30)
-    two.pause(one.pauses())
-    assert 29 < two.pauses()[URL] <= 30
+    two.admission.pause(one.admission.pauses())
+    assert 29 < two.admission.pauses()[URL] <= 30
     assert not two.admission.limiters[0].free(now + 28)
     assert two.admission.limiters[0].free(now + 31)
-    two.pause({"http://elsewhere/v1": 90.0})
-    assert two.pauses().keys() == {URL}
+    two.admission.pause({"http://elsewhere/v1": 90.0})
+    assert two.admission.pauses().keys() == {URL}
     for backend in (one, two):
         await backend.close()

@@ -202,8 +202,8 @@ class ShardWorker:
             self.guard.reopen()
         self.guard.heard(order.limit)
         for backend in self._servers():
-            backend.share(order.workers)
-            backend.pause(order.pauses)
+            backend.admission.share(order.workers)
+            backend.admission.pause(order.pauses)
         return self._report()
 
     async def close(self) -> None:
@@ -219,7 +219,7 @@ class ShardWorker:
         progress = self.progress
         pauses: dict[str, float] = {}
         for backend in self._servers():
-            for url, seconds in backend.pauses().items():
+            for url, seconds in backend.admission.pauses().items():
                 pauses[url] = max(seconds, pauses.get(url, 0.0))
         at_work = Funnel()
         for funnel in progress.at_work:

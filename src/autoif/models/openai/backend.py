@@ -106,26 +106,6 @@ class HttpBackend:
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(self.model, request) | self._extra
 
-    # ---- one of several processes that ask the same endpoints -----------------------------------
-
-    def share(self, workers: int) -> None:
-        """So many processes ask the endpoints."""
-        for limiter in self.admission.limiters:
-            limiter.share(workers)
-
-    def pauses(self) -> dict[str, float]:
-        """Seconds for which endpoints have asked for silence still."""
-        now = asyncio.get_running_loop().time()
-        every = ((x.name, x.silent_until - now) for x in self.admission.limiters)
-        return {name: seconds for name, seconds in every if seconds > 0}
-
-    def pause(self, pauses: Mapping[str, float]) -> None:
-        """What endpoints have asked of another process."""
-        now = asyncio.get_running_loop().time()
-        for limiter in self.admission.limiters:
-            if limiter.name in pauses:
-                limiter.silence(now + pauses[limiter.name])
-
     async def unreachable(self) -> str:
         """Why there is no way to any endpoint from here, or ""."""
         for url in self.urls:
