@@ -321,6 +321,24 @@ class Admission:
             lasted = now - (now if since is None else since)
             self._notice(f"{limiter.name} answers again after {lasted:.0f} s; going on")
 
+    def share(self, workers: int) -> None:
+        """So many processes ask the endpoints."""
+        for limiter in self.limiters:
+            limiter.share(workers)
+
+    def pauses(self) -> dict[str, float]:
+        """Seconds for which endpoints have asked for silence still."""
+        now = asyncio.get_running_loop().time()
+        every = ((x.name, x.silent_until - now) for x in self.limiters)
+        return {name: seconds for name, seconds in every if seconds > 0}
+
+    def pause(self, pauses: Mapping[str, float]) -> None:
+        """What endpoints have asked of another process."""
+        now = asyncio.get_running_loop().time()
+        for limiter in self.limiters:
+            if limiter.name in pauses:
+                limiter.silence(now + pauses[limiter.name])
+
     async def close(self) -> None:
         """Ends the probes."""
         for task in self._probes.values():
