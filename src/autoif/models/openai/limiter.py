@@ -214,28 +214,6 @@ class Admission:
     def waiting(self) -> int:
         return len(self._warm) + len(self._cold)
 
-    # ---- one of several processes that ask the same endpoints -----------------------------------
-
-    def share(self, workers: int) -> None:
-        """So many processes ask the endpoints."""
-        for limiter in self.limiters:
-            limiter.share(workers)
-
-    def pauses(self) -> dict[str, float]:
-        """Seconds for which endpoints have asked for silence still."""
-        now = asyncio.get_running_loop().time()
-        every = ((x.name, x.silent_until - now) for x in self.limiters)
-        return {name: seconds for name, seconds in every if seconds > 0}
-
-    def pause(self, pauses: Mapping[str, float]) -> None:
-        """What endpoints have asked of another process."""
-        now = asyncio.get_running_loop().time()
-        for limiter in self.limiters:
-            if limiter.name in pauses:
-                limiter.silence(now + pauses[limiter.name])
-
-    # ---- calls ----------------------------------------------------------------------------------
-
     async def enter(self, group: int, *, warm: bool = False) -> Permit:
         """A permit, when one is free. Raises ModelUnavailable once all endpoints are given up.
         warm: its prompt lies in a cache now, and later perhaps no more, so it goes before others.
