@@ -46,6 +46,8 @@ def test_every_stage_keeps_some_and_drops_some(smoke: Path) -> None:
     found = report(smoke)
     assert balanced(found)
     for name, stage in stages(found).items():
+        if name == "controls":  # a script judges nothing
+            continue
         assert stage["kept"] > 0 or name == "benchmarks", name
         assert stage["dropped"] or name in ("queries", "benchmarks", "samples", "data"), name
 

@@ -117,7 +117,7 @@ def test_chinese_runs_end_to_end(
     report = orjson.loads(capsys.readouterr().out)
     for stage in report["stages"]:
         assert stage["in"] == stage["kept"] + sum(stage["dropped"].values()), stage
-        if stage["name"] in ("queries", "benchmarks"):
+        if stage["name"] in ("queries", "benchmarks", "controls"):
             continue
         assert stage["kept"], stage
         assert stage["dropped"] or stage["name"] in ("samples", "data"), stage

@@ -24,7 +24,7 @@ STAGES: Mapping[str, str] = {
     "backtranslate": "functions back-translated",
     "verifiers": "instructions with a verifier",
     "compositions": "compositions of constraints",
-    "controls": "texts that the judge has to refuse",
+    "controls": "texts the judge must refuse",
     "prompts": "query and instruction",
     "responses": "sampled responses",
     "judge": "responses that passed",

@@ -445,7 +445,7 @@ class Recipe(Section):
         recipe = cls.of(values | {"preset": name}, where=str(file) if file else "recipe")
         if file and _names_server(from_file) and not recipe._confirmed_by(settings or {}):
             recipe._server_named_in = str(file)
-        if file and "engine.calls" in set(flat(from_file)) - set(flat(settings or {})):
+        if file and recipe.engine.calls and "engine.calls" not in flat(settings or {}):
             recipe._calls_named_in = str(file)
         return recipe
 
