@@ -230,6 +230,15 @@ def test_llama_factory_finds_every_file_by_its_name(exported: Path) -> None:
         assert f"dataset: autoif_{stage}\n" in (home / f"{stage}.yaml").read_text()
 
 
+def typed(file: Path) -> list[Any]:
+    """The rows as they are loaded: what a row leaves out is null where columns have types."""
+    written = rows(file)
+    for row in written:
+        for verifier in row.get("verifiers", ()):
+            verifier.setdefault("measure", None)
+    return written
+
+
 def test_the_dataset_directory_of_trl_loads(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,17 +248,13 @@ def test_the_dataset_directory_of_trl_loads(
     monkeypatch.chdir(exported / "trl")
     space: dict[str, Any] = {}
     exec(readme.partition("```python\n")[2].partition("```")[0], space)
-    assert space["rows"].to_list() == rows(exported / "trl/rlvr.jsonl")
+    assert space["rows"].to_list() == typed(exported / "trl/rlvr.jsonl")
     for name in ("sft", "dpo", "kto", "rlvr"):
         for split, file in (("train", f"{name}.jsonl"), ("test", f"{name}.test.jsonl")):
             loaded = datasets.load_dataset(
                 str(exported / "trl"), name, split=split, cache_dir=str(tmp_path / "cache")
             )
-            written = rows(exported / "trl" / file)
-            for row in written:  # what a row leaves out is null where columns have types
-                for verifier in row.get("verifiers", ()):
-                    verifier.setdefault("measure", None)
-            assert loaded.to_list() == written
+            assert loaded.to_list() == typed(exported / "trl" / file)
             assert "null" not in str(loaded.features)
 
 
