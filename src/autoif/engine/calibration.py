@@ -116,16 +116,15 @@ async def acalibrate(
     with alone(out, "choose another `out`"):
         rows = _read(config, counts)
         await asyncio.to_thread(_measure, rows, counts)
-        store = open_store(out / "calls.sqlite")
-        try:
-            async with student(config.model, config.sampling, store, notice, **server) as chat:
-                notice(f"{len(rows):,} prompts, {config.sampling.k} answers each")
-                first = await _ask(config, chat, rows, store)
-                changed = await _changed(config, first, store, counts)
-                notice(f"changed and asked again: {len(changed):,}")
-                again = await _ask(config, chat, list(changed.values()), store)
-        finally:
-            await store.close()
+        async with (
+            open_store(out / "calls.sqlite") as store,
+            student(config.model, config.sampling, store, notice, **server) as chat,
+        ):
+            notice(f"{len(rows):,} prompts, {config.sampling.k} answers each")
+            first = await _ask(config, chat, rows, store)
+            changed = await _changed(config, first, store, counts)
+            notice(f"changed and asked again: {len(changed):,}")
+            again = await _ask(config, chat, list(changed.values()), store)
         final = dict(zip(changed, again, strict=True))
         answered = [final.get(n, one) for n, one in enumerate(first)]
         _count(config, counts, answered, [s for one in (*first, *again) for s in one.samples])

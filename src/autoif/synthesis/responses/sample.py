@@ -302,8 +302,8 @@ async def _judge(
         prompt.samples.append(replace(made, reason=reason))
 
     chosen: list[tuple[Prompt, Sample]] = []
+    demanded = task.demanded
     for prompt, made in passed:
-        demanded = task.demanded
         if rules.floor and (empty := nothing_said(prompt.query.text, demanded, made.response)):
             drop(prompt, made, empty, made.response)
             continue

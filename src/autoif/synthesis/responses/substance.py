@@ -26,10 +26,11 @@ def nothing_said(query: str, instruction: str, reply: str) -> str | None:
     """Why a reply says nothing of its own: one of `intent.REASONS`, or `no_substance`."""
     if reason := floor((query, instruction), reply):
         return reason
+    if substance(query, instruction, reply) >= LEAST:
+        return None
     asked, said = len(words(query)), len(_said(reply))
-    if SENTENCE <= said <= SHORTER * asked:
-        return None  # a summary has the words of its text
-    return "no_substance" if substance(query, instruction, reply) < LEAST else None
+    summary = SENTENCE <= said <= SHORTER * asked  # it has the words of its text
+    return None if summary else "no_substance"
 
 
 def substance(query: str, instruction: str, reply: str) -> int:
